@@ -1,0 +1,68 @@
+"""hyperopt's import path ``base``: names that live elsewhere here."""
+
+from sparktune.exceptions import (
+    AllTrialsFailed,
+    BadSearchSpace,
+    DuplicateLabel,
+    InvalidLoss,
+    InvalidResultStatus,
+    InvalidTrial,
+)
+from sparktune.history.documents import (
+    TRIAL_KEYS,
+    TRIAL_MISC_KEYS,
+    miscs_to_idxs_vals,
+    miscs_update_idxs_vals,
+    spec_from_misc,
+)
+from sparktune.history.trial import (
+    JOB_STATE_CANCEL,
+    JOB_STATE_DONE,
+    JOB_STATE_ERROR,
+    JOB_STATE_NEW,
+    JOB_STATE_RUNNING,
+    JOB_STATES,
+    JOB_VALID_STATES,
+    STATUS_FAIL,
+    STATUS_NEW,
+    STATUS_OK,
+    STATUS_RUNNING,
+    STATUS_STRINGS,
+    STATUS_SUSPENDED,
+)
+from sparktune.run.domain import Ctrl, Domain
+from sparktune.run.stopping import validate_loss_threshold, validate_timeout
+from sparktune.trials import Trials, trials_from_docs
+
+__all__ = [
+    "JOB_STATES",
+    "JOB_STATE_CANCEL",
+    "JOB_STATE_DONE",
+    "JOB_STATE_ERROR",
+    "JOB_STATE_NEW",
+    "JOB_STATE_RUNNING",
+    "JOB_VALID_STATES",
+    "STATUS_FAIL",
+    "STATUS_NEW",
+    "STATUS_OK",
+    "STATUS_RUNNING",
+    "STATUS_STRINGS",
+    "STATUS_SUSPENDED",
+    "TRIAL_KEYS",
+    "TRIAL_MISC_KEYS",
+    "AllTrialsFailed",
+    "BadSearchSpace",
+    "Ctrl",
+    "Domain",
+    "DuplicateLabel",
+    "InvalidLoss",
+    "InvalidResultStatus",
+    "InvalidTrial",
+    "Trials",
+    "miscs_to_idxs_vals",
+    "miscs_update_idxs_vals",
+    "spec_from_misc",
+    "trials_from_docs",
+    "validate_loss_threshold",
+    "validate_timeout",
+]

@@ -1,0 +1,43 @@
+"""Rules for ending a run early, for ``fmin(early_stop_fn=...)``.
+
+A rule is a function ``f(trials, *state) -> (stop, state)``, called after every result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError
+
+__all__ = ["no_progress_loss"]
+
+
+def no_progress_loss(
+    iteration_stop_count: int = 20, percent_increase: float = 0.0
+) -> Callable[..., tuple[bool, list[Any]]]:
+    """A rule that stops after ``iteration_stop_count`` finished trials without a better loss.
+
+    Args:
+        iteration_stop_count: Trials to wait for a better loss.
+        percent_increase: By how many percent of the best loss a new one must be below it to count as better.
+
+    Trials without a loss (failed, running) count as no progress once they have ended.
+    """
+    if not iteration_stop_count > 0:
+        raise InvalidArgumentError(f"iteration_stop_count is a positive number of trials, got {iteration_stop_count!r}")
+
+    def stop_fn(
+        trials: Any, best_loss: float | None = None, iteration_no_progress: int = 0, n_seen: int = 0
+    ) -> tuple[bool, list[Any]]:
+        finished = trials.n_finished
+        loss = trials.best_loss
+        if loss is not None and (best_loss is None or loss < best_loss - abs(best_loss) * percent_increase / 100.0):
+            return False, [loss, 0, finished]
+        waited = iteration_no_progress + max(0, finished - n_seen)
+        return waited >= iteration_stop_count, [best_loss if best_loss is not None else loss, waited, finished]
+
+    if not math.isfinite(percent_increase):
+        raise InvalidArgumentError(f"percent_increase is a finite number, got {percent_increase!r}")
+    return stop_fn

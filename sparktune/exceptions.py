@@ -1,0 +1,95 @@
+"""Every error sparktune raises on purpose.
+
+    SparktuneError
+    ├── BadSearchSpace
+    │   ├── DuplicateLabel
+    │   └── InvalidSpaceError        (ValueError)
+    ├── InvalidArgumentError         (ValueError)
+    ├── InvalidTypeError             (TypeError)
+    ├── InvalidAnnotatedParameter    (ValueError)
+    ├── InvalidTrial                 (ValueError)
+    ├── InvalidResultStatus          (ValueError)
+    ├── InvalidLoss                  (ValueError)
+    ├── AllTrialsFailed
+    ├── ObjectiveError               (RuntimeError)
+    ├── SerializationError           (TypeError)
+    └── SparkUnavailableError        (RuntimeError)
+
+Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix.
+"""
+
+from __future__ import annotations
+
+
+class SparktuneError(Exception):
+    """Base of all errors raised by sparktune."""
+
+
+class BadSearchSpace(SparktuneError):
+    """The search space cannot be used."""
+
+
+class DuplicateLabel(BadSearchSpace):
+    """One label names two different parameters."""
+
+
+class InvalidSpaceError(BadSearchSpace, ValueError):
+    """A parameter's distribution has arguments that make no sense."""
+
+
+class InvalidArgumentError(SparktuneError, ValueError):
+    """An argument of a public function has a value outside its rule."""
+
+
+class InvalidTypeError(SparktuneError, TypeError):
+    """An argument of a public function has the wrong type."""
+
+
+class InvalidAnnotatedParameter(SparktuneError, ValueError):
+    """A type annotation of the objective is not a search space."""
+
+
+class InvalidTrial(SparktuneError, ValueError):
+    """A trial document does not have the shape of one; ``obj`` is the document."""
+
+    def __init__(self, msg: str, obj: object = None) -> None:
+        super().__init__(msg)
+        self.obj = obj
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.obj)
+
+
+class _InvalidResult(SparktuneError, ValueError):
+    """The objective returned something that is not a result; ``result`` is what it returned."""
+
+    def __init__(self, result: object, msg: str = "") -> None:
+        super().__init__(msg)
+        self.result = result
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.result, str(self))
+
+
+class InvalidResultStatus(_InvalidResult):
+    """The objective returned a status that is not one of ``STATUS_STRINGS``."""
+
+
+class InvalidLoss(_InvalidResult):
+    """The objective returned a loss that is not a number."""
+
+
+class AllTrialsFailed(SparktuneError):
+    """No trial has a usable loss; the message shows the first failure."""
+
+
+class ObjectiveError(SparktuneError, RuntimeError):
+    """The objective failed elsewhere and its exception could not be brought here; the message has its traceback."""
+
+
+class SerializationError(SparktuneError, TypeError):
+    """Something that must travel to another process cannot be pickled."""
+
+
+class SparkUnavailableError(SparktuneError, RuntimeError):
+    """Spark cannot be used as asked: it is missing, stopped, or of a kind this engine does not support."""

@@ -1,0 +1,173 @@
+"""``fmin``: minimise a function over a search space; and ``space_eval``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial as functools_partial
+from typing import Any, TypeVar
+
+from sparktune import tpe
+from sparktune.exceptions import InvalidTrial, InvalidTypeError
+from sparktune.history import documents
+from sparktune.run.loop import FMinIter
+from sparktune.run.progress import ProgressFactory
+from sparktune.run.stopping import EarlyStop
+from sparktune.space.compile import Space
+from sparktune.trials import Trials, trials_from_docs
+
+__all__ = [
+    "FMinIter",
+    "fmin",
+    "fmin_pass_expr_memo_ctrl",
+    "generate_trials_to_calculate",
+    "partial",
+    "space_eval",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def fmin(
+    fn: Callable[..., Any],
+    space: Any,
+    algo: Any = None,
+    max_evals: int | None = None,
+    timeout: float | None = None,
+    loss_threshold: float | None = None,
+    trials: Any = None,
+    rstate: Any = None,
+    allow_trials_fmin: bool = True,
+    pass_expr_memo_ctrl: bool | None = None,
+    catch_eval_exceptions: bool = False,
+    verbose: bool = True,
+    return_argmin: bool = True,
+    points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+    max_queue_len: int = 1,
+    show_progressbar: bool | ProgressFactory = True,
+    early_stop_fn: EarlyStop | None = None,
+    trials_save_file: str | os.PathLike[str] = "",
+) -> Any:
+    """The best point found: ``{label: value}``, with ``hp.choice`` as the option's index (see :func:`space_eval`).
+
+    Args:
+        fn: The objective. Called with one value of the shape of ``space``; returns the loss, a number, or a dict with
+            ``"status": STATUS_OK`` and ``"loss"``, or with ``STATUS_FAIL``; other keys are kept in the trial's result.
+        space: A nest of dicts, lists, tuples, constants and ``hp`` / ``scope`` nodes. Lists become tuples.
+        algo: ``tpe.suggest`` (the default), ``rand.suggest``, or any callable of that form; give it options with
+            ``partial(tpe.suggest, gamma=0.2)``.
+        max_evals: Trials in all, those already in ``trials`` included; None for no limit.
+        timeout: Seconds after which no trial is started, and those that run on Spark are cancelled; > 0.
+        loss_threshold: The run ends when the best loss is below this.
+        trials: Where the documents go: ``Trials()`` (in this process) or ``SparkTrials()``. Given again, with more
+            ``max_evals``, the run goes on. None: a new ``Trials``.
+        rstate: Random state: a numpy Generator, an int, a SeedSequence, a RandomState, or None.
+        allow_trials_fmin: Whether a ``trials`` object with a ``fmin`` of its own is asked to do the run.
+        pass_expr_memo_ctrl: Whether to call ``fn(expr=, memo=, ctrl=)`` instead; None: if decorated with
+            :func:`fmin_pass_expr_memo_ctrl`.
+        catch_eval_exceptions: If the objective raises: False, record the trial as failed and raise; True, record it and
+            go on. On Spark a failing trial never ends the run.
+        verbose: Whether to show progress at all.
+        return_argmin: False: return the value of the space at the best point instead, None if there is none.
+        points_to_evaluate: Points ``{label: value}`` to evaluate first, on top of ``max_evals``; choices by index.
+        max_queue_len: Proposals asked for at once, at least; on Spark never fewer than there are free slots.
+        show_progressbar: True, False, or a context manager ``f(initial, total)``.
+        early_stop_fn: ``f(trials, *state) -> (stop, state)``, such as ``early_stop.no_progress_loss(20)``.
+        trials_save_file: File to pickle ``trials`` to after each result; read at the start if it exists and ``trials``
+            is None. Only open files that you trust: a pickle can run code.
+
+    Returns:
+        The values of the best trial by label.
+
+    Raises:
+        AllTrialsFailed: If no trial has a loss; the message shows the first failure with its traceback.
+        BadSearchSpace: If the space is not one.
+        InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
+        Exception: Whatever the objective raises, unless ``catch_eval_exceptions`` or on Spark.
+    """
+    if trials is None:
+        trials = _load(trials_save_file) if trials_save_file and os.path.exists(trials_save_file) else Trials()
+    run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
+    options: dict[str, Any] = {} if points_to_evaluate is None else {"points_to_evaluate": points_to_evaluate}
+    return run(
+        fn,
+        space,
+        algo=tpe.suggest if algo is None else algo,
+        max_evals=max_evals,
+        timeout=timeout,
+        loss_threshold=loss_threshold,
+        max_queue_len=max_queue_len,
+        rstate=rstate,
+        verbose=verbose,
+        pass_expr_memo_ctrl=pass_expr_memo_ctrl,
+        catch_eval_exceptions=catch_eval_exceptions,
+        return_argmin=return_argmin,
+        show_progressbar=show_progressbar,
+        early_stop_fn=early_stop_fn,
+        trials_save_file=trials_save_file,
+        **options,
+    )
+
+
+def _load(path: str | os.PathLike[str]) -> Any:
+    try:
+        with open(path, "rb") as file:
+            trials = pickle.load(file)
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
+        raise InvalidTrial(
+            f"trials_save_file {os.fspath(path)!r} holds no trials that can be read ({error}): remove it, or name another"
+        ) from error
+    if not hasattr(trials, "_dynamic_trials"):
+        raise InvalidTrial(
+            f"trials_save_file {os.fspath(path)!r} holds a {type(trials).__name__}, not trials: name another file"
+        )
+    return trials
+
+
+def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
+    """The value of a space at a point: what the objective was called with.
+
+    Args:
+        space: The search space.
+        hp_assignment: Value by label, such as ``fmin`` returns; choices by index. Values may be one-element lists, as
+            in a document's ``vals``.
+
+    Raises:
+        BadSearchSpace: If an active label has no value; the message names it.
+    """
+    raw = {}
+    for label, value in hp_assignment.items():
+        if isinstance(value, (list, tuple)):
+            if len(value) > 1:
+                raise InvalidTypeError(f"space_eval takes one value per label, got {len(value)} for {label!r}")
+            if not value:
+                continue
+            value = value[0]
+        raw[label] = value
+    return Space(space).evaluate(raw)
+
+
+def fmin_pass_expr_memo_ctrl(f: F) -> F:
+    """Mark an objective as one that is called with ``expr=, memo=, ctrl=``; returns it."""
+    f.fmin_pass_expr_memo_ctrl = True  # type: ignore[attr-defined]
+    return f
+
+
+def partial(fn: Callable[..., Any], **kwargs: Any) -> Callable[..., Any]:
+    """``functools.partial`` that keeps the mark of :func:`fmin_pass_expr_memo_ctrl`."""
+    result = functools_partial(fn, **kwargs)
+    if hasattr(fn, "fmin_pass_expr_memo_ctrl"):
+        result.fmin_pass_expr_memo_ctrl = fn.fmin_pass_expr_memo_ctrl  # type: ignore[attr-defined]
+    return result
+
+
+def generate_trials_to_calculate(points: Sequence[Mapping[str, Any]]) -> Trials:
+    """A ``Trials`` that holds the points ``{label: value}`` as new trials, to be evaluated first."""
+    docs = [
+        documents.new_document(
+            tid, None, documents.new_result(), documents.new_misc(tid, dict(point), point), exp_key=None
+        )
+        for tid, point in enumerate(points)
+    ]
+    return trials_from_docs(docs)

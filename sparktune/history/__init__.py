@@ -1,0 +1,1 @@
+"""What has been tried: trial records, hyperopt's documents, and the columns the algorithms read."""

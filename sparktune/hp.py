@@ -1,0 +1,160 @@
+"""``hp.*``: parameters of a search space. Each takes its label first; one label names one parameter.
+
+Distribution arguments are checked here, where the parameter is made, not where it is first drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
+from sparktune.space.distributions import distribution_of
+from sparktune.space.nodes import Apply, Literal, is_number
+from sparktune.space.scope import scope
+
+__all__ = [
+    "choice",
+    "lognormal",
+    "loguniform",
+    "normal",
+    "pchoice",
+    "qlognormal",
+    "qloguniform",
+    "qnormal",
+    "quniform",
+    "randint",
+    "uniform",
+    "uniformint",
+]
+
+
+def _parameter(label: str, distribution: Apply) -> Apply:
+    if isinstance(label, bytes):
+        label = label.decode()
+    if not isinstance(label, str):
+        raise InvalidTypeError(
+            f"require string label: the first argument names the parameter, got {label!r}; write hp.{distribution.name}('name', ...)"
+        )
+    try:
+        distribution_of(distribution)
+    except InvalidSpaceError as error:
+        raise InvalidSpaceError(f"parameter {label!r}: {error}") from None
+    return scope.hyperopt_param(label, distribution)
+
+
+def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
+    if isinstance(options, dict) or isinstance(options, (str, bytes)) or not isinstance(options, Iterable):
+        if not isinstance(options, Apply):
+            raise InvalidTypeError(
+                f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
+                "put the options in a list (of a dict: list(d.values()))"
+            )
+    listed = list(options)
+    if not listed:
+        raise InvalidSpaceError(f"hp.{kind}({label!r}, ...) needs at least one option, got an empty list")
+    return listed
+
+
+def choice(label: str, options: Sequence[Any]) -> Apply:
+    """One of ``options``, all equally likely; options may be spaces of their own.
+
+    Parameters inside an option are active only when it is chosen. The raw value in documents, and in what ``fmin``
+    returns, is the option's index; ``space_eval`` turns it into the option.
+
+    Raises:
+        InvalidSpaceError: If there is no option.
+    """
+    listed = _options(label, options, "choice")
+    return scope.switch(_parameter(label, scope.randint(len(listed))), *listed)
+
+
+def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
+    """One of the options in (probability, option) pairs; otherwise as :func:`choice`.
+
+    Raises:
+        InvalidSpaceError: If there is no pair, or the probabilities are negative or do not sum to 1.
+    """
+    pairs = _options(label, p_options, "pchoice")
+    try:
+        probabilities, options = zip(*[(p, option) for p, option in pairs], strict=True)
+    except (TypeError, ValueError):
+        raise InvalidSpaceError(
+            f"hp.pchoice({label!r}, ...) needs (probability, option) pairs, got {pairs!r}"
+        ) from None
+    return scope.switch(_parameter(label, scope.categorical(list(probabilities))), *options)
+
+
+def randint(label: str, *args: int, **kwargs: int) -> Apply:
+    """An integer: ``randint(label, upper)`` in [0, upper), ``randint(label, low, high)`` in [low, high).
+
+    Also by keyword: ``upper=``, or ``low=`` and ``high=``.
+
+    Raises:
+        InvalidSpaceError: If the bounds are not integers, or not in order.
+    """
+    names = ("upper",) if len(args) + len(kwargs) == 1 and "low" not in kwargs else ("low", "high")
+    bounds = dict(zip(names, args, strict=False)) | kwargs
+    if len(args) > 2 or "upper" in bounds and len(bounds) > 1 or not bounds or set(bounds) - {"upper", "low", "high"}:
+        given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        raise InvalidTypeError(
+            f"hp.randint takes (label, upper) or (label, low, high), got ({label!r}, {given})"
+        )
+    if "upper" in bounds:
+        return scope.int(_parameter(label, scope.randint(bounds["upper"])))
+    if set(bounds) == {"low"}:
+        raise InvalidTypeError(f"hp.randint({label!r}, low={bounds['low']!r}) needs high as well")
+    return scope.int(_parameter(label, scope.randint(bounds.get("low", 0), bounds["high"])))
+
+
+def uniform(label: str, low: float, high: float) -> Apply:
+    """A float, uniform on [low, high]."""
+    return scope.float(_parameter(label, scope.uniform(low, high)))
+
+
+def quniform(label: str, low: float, high: float, q: float) -> Apply:
+    """A float, a multiple of ``q`` in [low, high], each equally likely."""
+    return scope.float(_parameter(label, scope.quniform(low, high, q)))
+
+
+def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
+    """An integer from low to high, both included, each equally likely; ``q`` is accepted and is 1."""
+    for bound, value in (("low", low), ("high", high)):
+        plain = value.obj if isinstance(value, Literal) else value
+        if is_number(plain) and not float(plain).is_integer():
+            raise InvalidSpaceError(f"hp.uniformint({label!r}, ...) needs an integer for {bound}, got {plain!r}")
+    return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0))))
+
+
+def loguniform(label: str, low: float, high: float) -> Apply:
+    """exp(U), U uniform on [low, high]: the bounds are natural logarithms.
+
+    For a value between 1e-4 and 1 write ``hp.loguniform(label, math.log(1e-4), math.log(1))``.
+    """
+    return scope.float(_parameter(label, scope.loguniform(low, high)))
+
+
+def qloguniform(label: str, low: float, high: float, q: float) -> Apply:
+    """A multiple of ``q`` in [exp(low), exp(high)], log-uniform: the bounds are natural logarithms."""
+    return scope.float(_parameter(label, scope.qloguniform(low, high, q)))
+
+
+def normal(label: str, mu: float, sigma: float) -> Apply:
+    """A float, normal with mean ``mu`` and standard deviation ``sigma``."""
+    return scope.float(_parameter(label, scope.normal(mu, sigma)))
+
+
+def qnormal(label: str, mu: float, sigma: float, q: float) -> Apply:
+    """A normal draw rounded to the nearest multiple of ``q``."""
+    return scope.float(_parameter(label, scope.qnormal(mu, sigma, q)))
+
+
+def lognormal(label: str, mu: float, sigma: float) -> Apply:
+    """exp of a normal draw with mean ``mu`` and standard deviation ``sigma``."""
+    return scope.float(_parameter(label, scope.lognormal(mu, sigma)))
+
+
+def qlognormal(label: str, mu: float, sigma: float, q: float) -> Apply:
+    """exp of a normal draw, rounded to the nearest multiple of ``q``."""
+    return scope.float(_parameter(label, scope.qlognormal(mu, sigma, q)))

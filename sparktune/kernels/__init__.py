@@ -1,0 +1,1 @@
+"""Numbers: arrays in, arrays out. Nothing here knows of trials or spaces."""

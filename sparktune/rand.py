@@ -1,0 +1,33 @@
+"""Random search: every proposal is a draw from the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sparktune.history.columns import History
+from sparktune.history.documents import Document, proposal_documents
+from sparktune.space.compile import Space
+from sparktune.space.distributions import FloatArray
+
+__all__ = ["propose", "suggest"]
+
+
+def propose(space: Space, history: History, rng: np.random.Generator, n: int, settings: object = None) -> FloatArray:
+    """n draws from the prior, shape (n, d), NaN where inactive; ``history`` and ``settings`` are not looked at."""
+    return np.concatenate([space.sample(rng, 1) for _ in range(n)]) if n else np.empty((0, len(space)))
+
+
+def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list[Document]:
+    """A document per id, drawn from the prior.
+
+    Args:
+        new_ids: Ids for the proposals.
+        domain: Gives the space.
+        trials: Makes the documents.
+        seed: Whatever ``numpy.random.default_rng`` takes.
+    """
+    values = propose(domain.space, trials.history(domain.space.labels), np.random.default_rng(seed), len(new_ids))
+    return proposal_documents(values, new_ids, domain, trials)

@@ -1,0 +1,184 @@
+"""The objective with its space: how one point is evaluated."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.history import documents
+from sparktune.history.trial import Call, Failure, Outcome
+from sparktune.space.compile import Space
+from sparktune.space.nodes import Apply, Literal, dfs
+
+logger = logging.getLogger("sparktune")
+
+
+class Ctrl:
+    """The handle by which an objective talks to the run: attachments, checkpoints, new trials.
+
+    Attributes:
+        trials: The trials object.
+        current_trial: The document of the trial being evaluated.
+    """
+
+    info = logger.info
+    warn = logger.warning
+    error = logger.error
+    debug = logger.debug
+
+    def __init__(self, trials: Any, current_trial: documents.Document | None = None) -> None:
+        self.trials = trials
+        self.current_trial = current_trial
+
+    def checkpoint(self, r: Any = None) -> None:
+        """Put a preliminary result into the trial's document, for others to see while it runs."""
+        if self.current_trial is None:
+            raise InvalidArgumentError("checkpoint needs a trial that is running, and this Ctrl has none")
+        if r is not None:
+            self.current_trial["result"] = documents.as_result(r)
+        self.trials.refresh()
+
+    @property
+    def attachments(self) -> Any:
+        """The running trial's attachments, by name."""
+        return self.trials.trial_attachments(trial=self.current_trial)
+
+    def inject_results(self, specs: Any, results: Any, miscs: Any, new_tids: Any = None) -> list[Any]:
+        """Insert finished trials that came from the running one; returns their ids."""
+        trial = self.current_trial
+        if trial is None:
+            raise InvalidArgumentError("inject_results needs a trial that is running, and this Ctrl has none")
+        tids = self.trials.new_trial_ids(len(specs)) if new_tids is None else new_tids
+        new = self.trials.source_trial_docs(
+            tids=tids, specs=specs, results=results, miscs=miscs, sources=[trial] * len(specs)
+        )
+        for document in new:
+            document["state"] = documents.JOB_STATE_DONE
+        inserted: list[Any] = self.trials.insert_trial_docs(new)
+        return inserted
+
+
+class Domain:
+    """The objective ``fn`` over the space ``expr``.
+
+    Args:
+        fn: Called with the value of the space; with ``expr=, memo=, ctrl=`` if ``pass_expr_memo_ctrl``.
+        expr: The search space.
+        workdir: Recorded in the documents; not used otherwise.
+        pass_expr_memo_ctrl: See ``fn``; None: what ``@fmin_pass_expr_memo_ctrl`` says.
+        name: Shown by ``short_str``.
+        loss_target: Kept for programs that read it.
+
+    Attributes:
+        space: The compiled space.
+        params: The distribution node of each label.
+
+    Raises:
+        InvalidTypeError: If ``fn`` cannot be called.
+        BadSearchSpace: If the space is not one, see :class:`~sparktune.space.compile.Space`.
+    """
+
+    rec_eval_print_node_on_error = False
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        expr: Any,
+        workdir: Any = None,
+        pass_expr_memo_ctrl: bool | None = None,
+        name: str | None = None,
+        loss_target: float | None = None,
+    ) -> None:
+        if not callable(fn):
+            raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
+        self.fn = fn
+        if pass_expr_memo_ctrl is None:
+            pass_expr_memo_ctrl = bool(getattr(fn, "fmin_pass_expr_memo_ctrl", False))
+        self.pass_expr_memo_ctrl = pass_expr_memo_ctrl
+        self.space = Space(expr)
+        self.expr = self.space.expr
+        self.params: dict[str, Apply] = {p.label: p.value_node for p in self.space.parameters}
+        self.workdir = workdir
+        self.name = name
+        self.loss_target = loss_target
+        self.cmd = documents.FMIN_CMD
+        self._ctrl_nodes = [n for n in dfs(self.expr) if isinstance(n, Literal) and n.obj is Ctrl]
+
+    def memo_from_config(self, config: Mapping[str, Any]) -> dict[Apply, Any]:
+        """Value by distribution node, for ``rec_eval``; ``config`` has values by label."""
+        unknown = sorted(set(config) - set(self.params))
+        if unknown:
+            raise InvalidArgumentError(f"the space has no parameter {unknown}: its labels are {sorted(self.params)}")
+        return {self.params[label]: value for label, value in config.items()}
+
+    def arguments(self, config: Mapping[str, Any], ctrl: Any = None) -> Any:
+        """What the objective is called with: the value of the space, with live ``Ctrl`` objects put in."""
+        return self.space.evaluate(config, extra={node: ctrl for node in self._ctrl_nodes})
+
+    def evaluate(self, config: Mapping[str, Any], ctrl: Any, attach_attachments: bool = True) -> dict[str, Any]:
+        """The objective's result at one point, as a dictionary.
+
+        Args:
+            config: Value by label, for the active labels.
+            ctrl: Receives attachments; passed on to objectives that ask for it.
+            attach_attachments: Whether to move ``result["attachments"]`` to ``ctrl``.
+
+        Raises:
+            InvalidLoss, InvalidResultStatus: If the objective returns something else than a result.
+            Exception: Whatever the objective raises.
+        """
+        if self.pass_expr_memo_ctrl:
+            value = self.fn(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
+        else:
+            value = self.fn(self.arguments(config, ctrl))
+        result = documents.as_result(value)
+        if attach_attachments:
+            for key, attachment in result.pop("attachments", {}).items():
+                ctrl.attachments[key] = attachment
+        return result
+
+    def outcome(self, call: Call) -> Outcome:
+        """What becomes of one evaluation in this thread: exceptions come back as data, interrupts pass through."""
+        try:
+            return Outcome(result=self.evaluate(call.raw, call.ctrl))
+        except Exception as error:
+            return Outcome(failure=failure_from(error))
+
+    # Readers of results, which programs override in subclasses.
+
+    def loss(self, result: Mapping[str, Any], config: Any = None) -> Any:
+        """The loss in a result, or None."""
+        return result.get("loss")
+
+    def loss_variance(self, result: Mapping[str, Any], config: Any = None) -> Any:
+        """The variance of the loss in a result; 0 if it has none."""
+        return result.get("loss_variance", 0.0)
+
+    def true_loss(self, result: Mapping[str, Any], config: Any = None) -> Any:
+        """The noise-free loss in a result; the loss if it has none."""
+        return result.get("true_loss", self.loss(result, config))
+
+    def true_loss_variance(self, config: Any = None) -> Any:
+        """The variance of the true loss."""
+        raise NotImplementedError("override Domain.true_loss_variance where the objective knows it")
+
+    def status(self, result: Mapping[str, Any], config: Any = None) -> Any:
+        """The status in a result."""
+        return result["status"]
+
+    def new_result(self) -> dict[str, Any]:
+        """The result of a trial that has not run."""
+        return documents.new_result()
+
+    def short_str(self) -> str:
+        """A line that names the domain."""
+        return f"Domain{{{self.name or getattr(self.fn, '__name__', type(self.fn).__name__)}}}"
+
+
+def failure_from(error: BaseException) -> Failure:
+    """A failure record of an exception caught here."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return Failure(str(type(error)), str(error), text, error)

@@ -1,0 +1,51 @@
+"""Where evaluations go: the protocol every backend meets, and the one that runs them in the calling thread."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from sparktune.history.trial import Call, Outcome
+from sparktune.run.domain import Domain
+
+
+class Executor(Protocol):
+    """Runs evaluations, at most ``slots`` at a time.
+
+    A future's result is an :class:`Outcome` whatever the objective does; an exception in it means that the backend
+    itself broke, and ends the run.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many evaluations can run at once now."""
+
+    def submit(self, call: Call) -> Future[Outcome]:
+        """Start an evaluation, or queue it."""
+
+    def cancel(self, tid: Any) -> None:
+        """Stop one evaluation; its future ends with a cancelled outcome, unless its result is already in."""
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Wait for what runs, or with ``cancel`` stop it, and free all resources."""
+
+
+class SerialExecutor:
+    """Runs each evaluation at once, in the calling thread."""
+
+    slots = 1
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def submit(self, call: Call) -> Future[Outcome]:
+        """Evaluate now; the future returned is done."""
+        future: Future[Outcome] = Future()
+        future.set_result(self._domain.outcome(call))
+        return future
+
+    def cancel(self, tid: Any) -> None:
+        """Nothing runs between calls."""
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Nothing to free."""

@@ -1,0 +1,366 @@
+"""The loop: asks for proposals while slots are free, hands them to an executor, records what comes back.
+
+It waits on a queue that finished evaluations are put into: no sleeping, no polling.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, ObjectiveError
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
+from sparktune.run import progress
+from sparktune.run.domain import Ctrl, Domain
+from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
+
+logger = logging.getLogger("sparktune")
+
+#: Seconds that cancelled trials get to end before the run goes on without them.
+CANCEL_DEADLINE = 30.0
+
+#: hyperopt's algorithm form: (new_ids, domain, trials, seed) -> one document per id; an empty list ends the run.
+Algo: TypeAlias = Callable[..., list[Document]]
+
+
+class FMinIter:
+    """One optimisation in progress: iterate over it, or call :meth:`exhaust`.
+
+    Args:
+        algo: Proposes points, see ``Algo``.
+        domain: Objective and space.
+        trials: Receives the documents.
+        rstate: Source of one seed per round of proposals.
+        asynchronous: Whether others evaluate the trials (then this only queues them); None: what ``trials`` says.
+        max_queue_len: Proposals asked for at once, at least; never fewer than there are free slots.
+        poll_interval_secs: Seconds between looks at trials that others evaluate; not used otherwise.
+        max_evals: Trials in all, those in ``trials`` at the start included.
+        timeout, loss_threshold, early_stop_fn: See :class:`~sparktune.run.stopping.Stopping`.
+        verbose: Whether to show progress at all.
+        show_progressbar: True, False, or a factory, see :mod:`sparktune.run.progress`.
+        trials_save_file: Where ``trials`` is pickled after each result; empty for nowhere.
+        executor: Runs the evaluations; None: in the calling thread, unless ``asynchronous``.
+
+    Attributes:
+        catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
+        stop_reason: Why the run ended before its last trial; None if it did not.
+    """
+
+    def __init__(
+        self,
+        algo: Algo,
+        domain: Domain,
+        trials: Any,
+        rstate: Any,
+        asynchronous: bool | None = None,
+        max_queue_len: int = 1,
+        poll_interval_secs: float = 1.0,
+        max_evals: int = sys.maxsize,
+        timeout: float | None = None,
+        loss_threshold: float | None = None,
+        verbose: bool = False,
+        show_progressbar: bool | progress.ProgressFactory = True,
+        early_stop_fn: EarlyStop | None = None,
+        trials_save_file: str | os.PathLike[str] = "",
+        executor: Executor | None = None,
+    ) -> None:
+        self.algo = algo
+        self.domain = domain
+        self.trials = trials
+        self.rstate = rstate
+        self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
+        self.max_queue_len = max_queue_len
+        self.poll_interval_secs = poll_interval_secs
+        self.max_evals = max_evals
+        self.timeout = timeout
+        self.loss_threshold = loss_threshold
+        self.early_stop_fn = early_stop_fn
+        self.trials_save_file = os.fspath(trials_save_file)
+        self.catch_eval_exceptions = False
+        self.stop_reason: str | None = None
+        self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
+        self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
+        self._progress = progress.resolve(show_progressbar, verbose)
+        self._inbox: queue.SimpleQueue[tuple[Document, Future[Outcome]]] = queue.SimpleQueue()
+        self._in_flight: dict[Any, Document] = {}
+        self._queued: deque[Document] = deque()
+        self._is_exhausted = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run ended before its last trial."""
+        return self.stop_reason is not None
+
+    # -- hyperopt's ways of driving it ----------------------------------------------------------------------------
+
+    def __iter__(self) -> FMinIter:
+        return self
+
+    def __next__(self) -> Any:
+        """Run one more trial; returns the trials object."""
+        if self.is_cancelled or self._is_exhausted or len(self.trials) >= self.max_evals:
+            raise StopIteration
+        self.run(1, block_until_done=True)
+        return self.trials
+
+    def exhaust(self) -> FMinIter:
+        """Run all trials that are left."""
+        self.run(max(0, self.max_evals - len(self.trials)), block_until_done=True)
+        return self
+
+    def serial_evaluate(self, N: int = -1) -> None:
+        """Evaluate up to N of the new trials there are (all if negative), in the calling thread."""
+        waiting = self._new_documents()
+        self._drive(0, waiting if N < 0 else waiting[:N])
+
+    def block_until_done(self) -> None:
+        """Wait until no trial is new or running; evaluates the new ones unless others do."""
+        if self._is_external:
+            while self.trials.count_by_state_unsynced([JOB_STATE_NEW, JOB_STATE_RUNNING]):
+                time.sleep(self.poll_interval_secs)
+            self.trials.refresh()
+        else:
+            self.serial_evaluate()
+
+    def run(self, N: int, block_until_done: bool = True) -> None:
+        """Propose and evaluate N trials, besides the new ones that wait in ``trials``.
+
+        Raises:
+            Exception: The objective's, unless ``catch_eval_exceptions``; the algorithm's.
+            KeyboardInterrupt: On Ctrl-C, after running trials have been stopped and recorded as cancelled.
+        """
+        if self._is_external:
+            self._queue_for_others(N)
+            if block_until_done:
+                self.block_until_done()
+        else:
+            self._drive(N, self._new_documents())
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_external(self) -> bool:
+        return self._executor is None
+
+    def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
+        self._queued.extend(waiting)
+        executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
+        initial = self.trials.n_finished
+        total = initial + n_new + len(self._queued)
+        with self._progress(initial, None if total >= sys.maxsize else total) as bar:
+            try:
+                self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
+                while self.stop_reason is None:
+                    n_new = self._fill(executor, n_new)
+                    if not self._in_flight:
+                        break
+                    has_result = self._collect(bar)
+                    self.stop_reason = self._stopping.reason(
+                        self.trials, self.trials.best_loss, has_new_result=has_result
+                    )
+                if self.stop_reason is not None:
+                    self._cancel(executor, bar)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    self.stop_reason = REASON_USER
+                self._cancel(executor, bar)
+                raise
+
+    def _fill(self, executor: Executor, n_new: int) -> int:
+        """Start trials until no slot is free or none are left to start; the number still to propose."""
+        while (n_free := executor.slots - len(self._in_flight)) > 0:
+            if not self._queued:
+                if n_new <= 0 or self._is_exhausted:
+                    break
+                proposed = self._propose(min(n_new, max(n_free, self.max_queue_len)))
+                self._is_exhausted = not proposed
+                n_new -= len(proposed)
+                self._queued.extend(proposed)
+                continue
+            self._start(executor, self._queued.popleft())
+        return n_new
+
+    def _propose(self, n: int) -> list[Document]:
+        new_ids = self.trials.new_trial_ids(n)
+        self.trials.refresh()
+        seed = int(self.rstate.integers(2**31 - 1))
+        proposed = self.algo(new_ids, self.domain, self.trials, seed)
+        if not proposed:
+            return []
+        tids = set(self.trials.insert_trial_docs(proposed))
+        self.trials.refresh()
+        # The trials object may store copies (subclasses do); the stored ones are the ones to run.
+        newest = self.trials._dynamic_trials[-len(tids) :]
+        return [document for document in newest if document["tid"] in tids]
+
+    def _start(self, executor: Executor, document: Document) -> None:
+        documents.start(document)
+        call = Call(document["tid"], documents.raw_values(document), Ctrl(self.trials, document))
+        try:
+            future = executor.submit(call)
+        except BaseException:  # an interrupt, where the trial runs in this thread
+            documents.finish(document, Outcome())
+            raise
+        self._in_flight[document["tid"]] = document
+        future.add_done_callback(lambda done: self._inbox.put((document, done)))
+
+    def _collect(self, bar: progress.Progress) -> bool:
+        """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
+        try:
+            item = self._inbox.get(timeout=self._stopping.remaining())
+        except queue.Empty:
+            return False
+        failure = self._record(*item)
+        n_recorded = 1
+        while failure is None:
+            try:
+                failure = self._record(*self._inbox.get_nowait())
+                n_recorded += 1
+            except queue.Empty:
+                break
+        self._show(bar, n_recorded)
+        if failure is not None:
+            raise _exception_of(failure)
+        return True
+
+    def _record(self, document: Document, future: Future[Outcome]) -> Failure | None:
+        """Write an outcome into its document; the failure, if it must end the run."""
+        self._in_flight.pop(document["tid"], None)
+        outcome = Outcome() if future.cancelled() else future.result()
+        for name, attachment in outcome.attachments.items():
+            self.trials.trial_attachments(document)[name] = attachment
+        documents.finish(document, outcome)
+        self.trials.refresh()
+        if outcome.failure is not None:
+            logger.debug("trial %s failed: %s", document["tid"], outcome.failure.message)
+            if not self.catch_eval_exceptions:
+                self._save()
+                return outcome.failure
+        self._save()
+        return None
+
+    def _show(self, bar: progress.Progress, n: int) -> None:
+        best_loss = self.trials.best_loss
+        bar.postfix = f"best loss: {'?' if best_loss is None else best_loss}"
+        bar.update(n)
+
+    def _cancel(self, executor: Executor, bar: progress.Progress) -> None:
+        """Stop what runs, keep the results that are already in, mark the rest as cancelled."""
+        for tid in list(self._in_flight):
+            executor.cancel(tid)
+        caught, self.catch_eval_exceptions = self.catch_eval_exceptions, True
+        n_recorded = 0
+        try:
+            deadline = time.monotonic() + CANCEL_DEADLINE
+            while self._in_flight:
+                self._record(*self._inbox.get(timeout=max(0.0, deadline - time.monotonic())))
+                n_recorded += 1
+        except queue.Empty:
+            logger.warning(
+                "trials %s did not stop within %g s of being cancelled", list(self._in_flight), CANCEL_DEADLINE
+            )
+        finally:
+            self.catch_eval_exceptions = caught
+            for document in [*self._in_flight.values(), *self._queued]:
+                documents.finish(document, Outcome())
+            self._in_flight.clear()
+            self._queued.clear()
+            self.trials.refresh()
+            self._save()
+        self._show(bar, n_recorded)
+
+    def _new_documents(self) -> list[Document]:
+        self.trials.refresh()
+        return [document for document in self.trials._dynamic_trials if document["state"] == JOB_STATE_NEW]
+
+    def _queue_for_others(self, n: int) -> None:
+        """Keep ``max_queue_len`` new trials in ``trials``, for whoever evaluates them, until n were proposed."""
+        while n > 0 and not self._is_exhausted and self.stop_reason is None:
+            n_waiting = self.trials.count_by_state_unsynced(JOB_STATE_NEW)
+            if n_waiting >= self.max_queue_len:
+                time.sleep(self.poll_interval_secs)
+                self.trials.refresh()
+            else:
+                proposed = self._propose(min(n, self.max_queue_len - n_waiting))
+                self._is_exhausted = not proposed
+                n -= len(proposed)
+            self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)
+
+    def _save(self) -> None:
+        if self.trials_save_file:
+            save_atomically(self.trials, self.trials_save_file)
+
+
+def _exception_of(failure: Failure) -> BaseException:
+    if failure.exception is not None:
+        return failure.exception
+    return ObjectiveError(f"{failure.type}: {failure.message}\n{failure.traceback}")
+
+
+def save_atomically(trials: Any, path: str) -> None:
+    """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
+    directory = os.path.dirname(os.path.abspath(path))
+    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            pickle.dump(trials, file, protocol=pickle.HIGHEST_PROTOCOL)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def as_generator(rstate: Any) -> np.random.Generator:
+    """The generator that ``rstate`` stands for: a Generator, an int, a SeedSequence, a RandomState, or None.
+
+    None takes the seed in the environment variable HYPEROPT_FMIN_SEED, else fresh entropy.
+    """
+    if rstate is None:
+        seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
+        return np.random.default_rng(int(seed) if seed else None)
+    if isinstance(rstate, np.random.RandomState):
+        return np.random.default_rng(rstate.randint(2**31 - 1))
+    try:
+        return np.random.default_rng(rstate)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(
+            f"rstate is a numpy Generator, an int >= 0, a SeedSequence, a RandomState or None, got {rstate!r}: "
+            "write rstate=np.random.default_rng(0)"
+        ) from None
+
+
+def as_max_evals(max_evals: Any) -> int:
+    """The number of trials that ``max_evals`` stands for; None is no limit."""
+    if max_evals is None:
+        return sys.maxsize
+    if isinstance(max_evals, (bool, str)) or int(max_evals) != max_evals:
+        raise InvalidTypeError(f"max_evals is a whole number of trials, or None, got {max_evals!r}")
+    if max_evals < 0:
+        raise InvalidArgumentError(f"max_evals is the number of trials in all and at least 0, got {max_evals!r}")
+    return int(max_evals)
+
+
+def require_algo(algo: Any) -> Algo:
+    """``algo`` itself if it can be called; an error that says what to write, otherwise."""
+    if callable(algo):
+        return algo  # type: ignore[no-any-return]
+    hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"
+    raise InvalidTypeError(f"algo must be callable, got {algo!r}: pass {hint}")
+
+

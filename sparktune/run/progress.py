@@ -1,0 +1,72 @@
+"""Progress bars: a context manager that takes (initial, total) and gives an object with ``update`` and ``postfix``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
+
+
+class Progress(Protocol):
+    """A running display."""
+
+    postfix: Any
+
+    def update(self, n: int) -> Any:
+        """Advance by n trials."""
+
+
+ProgressFactory: TypeAlias = Callable[[int, int | None], AbstractContextManager[Any]]
+
+
+class _Bar:
+    """A tqdm bar whose ``postfix`` may be set to plain text at any time; it is drawn at the next update."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    @property
+    def postfix(self) -> str:
+        return str(self._bar.postfix or "")
+
+    @postfix.setter
+    def postfix(self, text: object) -> None:
+        self._bar.set_postfix_str(str(text), refresh=False)
+
+    def update(self, n: int) -> None:
+        self._bar.update(n)
+
+
+@contextlib.contextmanager
+def tqdm_progress_callback(initial: int, total: int | None) -> Iterator[Progress]:
+    """A tqdm bar in the terminal or the notebook, with the best loss as its postfix."""
+    from tqdm.auto import tqdm
+
+    limit = None if total is None or total >= sys.maxsize else total
+    with tqdm(initial=initial, total=limit, postfix="best loss: ?", disable=False, dynamic_ncols=True, unit="trial") as bar:
+        yield _Bar(bar)
+
+
+class _Silent:
+    postfix: Any = None
+
+    def update(self, n: int) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def no_progress_callback(initial: int, total: int | None) -> Iterator[Progress]:
+    """Shows nothing."""
+    yield _Silent()
+
+
+default_callback = tqdm_progress_callback
+
+
+def resolve(show_progressbar: bool | ProgressFactory, verbose: bool) -> ProgressFactory:
+    """The factory that ``show_progressbar`` stands for: True, False, or a factory; ``verbose=False`` silences all."""
+    if not verbose or show_progressbar is False:
+        return no_progress_callback
+    return tqdm_progress_callback if show_progressbar is True else show_progressbar

@@ -1,0 +1,1 @@
+"""What may be tried: expression nodes, ``scope``, distributions, and the compiled space."""

@@ -1,0 +1,211 @@
+"""A space compiled once: parameters, distributions and conditions. The algorithms see only this.
+
+Values of n points are an array (n, d), one column per parameter in the order of ``Space.labels``; NaN means that the
+parameter is inactive in that point, for it sits in a branch that was not chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparktune.exceptions import BadSearchSpace, DuplicateLabel
+from sparktune.space.distributions import Categorical, Distribution, FloatArray, RandInt, distribution_of
+from sparktune.space.nodes import Apply, Literal, as_apply, dfs
+from sparktune.space.scope import UndrawnParameterError, rec_eval
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+#: One way to become active: each of its selector nodes has the option number beside it.
+Way: TypeAlias = frozenset[tuple[Apply, int]]
+ALWAYS: frozenset[Way] = frozenset([frozenset()])
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One labelled parameter.
+
+    Attributes:
+        label: Its name.
+        distribution: What its values are drawn from.
+        node: Its ``hyperopt_param`` node.
+        value_node: The distribution node inside; the evaluator takes the value for it.
+        conditions: Ways to become active, each a tuple of (selector, option): the selector's value must be the option.
+            A selector is the column of a choice, or an expression where the switch hangs on arithmetic. One empty
+            tuple: always active.
+        is_choice: Whether some switch takes its value as an option number, so that its order means nothing.
+    """
+
+    label: str
+    distribution: Distribution
+    node: Apply
+    value_node: Apply
+    conditions: tuple[tuple[tuple[int | Apply, int], ...], ...]
+    is_choice: bool
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it is inactive in some points."""
+        return self.conditions != ((),)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether raw values are integers."""
+        return isinstance(self.distribution, (RandInt, Categorical))
+
+
+class Space:
+    """What may be tried: an expression compiled into parameters.
+
+    Args:
+        expr: Any nest of dicts, lists, tuples, literals and ``hp`` / ``scope`` nodes.
+
+    Raises:
+        DuplicateLabel: If one label is on two nodes.
+        BadSearchSpace: If a label is not a literal or a parameter's distribution is invalid.
+    """
+
+    def __init__(self, expr: object) -> None:
+        self.expr = as_apply(expr)
+        order = dfs(self.expr)
+        nodes = _parameter_nodes(order)
+        ways = _ways_to_reach(order)
+        selectors = {node.pos_args[0] for node in order if node.name == "switch"}
+        self.labels: tuple[str, ...] = tuple(nodes)
+        self.index: dict[str, int] = {label: column for column, label in enumerate(self.labels)}
+        column_of = {node: self.index[label] for label, node in nodes.items()}
+        self.parameters: tuple[Parameter, ...] = tuple(
+            Parameter(
+                label=label,
+                distribution=distribution_of(node.arg["obj"]),
+                node=node,
+                value_node=node.arg["obj"],
+                conditions=tuple(
+                    tuple((column_of.get(selector, selector), option) for selector, option in way) for way in ways[node]
+                ),
+                is_choice=node in selectors,
+            )
+            for label, node in nodes.items()
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def activity(self, values: FloatArray) -> BoolArray:
+        """Which parameters are active, shape (n, d), given values (n, d) with every column filled."""
+        is_active = np.ones(values.shape, dtype=bool)
+        for column, parameter in enumerate(self.parameters):
+            if parameter.is_conditional:
+                is_active[:, column] = np.logical_or.reduce([self._holds(way, values) for way in parameter.conditions])
+        return is_active
+
+    def _holds(self, way: tuple[tuple[int | Apply, int], ...], values: FloatArray) -> BoolArray:
+        holds = np.ones(len(values), dtype=bool)
+        for selector, option in way:
+            if isinstance(selector, int):
+                holds &= values[:, selector] == option
+            else:
+                chosen = [rec_eval(selector, memo=self._memo(self.raw(row))) for row in values]
+                holds &= np.asarray(chosen, dtype=float) == option
+        return holds
+
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """Draw n points from the prior, shape (n, d), NaN where inactive."""
+        values = np.empty((n, len(self)))
+        for column, parameter in enumerate(self.parameters):
+            values[:, column] = parameter.distribution.sample(rng, n)
+        return self.mask(values)
+
+    def mask(self, values: FloatArray) -> FloatArray:
+        """``values`` with NaN put in where a parameter is inactive."""
+        return np.where(self.activity(values), values, np.nan)
+
+    def raw(self, row: FloatArray) -> dict[str, Any]:
+        """The active values of one point by label, as Python numbers: what documents and ``fmin`` call values."""
+        return {
+            parameter.label: int(value) if parameter.is_integer else value
+            for parameter, value in zip(self.parameters, row.tolist(), strict=True)
+            if value == value
+        }
+
+    def row(self, raw: Mapping[str, Any]) -> FloatArray:
+        """The values of one point, shape (d,), from values by label; NaN where a label is missing."""
+        row = np.full(len(self), np.nan)
+        for label, value in raw.items():
+            column = self.index.get(label)
+            if column is not None and value is not None:
+                row[column] = value
+        return row
+
+    def _memo(self, raw: Mapping[str, Any]) -> dict[Apply, Any]:
+        return {p.value_node: raw[p.label] for p in self.parameters if p.label in raw}
+
+    def evaluate(self, raw: Mapping[str, Any], extra: Mapping[Apply, Any] | None = None) -> Any:
+        """What the objective is called with: the expression with values put in.
+
+        Args:
+            raw: Value by label; labels of branches that are not chosen may be missing.
+            extra: Values of further nodes.
+
+        Raises:
+            BadSearchSpace: If an active label has no value; the message names it.
+        """
+        try:
+            return rec_eval(self.expr, memo={**self._memo(raw), **(extra or {})})
+        except UndrawnParameterError as error:
+            labels = [p.label for p in self.parameters if p.value_node is error.node]
+            raise BadSearchSpace(
+                f"the space needs a value for {labels[0] if labels else error.node.name!r}, which is active in this "
+                f"point; values were given for {sorted(raw) or 'nothing'}"
+            ) from None
+
+
+def _parameter_nodes(order: list[Apply]) -> dict[str, Apply]:
+    nodes: dict[str, Apply] = {}
+    for node in order:
+        if node.name != "hyperopt_param":
+            continue
+        label_node = node.arg["label"]
+        if not isinstance(label_node, Literal) or not isinstance(label_node.obj, str):
+            raise BadSearchSpace(f"a label must be a string, got {label_node}")
+        label = label_node.obj
+        if label in nodes:
+            raise DuplicateLabel(
+                f"{label}: this label is on two parameters, {_describe(nodes[label])} and {_describe(node)}. "
+                "Give each its own label, or use one node twice: x = hp.uniform(...), then x in both places"
+            )
+        nodes[label] = node
+    return nodes
+
+
+def _describe(node: Apply) -> str:
+    distribution = node.arg["obj"]
+    arguments = ", ".join(str(child.obj) if isinstance(child, Literal) else "..." for child in distribution.inputs())
+    return f"{distribution.name}({arguments})"
+
+
+def _ways_to_reach(order: list[Apply]) -> dict[Apply, tuple[Way, ...]]:
+    """The ways in which each node is reached from the root; ``order`` has arguments before their users.
+
+    A way holds every choice on its path, so whether it is open hangs on the values alone, not on other activity.
+    """
+    ways: dict[Apply, frozenset[Way]] = {node: frozenset() for node in order}
+    ways[order[-1]] = ALWAYS
+    for node in reversed(order):
+        for position, child in enumerate(node.inputs()):
+            added = ways[node]
+            if node.name == "switch" and position > 0:
+                added = frozenset(way | {(node.pos_args[0], position - 1)} for way in added)
+            ways[child] = _simplify(ways[child] | added)
+    return {node: tuple(sorted(found, key=len)) for node, found in ways.items()}
+
+
+def _simplify(ways: frozenset[Way]) -> frozenset[Way]:
+    """Without the ways that are special cases of another, and without those that want two options of one selector."""
+    if frozenset() in ways:
+        return ALWAYS
+    possible = [way for way in ways if len({selector for selector, _ in way}) == len(way)]
+    return frozenset(way for way in possible if not any(other < way for other in possible))

@@ -1,0 +1,463 @@
+"""The distributions of ``hp.*``: frozen, in hyperopt's units, with ``sample`` and ``log_pdf``.
+
+``log_pdf`` is a density for continuous distributions and a log mass for discrete ones. Quantised draws are the
+multiples of ``q`` inside the bounds, and the first and the last of them have their full mass (hyperopt's can leave the
+bounds and give the end points half).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparktune.exceptions import InvalidSpaceError
+from sparktune.kernels.special import log_gauss_mass
+from sparktune.space.nodes import Apply, is_number, literal_value
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Size: TypeAlias = int | tuple[int, ...]
+
+LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+#: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
+GRID_SLACK = 1e-9
+
+
+class Distribution(Protocol):
+    """What every distribution offers."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log density (log mass, if discrete) of ``x``, elementwise."""
+
+
+def _require_numbers(kind: str, **arguments: object) -> None:
+    for name, value in arguments.items():
+        if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
+            raise InvalidSpaceError(f"{kind} needs a finite number for {name}, got {name}={value!r}")
+
+
+def _require_range(kind: str, low: float, high: float) -> None:
+    _require_numbers(kind, low=low, high=high)
+    if not low < high:
+        hint = " (both are logarithms: use math.log(1e-4) for 1e-4)" if "log" in kind else ": swap or widen the bounds"
+        raise InvalidSpaceError(f"{kind}: low should be less than high, got low={low}, high={high}{hint}")
+
+
+def _require_positive(kind: str, name: str, value: float) -> None:
+    _require_numbers(kind, **{name: value})
+    if not value > 0:
+        raise InvalidSpaceError(f"{kind} needs {name} > 0, got {name}={value}")
+
+
+def _require_exponent(kind: str, high: float) -> None:
+    if high > 700:  # exp(709.8) is the largest double
+        raise InvalidSpaceError(
+            f"{kind} takes the logarithms of its bounds, got high={high}, and exp({high}) is not a finite number: "
+            f"use math.log({high}) if you meant {high}"
+        )
+
+
+def _grid(kind: str, low: float, high: float, q: float) -> tuple[int, int]:
+    """First and last k with ``low <= k * q <= high``."""
+    first, last = math.ceil(low / q - GRID_SLACK), math.floor(high / q + GRID_SLACK)
+    if first > last:
+        raise InvalidSpaceError(
+            f"{kind} draws multiples of q, and no multiple of q={q} lies between {low:g} and {high:g}: "
+            "use a smaller q or wider bounds"
+        )
+    return first, last
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """U, uniform on [low, high]."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _require_range("uniform", self.low, self.high)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return self.low, self.high
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(rng.uniform(self.low, self.high, size))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log density of ``x``, elementwise."""
+        x = np.asarray(x, dtype=float)
+        return np.where((x >= self.low) & (x <= self.high), -math.log(self.high - self.low), -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class QUniform:
+    """A multiple of q, each of those in [low, high] equally likely."""
+
+    low: float
+    high: float
+    q: float
+
+    def __post_init__(self) -> None:
+        _require_range("quniform", self.low, self.high)
+        _require_positive("quniform", "q", self.q)
+        _grid("quniform", self.low, self.high, self.q)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """First and last multiple of q."""
+        return _grid("quniform", self.low, self.high, self.q)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        first, last = self.grid
+        return first * self.q, last * self.q
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        first, last = self.grid
+        return np.asarray(rng.integers(first, last + 1, size) * float(self.q))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        first, last = self.grid
+        return np.where(_on_grid(x, self.q, first, last), -math.log(last - first + 1), -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """exp(U) with U uniform on [low, high]; the bounds are logarithms, as in ``hp.loguniform``."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _require_range("loguniform", self.low, self.high)
+        _require_exponent("loguniform", self.high)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return math.exp(self.low), math.exp(self.high)
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(np.exp(rng.uniform(self.low, self.high, size)))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log density of ``x``, elementwise."""
+        log_x = _log(x)
+        return np.where(
+            (log_x >= self.low) & (log_x <= self.high), -log_x - math.log(self.high - self.low), -np.inf
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QLogUniform:
+    """exp(U) rounded to a multiple of q inside [exp(low), exp(high)]; the bounds are logarithms.
+
+    U is uniform on the logarithms of the cells of all those multiples, so that the end points have full cells.
+    """
+
+    low: float
+    high: float
+    q: float
+
+    def __post_init__(self) -> None:
+        _require_range("qloguniform", self.low, self.high)
+        _require_exponent("qloguniform", self.high)
+        _require_positive("qloguniform", "q", self.q)
+        _grid("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """First and last multiple of q; the first is at least 1."""
+        return _grid("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
+
+    @property
+    def log_edges(self) -> tuple[float, float]:
+        """Logarithms of the outer edges of the first and of the last cell."""
+        first, last = self.grid
+        return math.log((first - 0.5) * self.q), math.log((last + 0.5) * self.q)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        first, last = self.grid
+        return first * self.q, last * self.q
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        first, last = self.grid
+        steps = np.round(np.exp(rng.uniform(*self.log_edges, size)) / self.q)
+        return np.asarray(np.clip(steps, first, last) * float(self.q))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        x = np.asarray(x, dtype=float)
+        low, high = self.log_edges
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cell = np.log(x + 0.5 * self.q) - np.log(x - 0.5 * self.q)
+            return np.where(_on_grid(x, self.q, *self.grid), np.log(cell / (high - low)), -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Normal with mean mu and standard deviation sigma."""
+
+    mu: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _require_numbers("normal", mu=self.mu)
+        _require_positive("normal", "sigma", self.sigma)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return -math.inf, math.inf
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(rng.normal(self.mu, self.sigma, size))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log density of ``x``, elementwise."""
+        z = (np.asarray(x, dtype=float) - self.mu) / self.sigma
+        return np.asarray(-0.5 * z**2 - math.log(self.sigma) - LOG_SQRT_2PI)
+
+
+@dataclass(frozen=True, slots=True)
+class QNormal:
+    """A normal draw rounded to the nearest multiple of q."""
+
+    mu: float
+    sigma: float
+    q: float
+
+    def __post_init__(self) -> None:
+        _require_numbers("qnormal", mu=self.mu)
+        _require_positive("qnormal", "sigma", self.sigma)
+        _require_positive("qnormal", "q", self.q)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return -math.inf, math.inf
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(np.round(rng.normal(self.mu, self.sigma, size) / self.q) * self.q)
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        x = np.asarray(x, dtype=float)
+        half = 0.5 * self.q
+        mass = log_gauss_mass((x - half - self.mu) / self.sigma, (x + half - self.mu) / self.sigma)
+        return np.where(_on_grid(x, self.q), mass, -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal:
+    """exp of a normal with mean mu and standard deviation sigma."""
+
+    mu: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _require_numbers("lognormal", mu=self.mu)
+        _require_positive("lognormal", "sigma", self.sigma)
+        _require_exponent("lognormal", self.mu)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return 0.0, math.inf
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(np.exp(rng.normal(self.mu, self.sigma, size)))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log density of ``x``, elementwise."""
+        log_x = _log(x)
+        z = (log_x - self.mu) / self.sigma
+        with np.errstate(invalid="ignore"):
+            density = -0.5 * z**2 - math.log(self.sigma) - LOG_SQRT_2PI - log_x
+        return np.where(np.isfinite(log_x), density, -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class QLogNormal:
+    """exp of a normal draw, rounded to the nearest multiple of q; 0 is possible."""
+
+    mu: float
+    sigma: float
+    q: float
+
+    def __post_init__(self) -> None:
+        _require_numbers("qlognormal", mu=self.mu)
+        _require_positive("qlognormal", "sigma", self.sigma)
+        _require_exponent("qlognormal", self.mu)
+        _require_positive("qlognormal", "q", self.q)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return 0.0, math.inf
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(np.round(np.exp(rng.normal(self.mu, self.sigma, size)) / self.q) * self.q)
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        x = np.asarray(x, dtype=float)
+        lower, upper = _log(x - 0.5 * self.q), _log(x + 0.5 * self.q)
+        mass = log_gauss_mass((lower - self.mu) / self.sigma, (upper - self.mu) / self.sigma)
+        return np.where(_on_grid(x, self.q, first=0), mass, -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class RandInt:
+    """An integer from low to high - 1, all equally likely."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("low", self.low), ("high", self.high)):
+            if not is_number(value) or not float(value).is_integer():
+                raise InvalidSpaceError(f"randint needs an integer for {name}, got {name}={value!r}")
+        if not self.low < self.high:
+            raise InvalidSpaceError(
+                f"randint draws from low to high - 1 and needs low < high, got low={self.low}, high={self.high}"
+            )
+        if self.low < -(2**53) or self.high > 2**53:
+            raise InvalidSpaceError(
+                f"randint's bounds must lie within 2**53 of 0 (beyond, a float cannot hold every integer), "
+                f"got low={self.low}, high={self.high}"
+            )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return self.low, self.high - 1
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        return np.asarray(rng.integers(int(self.low), int(self.high), size))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        inside = _on_grid(x, 1.0, int(self.low), int(self.high) - 1)
+        return np.where(inside, -math.log(self.high - self.low), -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """Index k with probability p[k]."""
+
+    p: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.p:
+            raise InvalidSpaceError("pchoice needs at least one (probability, option) pair, got none")
+        for probability in self.p:
+            if not is_number(probability) or not 0 <= probability <= 1:
+                raise InvalidSpaceError(f"pchoice needs probabilities from 0 to 1, got {probability!r}")
+        if abs(sum(self.p) - 1.0) > 0.02:  # 0.33 three times is a thing people write: normalised, not refused
+            raise InvalidSpaceError(
+                f"pchoice needs probabilities that sum to 1, got {list(self.p)}, which sum to {sum(self.p):g}"
+            )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return 0, len(self.p) - 1
+
+    def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
+        """Draw values, of shape ``size``."""
+        p = np.asarray(self.p, dtype=float)
+        return np.asarray(rng.choice(len(p), size=size, p=p / p.sum()))
+
+    def log_pdf(self, x: ArrayLike) -> FloatArray:
+        """Log mass of ``x``, elementwise."""
+        x = np.asarray(x, dtype=float)
+        inside = _on_grid(x, 1.0, 0, len(self.p) - 1)
+        with np.errstate(divide="ignore"):
+            log_p = np.log(np.asarray(self.p, dtype=float))
+        return np.where(inside, log_p[np.where(inside, x, 0).astype(int)], -np.inf)
+
+
+def _log(x: ArrayLike) -> FloatArray:
+    """Log of ``x``; ``-inf`` at and below 0."""
+    x = np.asarray(x, dtype=float)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.maximum(x, 0.0)))
+
+
+def _on_grid(x: ArrayLike, q: float, first: float = -np.inf, last: float = np.inf) -> NDArray[np.bool_]:
+    steps = np.asarray(x, dtype=float) / q
+    nearest = np.round(steps)
+    near = np.abs(steps - nearest) <= 1e-6 * np.maximum(1.0, np.abs(steps))
+    return np.asarray(near & (nearest >= first) & (nearest <= last))
+
+
+#: Distribution by symbol name, with the names of its arguments in the order of the symbol's signature.
+BY_SYMBOL: dict[str, type[Any]] = {
+    "uniform": Uniform,
+    "quniform": QUniform,
+    "loguniform": LogUniform,
+    "qloguniform": QLogUniform,
+    "normal": Normal,
+    "qnormal": QNormal,
+    "lognormal": LogNormal,
+    "qlognormal": QLogNormal,
+    "randint": RandInt,
+    "categorical": Categorical,
+}
+
+
+def randint_bounds(low: int, high: int | None = None) -> tuple[int, int]:
+    """The bounds of ``randint(upper)`` and of ``randint(low, high)``."""
+    return (0, low) if high is None else (low, high)
+
+
+def distribution_of(node: Apply) -> Distribution:
+    """The distribution that a stochastic node such as ``uniform(0, 1)`` stands for.
+
+    Raises:
+        InvalidSpaceError: If the node is not a distribution, or its arguments are no numbers or out of range.
+    """
+    kind = BY_SYMBOL.get(node.name)
+    if kind is None:
+        raise InvalidSpaceError(
+            f"hyperopt_param holds {node.name!r}, which is not one of the distributions {', '.join(sorted(BY_SYMBOL))}"
+        )
+    arguments = {
+        name: literal_value(child, f"{node.name}'s {name}")
+        for name, child in node.arg.items()
+        if isinstance(child, Apply) and name not in ("rng", "size")
+    }
+    if kind is RandInt:
+        low, high = randint_bounds(**arguments)
+        return RandInt(low, high)
+    if kind is Categorical:
+        return Categorical(tuple(np.ravel(np.asarray(arguments["p"], dtype=float)).tolist()))
+    distribution: Distribution = kind(**arguments)
+    return distribution

@@ -1,0 +1,351 @@
+"""Expression nodes: what ``hp.*`` and ``scope.*`` build, and what programs written for hyperopt walk.
+
+A search space is a graph of :class:`Apply` nodes with :class:`Literal` leaves. Identity matters: a node used twice is
+one parameter. ``.name``, ``.pos_args``, ``.named_args``, ``.arg`` and ``Literal.obj`` are public in practice, so that
+shape is kept; everything else works on the compiled :class:`~sparktune.space.compile.Space`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from sparktune.exceptions import InvalidSpaceError
+
+#: Functions by symbol name; ``space.scope`` fills it. Kept here since ``Apply.arg`` needs the signatures.
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
+
+
+class MissingArgument:
+    """Stands in :attr:`Apply.arg` for an argument with neither value nor default."""
+
+
+class Apply:
+    """A call of the function registered under ``name``, not evaluated yet.
+
+    Args:
+        name: Symbol of the function, see ``scope``.
+        pos_args: Positional argument nodes.
+        named_args: ``[keyword, node]`` pairs.
+        o_len: Number of elements of the value, where known; makes the node iterable.
+        pure: Whether equal arguments always give an equal value.
+        define_params: Kept for programs that pass it; not used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pos_args: list[Apply] | tuple[Apply, ...],
+        named_args: list[list[Any]] | Mapping[str, Apply],
+        o_len: int | None = None,
+        pure: bool = False,
+        define_params: object = None,
+    ) -> None:
+        pairs = named_args.items() if isinstance(named_args, Mapping) else named_args
+        self.name = name
+        self.pos_args = list(pos_args)
+        self.named_args = sorted(([key, node] for key, node in pairs), key=lambda pair: str(pair[0]))
+        self.o_len = o_len
+        self.pure = pure
+        self.define_params = define_params
+        for node in self.inputs():
+            if not isinstance(node, Apply):
+                raise TypeError(f"the arguments of a node must be nodes, got {node!r}: wrap it with as_apply(...)")
+
+    # -- structure ----------------------------------------------------------------------------------------------
+
+    @property
+    def arg(self) -> dict[str, Any]:
+        """The argument nodes by parameter name of the implementation; defaults come as literals."""
+        function = IMPLEMENTATIONS.get(self.name)
+        if function is None:
+            raise NameError(f"no function is registered under {self.name!r}: register it with scope.define")
+        keywords = {key: node for key, node in self.named_args}
+        try:
+            signature = inspect.signature(function)
+        except ValueError:  # builtins such as dict have none
+            return keywords
+        bound = signature.bind_partial(*self.pos_args, **keywords).arguments
+        nodes: dict[str, Any] = {}
+        for parameter in signature.parameters.values():
+            if parameter.name in bound:
+                value = bound[parameter.name]
+                nodes[parameter.name] = list(value) if isinstance(value, tuple) else value
+            elif parameter.default is not inspect.Parameter.empty and parameter.default is not None:
+                nodes[parameter.name] = Literal(parameter.default)
+            elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                nodes[parameter.name] = MissingArgument
+        return nodes
+
+    def inputs(self) -> list[Apply]:
+        """The argument nodes: positional ones, then named ones by keyword."""
+        return self.pos_args + [node for _, node in self.named_args]
+
+    def clone_from_inputs(self, inputs: list[Apply], o_len: int | str | None = "same") -> Apply:
+        """A node with the same function and other argument nodes, in the order of :meth:`inputs`."""
+        if len(inputs) != len(self.inputs()):
+            raise TypeError(f"{self.name} has {len(self.inputs())} inputs, got {len(inputs)}")
+        n_positional = len(self.pos_args)
+        named = [[key, node] for (key, _), node in zip(self.named_args, inputs[n_positional:], strict=True)]
+        length = self.o_len if o_len == "same" else o_len
+        assert length is None or isinstance(length, int)
+        return type(self)(self.name, inputs[:n_positional], named, length, self.pure)
+
+    def replace_input(self, old_node: Apply, new_node: Apply) -> list[int | str]:
+        """Put ``new_node`` wherever ``old_node`` is an argument; the positions and keywords where it was."""
+        replaced: list[int | str] = []
+        for position, node in enumerate(self.pos_args):
+            if node is old_node:
+                self.pos_args[position] = new_node
+                replaced.append(position)
+        for pair in self.named_args:
+            if pair[1] is old_node:
+                pair[1] = new_node
+                replaced.append(pair[0])
+        return replaced
+
+    def set_kwarg(self, name: str, value: object) -> None:
+        """Set the named argument ``name``, replacing an earlier one."""
+        self.named_args = [pair for pair in self.named_args if pair[0] != name]
+        self.named_args = sorted([*self.named_args, [name, as_apply(value)]], key=lambda pair: str(pair[0]))
+
+    def eval(self, memo: dict[Apply, Any] | None = None) -> Any:
+        """The value of the expression, see :func:`~sparktune.space.scope.rec_eval`."""
+        from sparktune.space.scope import rec_eval  # scope registers functions that need this module
+
+        return rec_eval(self, memo=memo)
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def pprint(
+        self,
+        ofile: Any,
+        lineno: list[int] | None = None,
+        indent: int = 0,
+        memo: dict[Apply, int] | None = None,
+    ) -> None:
+        """Write one numbered line per node to ``ofile``; a node met again refers to its first line."""
+        lineno = [0] if lineno is None else lineno
+        memo = {} if memo is None else memo
+        if self in memo:
+            ofile.write(f"{lineno[0]} {' ' * indent}{self._text()}  [line:{memo[self]}]\n")
+            lineno[0] += 1
+            return
+        memo[self] = lineno[0]
+        ofile.write(f"{lineno[0]} {' ' * indent}{self._text()}\n")
+        lineno[0] += 1
+        for node in self.pos_args:
+            node.pprint(ofile, lineno, indent + 2, memo)
+        for key, node in self.named_args:
+            ofile.write(f"{lineno[0]} {' ' * indent} {key} =\n")
+            lineno[0] += 1
+            node.pprint(ofile, lineno, indent + 2, memo)
+
+    def _text(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        import io
+
+        text = io.StringIO()
+        self.pprint(text)
+        return text.getvalue()[:-1]
+
+    # -- operators --------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: object) -> Apply:
+        return apply("add", self, other)
+
+    def __radd__(self, other: object) -> Apply:
+        return apply("add", other, self)
+
+    def __sub__(self, other: object) -> Apply:
+        return apply("sub", self, other)
+
+    def __rsub__(self, other: object) -> Apply:
+        return apply("sub", other, self)
+
+    def __mul__(self, other: object) -> Apply:
+        return apply("mul", self, other)
+
+    def __rmul__(self, other: object) -> Apply:
+        return apply("mul", other, self)
+
+    def __truediv__(self, other: object) -> Apply:
+        return apply("truediv", self, other)
+
+    def __rtruediv__(self, other: object) -> Apply:
+        return apply("truediv", other, self)
+
+    def __floordiv__(self, other: object) -> Apply:
+        return apply("floordiv", self, other)
+
+    def __rfloordiv__(self, other: object) -> Apply:
+        return apply("floordiv", other, self)
+
+    def __mod__(self, other: object) -> Apply:
+        return apply("mod", self, other)
+
+    def __rmod__(self, other: object) -> Apply:
+        return apply("mod", other, self)
+
+    def __pow__(self, other: object) -> Apply:
+        return apply("pow", self, other)
+
+    def __rpow__(self, other: object) -> Apply:
+        return apply("pow", other, self)
+
+    def __neg__(self) -> Apply:
+        return apply("neg", self)
+
+    def __abs__(self) -> Apply:
+        return apply("abs", self)
+
+    def __lt__(self, other: object) -> Apply:
+        return apply("lt", self, other)
+
+    def __le__(self, other: object) -> Apply:
+        return apply("le", self, other)
+
+    def __gt__(self, other: object) -> Apply:
+        return apply("gt", self, other)
+
+    def __ge__(self, other: object) -> Apply:
+        return apply("ge", self, other)
+
+    def __getitem__(self, index: object) -> Apply:
+        if self.o_len is not None and isinstance(index, int) and not -self.o_len <= index < self.o_len:
+            raise IndexError(f"index {index} of a node with {self.o_len} elements")
+        return apply("getitem", self, index)
+
+    def __len__(self) -> int:
+        if self.o_len is None:
+            raise TypeError("len of pyll.Apply either undefined or unknown")
+        return self.o_len
+
+    def __bool__(self) -> bool:
+        if self.o_len is None:
+            raise TypeError(
+                "a node of a search space has no truth value before it is evaluated: compare inside the objective, "
+                "or build the choice with hp.choice / scope.switch"
+            )
+        return self.o_len > 0
+
+    def __iter__(self) -> Iterator[Apply]:
+        return iter([self[index] for index in range(len(self))])
+
+    def __call__(self, *args: object, **kwargs: object) -> Apply:
+        return apply("call", self, args, kwargs)
+
+
+class Literal(Apply):
+    """A leaf that evaluates to ``obj`` as it is."""
+
+    def __init__(self, obj: Any = None) -> None:
+        length: int | None
+        try:
+            length = len(obj)
+        except TypeError:  # most objects have no length; numpy scalars and 0-d arrays say so here as well
+            length = None
+        super().__init__("literal", [], [], length, pure=True)
+        self._obj = obj
+
+    @property
+    def obj(self) -> Any:
+        """The value of the leaf."""
+        return self._obj
+
+    @property
+    def arg(self) -> dict[str, Any]:
+        """No arguments."""
+        return {}
+
+    def _text(self) -> str:
+        return f"Literal{{{self._obj}}}"
+
+    def clone_from_inputs(self, inputs: list[Apply], o_len: int | str | None = "same") -> Literal:
+        """A leaf with the same object."""
+        return type(self)(self._obj)
+
+
+def apply(name: str, *args: object, **kwargs: object) -> Apply:
+    """The node that calls symbol ``name``; arguments that are not nodes are wrapped by :func:`as_apply`."""
+    return Apply(name, [as_apply(a) for a in args], [[key, as_apply(value)] for key, value in kwargs.items()])
+
+
+def as_apply(obj: object) -> Apply:
+    """``obj`` as a node: containers become ``dict`` and ``pos_args`` nodes, anything else a literal.
+
+    Lists evaluate to tuples, as they do in hyperopt.
+    """
+    if isinstance(obj, Apply):
+        return obj
+    if isinstance(obj, (tuple, list)):
+        return Apply("pos_args", [as_apply(item) for item in obj], [], len(obj))
+    if isinstance(obj, dict):
+        if all(isinstance(key, str) for key in obj):
+            return Apply("dict", [], {key: as_apply(value) for key, value in obj.items()}, len(obj))
+        try:
+            items = sorted(obj.items(), key=lambda item: item[0])
+        except TypeError:  # keys of several types cannot be ordered: the order written is as good
+            items = list(obj.items())
+        return Apply("dict", [as_apply(items)], [], len(obj))
+    return Literal(obj)
+
+
+def dfs(expr: Apply, seq: list[Apply] | None = None, seqset: set[Apply] | None = None) -> list[Apply]:
+    """All nodes below ``expr``, arguments before the nodes that use them, each once, ``expr`` last."""
+    seq = [] if seq is None else seq
+    seen = set(seq) if seqset is None else seqset
+    stack: list[tuple[Apply, bool]] = [(expr, False)]
+    while stack:  # an explicit stack: spaces built by a loop nest deeper than Python recurses
+        node, is_expanded = stack.pop()
+        if node in seen:
+            continue
+        if is_expanded:
+            seen.add(node)
+            seq.append(node)
+        else:
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(node.inputs()) if child not in seen)
+    return seq
+
+
+def toposort(expr: Apply) -> list[Apply]:
+    """The nodes of ``expr`` in an order in which they can be computed."""
+    return dfs(expr)
+
+
+def clone(expr: Apply, memo: dict[Apply, Apply] | None = None) -> Apply:
+    """A copy of the graph; ``memo`` maps nodes to the copies to use in their place."""
+    copies = {} if memo is None else memo
+    for node in dfs(expr):
+        if node not in copies:
+            copies[node] = node.clone_from_inputs([copies[child] for child in node.inputs()])
+    return copies[expr]
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a real number and not a boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+
+
+def literal_value(node: object, what: str) -> Any:
+    """The object of a literal node, or of a container of literals.
+
+    Raises:
+        InvalidSpaceError: If the value hangs on a parameter.
+    """
+    if isinstance(node, Literal):
+        return node.obj
+    if isinstance(node, Apply) and node.name == "pos_args":
+        return [literal_value(child, what) for child in node.pos_args]
+    if isinstance(node, Apply):
+        raise InvalidSpaceError(
+            f"{what} must be a number, got an expression ({node.name} ...): bounds cannot depend on other parameters. "
+            "Search a fraction and scale it inside the space: low + (high - low) * hp.uniform(label, 0, 1)"
+        )
+    return node
