@@ -6,6 +6,7 @@ A rule is a function ``f(trials, *state) -> (stop, state)``, called after every 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ def no_progress_loss(
 
     Trials without a loss (failed, running) count as no progress once they have ended.
     """
-    if not iteration_stop_count > 0:
-        raise InvalidArgumentError(f"iteration_stop_count is a positive number of trials, got {iteration_stop_count!r}")
+    if not isinstance(iteration_stop_count, numbers.Real) or not iteration_stop_count > 0:
+        raise InvalidArgumentError(
+            f"iteration_stop_count is a positive number of trials, got {iteration_stop_count!r}: "
+            "write early_stop_fn=no_progress_loss(20)"
+        )
 
     def stop_fn(
         trials: Any, best_loss: float | None = None, iteration_no_progress: int = 0, n_seen: int = 0
@@ -34,7 +38,8 @@ def no_progress_loss(
         finished = trials.n_finished
         loss = trials.best_loss
         if loss is not None and (best_loss is None or loss < best_loss - abs(best_loss) * percent_increase / 100.0):
-            return False, [loss, 0, finished]
+            # The first loss is the first of those that bring no progress over it, as hyperopt counts.
+            return False, [loss, 0 if best_loss is not None else 1, finished]
         waited = iteration_no_progress + max(0, finished - n_seen)
         return waited >= iteration_stop_count, [best_loss if best_loss is not None else loss, waited, finished]
 

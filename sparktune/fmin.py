@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from sparktune import tpe
 from sparktune.exceptions import InvalidTrial, InvalidTypeError
 from sparktune.history import documents
-from sparktune.run.loop import FMinIter
+from sparktune.history.trial import JOB_STATE_RUNNING, Outcome
+from sparktune.run.loop import FMinIter, as_max_evals
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
@@ -87,7 +88,14 @@ def fmin(
         Exception: Whatever the objective raises, unless ``catch_eval_exceptions`` or on Spark.
     """
     if trials is None:
-        trials = _load(trials_save_file) if trials_save_file and os.path.exists(trials_save_file) else Trials()
+        if trials_save_file and os.path.exists(trials_save_file):
+            trials = _load(trials_save_file)
+            if points_to_evaluate is not None and max_evals is not None:  # the points are in there already
+                max_evals, points_to_evaluate = as_max_evals(max_evals) + len(points_to_evaluate), None
+        else:
+            trials = Trials()
+    if isinstance(trials, type) or not (hasattr(trials, "fmin") or isinstance(trials, Trials)):
+        raise InvalidTypeError(f"trials must be a Trials or SparkTrials object, or None, got {trials!r}: pass Trials()")
     run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
     options: dict[str, Any] = {} if points_to_evaluate is None else {"points_to_evaluate": points_to_evaluate}
     return run(
@@ -114,14 +122,19 @@ def _load(path: str | os.PathLike[str]) -> Any:
     try:
         with open(path, "rb") as file:
             trials = pickle.load(file)
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
+    except Exception as error:  # bytes that are no pickle may raise anything
         raise InvalidTrial(
-            f"trials_save_file {os.fspath(path)!r} holds no trials that can be read ({error}): remove it, or name another"
+            f"trials_save_file {os.fspath(path)!r} holds no trials that can be read ({type(error).__name__}: {error}): "
+            "remove it, or name another"
         ) from error
     if not hasattr(trials, "_dynamic_trials"):
         raise InvalidTrial(
             f"trials_save_file {os.fspath(path)!r} holds a {type(trials).__name__}, not trials: name another file"
         )
+    for document in trials._dynamic_trials:
+        if document["state"] == JOB_STATE_RUNNING:  # in a process that is no more
+            documents.finish(document, Outcome())
+    trials.refresh()
     return trials
 
 
@@ -136,6 +149,8 @@ def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
     Raises:
         BadSearchSpace: If an active label has no value; the message names it.
     """
+    if not isinstance(hp_assignment, Mapping):
+        raise InvalidTypeError(f"space_eval takes a dict {{label: value}}, as fmin returns, got {hp_assignment!r}")
     raw = {}
     for label, value in hp_assignment.items():
         if isinstance(value, (list, tuple)):

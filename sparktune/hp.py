@@ -11,7 +11,7 @@ from typing import Any
 
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.distributions import distribution_of
-from sparktune.space.nodes import Apply, Literal, is_number
+from sparktune.space.nodes import Apply, Literal, is_finite
 from sparktune.space.scope import scope
 
 __all__ = [
@@ -96,7 +96,8 @@ def randint(label: str, *args: int, **kwargs: int) -> Apply:
     """
     names = ("upper",) if len(args) + len(kwargs) == 1 and "low" not in kwargs else ("low", "high")
     bounds = dict(zip(names, args, strict=False)) | kwargs
-    if len(args) > 2 or "upper" in bounds and len(bounds) > 1 or not bounds or set(bounds) - {"upper", "low", "high"}:
+    is_clear = len(bounds) == len(args) + len(kwargs)  # no bound twice, none left over
+    if not is_clear or set(bounds) not in ({"upper"}, {"low"}, {"high"}, {"low", "high"}):
         given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
         raise InvalidTypeError(
             f"hp.randint takes (label, upper) or (label, low, high), got ({label!r}, {given})"
@@ -122,7 +123,7 @@ def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
     """An integer from low to high, both included, each equally likely; ``q`` is accepted and is 1."""
     for bound, value in (("low", low), ("high", high)):
         plain = value.obj if isinstance(value, Literal) else value
-        if is_number(plain) and not float(plain).is_integer():
+        if is_finite(plain) and not float(plain).is_integer():
             raise InvalidSpaceError(f"hp.uniformint({label!r}, ...) needs an integer for {bound}, got {plain!r}")
     return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0))))
 

@@ -14,7 +14,7 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sparktune import rand
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.columns import FAILED, OK, PENDING, History
+from sparktune.history.columns import FAILED, IGNORED, OK, PENDING, History
 from sparktune.history.documents import Document, proposal_documents
 from sparktune.kernels import histogram
 from sparktune.kernels.parzen import Mixture
@@ -31,6 +31,7 @@ from sparktune.kernels.special import normal_cdf
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import FloatArray
+from sparktune.space.nodes import is_number
 
 __all__ = ["Settings", "propose", "suggest"]
 
@@ -57,15 +58,16 @@ class Settings:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        rules = {
-            "prior_weight": (self.prior_weight > 0, "> 0"),
-            "n_startup_jobs": (self.n_startup_jobs >= 0, ">= 0"),
-            "n_EI_candidates": (self.n_EI_candidates >= 1, ">= 1"),
-            "gamma": (0 < self.gamma < 1, "between 0 and 1"),
+        rules: dict[str, tuple[str, Callable[[Any], object]]] = {
+            "prior_weight": ("a finite number > 0", lambda value: 0 < value < math.inf),
+            "n_startup_jobs": ("a number >= 0", lambda value: value >= 0),
+            "n_EI_candidates": ("an integer >= 1", lambda value: hasattr(value, "__index__") and value >= 1),
+            "gamma": ("a number between 0 and 1", lambda value: 0 < value < 1),
         }
-        for name, (holds, rule) in rules.items():
-            if not holds:  # NaN included
-                raise InvalidArgumentError(f"tpe.suggest needs {name} {rule}, got {name}={getattr(self, name)!r}")
+        for name, (rule, holds) in rules.items():
+            value = getattr(self, name)
+            if not is_number(value) or not holds(value):  # NaN included
+                raise InvalidArgumentError(f"tpe.suggest takes for {name} {rule}, got {name}={value!r}")
 
 
 DEFAULTS = Settings()
@@ -117,7 +119,9 @@ def propose(
     if history.n_finished < settings.n_startup_jobs or not len(space):
         return rand.propose(space, history, rng, n)
     coordinates = Coordinates(space)
-    points = history.derived("coordinates", coordinates.encode)
+    # Not only by name: a study may go on over the same labels with other bounds.
+    key = tuple((parameter.distribution, parameter.is_choice) for parameter in space.parameters)
+    points = history.derived(key, coordinates.encode)
     good, bad = split(history, settings.gamma)
     good_mixture = _mixture(coordinates, points[good], rank_weights(len(good)), len(good), settings)
     rows = np.empty((0, len(space)))
@@ -194,7 +198,8 @@ def _propose_one(
     if len(coordinates.space) > 1:
         scores += _marginal_scores(coordinates, good_mixture, bad_mixture, numeric, categories, settings)
     order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
-    return _first_new(coordinates, np.vstack([history.values, batch]), values[order], rng)
+    tried = history.values[history.kinds != IGNORED]
+    return _first_new(coordinates, np.vstack([tried, batch]), values[order], rng)
 
 
 def _candidates(coordinates: Coordinates, mixture: Mixture, rng: np.random.Generator, n: int) -> FloatArray:
@@ -231,8 +236,9 @@ def _bad_points(
     if len(bad) > MAX_BAD_KERNELS:
         is_pending = history.kinds[bad] == PENDING
         pending, known = bad[is_pending][-MAX_BAD_KERNELS // 2 :], bad[~is_pending]
-        kept = np.sort(rng.choice(known, MAX_BAD_KERNELS - len(pending), replace=False))
-        weights = np.append(np.full(len(kept), len(known) / len(kept)), np.ones(len(pending)))
+        n_kept = min(len(known), MAX_BAD_KERNELS - len(pending))
+        kept = np.sort(rng.choice(known, n_kept, replace=False)) if n_kept else known
+        weights = np.append(np.full(n_kept, len(known) / max(1, n_kept)), np.ones(len(pending)))
         bad = np.append(kept, pending)
     bad_points = points[bad]
     if len(batch):

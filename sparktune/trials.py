@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTrial
+from sparktune import tpe
+from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.columns import OK, History
 from sparktune.history.documents import Document
@@ -18,7 +19,8 @@ from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.loop import FMinIter, as_generator, as_max_evals, require_algo
 from sparktune.run.progress import ProgressFactory
-from sparktune.run.stopping import EarlyStop
+from sparktune.run.stopping import EarlyStop, validate_loss_threshold, validate_timeout
+from sparktune.space.nodes import is_finite
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
 NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
@@ -94,8 +96,11 @@ class Trials:
     @property
     def _trials(self) -> list[Document]:
         if self._visible is None:
-            documents_seen = self._own_documents() if self._exp_key is not None else self._dynamic_trials[: self._n_seen]
-            self._visible = [document for document in documents_seen if document["state"] in JOB_VALID_STATES]
+            self._visible = [
+                document
+                for document in self._dynamic_trials[: self._n_seen]
+                if document["state"] in JOB_VALID_STATES and self._exp_key in (None, document["exp_key"])
+            ]
         return self._visible
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -243,7 +248,9 @@ class Trials:
 
     def _insert_trial_docs(self, docs: list[Document]) -> list[Any]:
         self._dynamic_trials.extend(docs)
-        return [document["tid"] for document in docs]
+        tids = [document["tid"] for document in docs]
+        self._ids.update(tids)
+        return tids
 
     def new_trial_ids(self, n: int) -> list[Any]:
         """n ids that no trial has."""
@@ -334,8 +341,13 @@ class Trials:
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
+        # Everything is checked before the first document goes in.
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
+        algo = tpe.suggest if algo is None else require_algo(algo)
         n_total = as_max_evals(max_evals)
+        rng = as_generator(rstate)
+        validate_timeout(timeout)
+        validate_loss_threshold(loss_threshold)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
         if points_to_evaluate:
@@ -345,10 +357,10 @@ class Trials:
         executor = self.make_executor(domain)
         try:
             iterator = FMinIter(
-                require_algo(algo),
+                algo,
                 domain,
                 self,
-                rstate=as_generator(rstate),
+                rstate=rng,
                 max_queue_len=max_queue_len,
                 max_evals=n_total,
                 timeout=timeout,
@@ -464,6 +476,8 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
     """
     space = domain.space
     miscs = []
+    if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
+        raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
     tids = trials.new_trial_ids(len(points))
     for number, (tid, point) in enumerate(zip(tids, points, strict=True)):
         what = f"points_to_evaluate[{number}]"
@@ -471,11 +485,14 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
         if unknown:
             raise InvalidArgumentError(f"{what} has labels the space has not: {unknown}; it has {list(space.labels)}")
         for label, value in point.items():
-            low, high = space.parameters[space.index[label]].distribution.bounds
+            parameter = space.parameters[space.index[label]]
+            low, high = parameter.distribution.bounds
             slack = 1e-9 * max(abs(low), abs(high)) if np.isfinite([low, high]).all() else 0.0
-            if not isinstance(value, (int, float, np.number)) or not low - slack <= value <= high + slack:
+            is_inside = isinstance(value, bool) or (is_finite(value) and low - slack <= value <= high + slack)
+            if not is_inside or (parameter.is_integer and int(value) != value):
+                kind = "whole number" if parameter.is_integer else "number"
                 raise InvalidArgumentError(
-                    f"{what}: {label!r} must be a number from {low:g} to {high:g} (of a choice, the option's index), "
+                    f"{what}: {label!r} must be a {kind} from {low:g} to {high:g} (of a choice, the option's index), "
                     f"got {value!r}"
                 )
         filled = np.where(np.isnan(row := space.row(point)), -1.0, row)
@@ -483,7 +500,11 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
         missing = [label for label, is_active in zip(space.labels, active, strict=True) if is_active and label not in point]
         if missing:
             raise InvalidArgumentError(f"{what} needs a value for {missing} as well, got only {dict(point)}")
-        raw = {label: point[label] for label, is_active in zip(space.labels, active, strict=True) if is_active}
+        raw = {
+            parameter.label: int(point[parameter.label]) if parameter.is_integer else point[parameter.label]
+            for parameter, is_active in zip(space.parameters, active, strict=True)
+            if is_active
+        }
         miscs.append(documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir))
     return trials.new_trial_docs(tids, [None] * len(points), [documents.new_result() for _ in points], miscs)
 

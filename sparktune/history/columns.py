@@ -6,7 +6,7 @@ long the history is. Edits of finished documents are found by checking a bounded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,7 +50,7 @@ class History:
         self._losses = np.empty(0)
         self._kinds = np.empty(0, dtype=np.int8)
         self._values = np.empty((0, len(self.labels)))
-        self._derived: dict[str, FloatArray] = {}
+        self._derived: dict[Hashable, FloatArray] = {}
         self._open: set[int] = set()
         self._next_check = 0
         self.version = 0
@@ -84,7 +84,7 @@ class History:
         kinds = self._kinds[: self._n]
         return int(np.count_nonzero((kinds == OK) | (kinds == FAILED)))
 
-    def derived(self, name: str, transform: Transform) -> FloatArray:
+    def derived(self, name: Hashable, transform: Transform) -> FloatArray:
         """``transform(values)``, row by row, computed once per row and kept under ``name``."""
         known = self._derived.get(name)
         if known is None or len(known) > self._n:
@@ -151,6 +151,7 @@ class History:
                 self._documents[row] = document
                 self._read_values(row)
                 self._derived.clear()
+                self._open.add(row)
                 self._read_result(row)
             elif kind != PENDING:
                 kind_now, loss_now = _kind_and_loss(document)

@@ -87,6 +87,9 @@ def validate(document: Any) -> Document:
     for key in TRIAL_KEYS:
         if key not in document:
             raise InvalidTrial(f"a trial document needs the keys {TRIAL_KEYS}, got one without {key!r}", document)
+    for key in ("misc", "result"):
+        if not isinstance(document[key], Mapping):
+            raise InvalidTrial(f"a document's {key} is a dict, got {document[key]!r}", document)
     misc = document["misc"]
     for key in TRIAL_MISC_KEYS:
         if key not in misc:

@@ -136,7 +136,7 @@ class Domain:
             value = self.fn(self.arguments(config, ctrl))
         result = documents.as_result(value)
         if attach_attachments:
-            for key, attachment in result.pop("attachments", {}).items():
+            for key, attachment in (result.pop("attachments", None) or {}).items():
                 ctrl.attachments[key] = attachment
         return result
 
@@ -181,4 +181,8 @@ class Domain:
 def failure_from(error: BaseException) -> Failure:
     """A failure record of an exception caught here."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return Failure(str(type(error)), str(error), text, error)
+    try:
+        message = str(error)
+    except Exception:  # the user's class, and a broken one: the trial failed all the same
+        message = f"<no text: str() of this {type(error).__name__} fails>"
+    return Failure(str(type(error)), message, text, error)

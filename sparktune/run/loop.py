@@ -15,11 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, ObjectiveError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, ObjectiveError, SerializationError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
@@ -27,6 +27,7 @@ from sparktune.run import progress
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
+from sparktune.space.nodes import is_number
 
 logger = logging.getLogger("sparktune")
 
@@ -81,15 +82,15 @@ class FMinIter:
         self.algo = algo
         self.domain = domain
         self.trials = trials
-        self.rstate = rstate
+        self.rstate = as_generator(rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
-        self.max_queue_len = max_queue_len
+        self.max_queue_len = _as_queue_length(max_queue_len)
         self.poll_interval_secs = poll_interval_secs
         self.max_evals = max_evals
         self.timeout = timeout
         self.loss_threshold = loss_threshold
         self.early_stop_fn = early_stop_fn
-        self.trials_save_file = os.fspath(trials_save_file)
+        self.trials_save_file = _as_save_file(trials_save_file)
         self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
         self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
@@ -161,7 +162,7 @@ class FMinIter:
         executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
         initial = self.trials.n_finished
         total = initial + n_new + len(self._queued)
-        with self._progress(initial, None if total >= sys.maxsize else total) as bar:
+        with self._progress(initial=initial, total=None if total >= sys.maxsize else total) as bar:
             try:
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
                 while self.stop_reason is None:
@@ -239,8 +240,13 @@ class FMinIter:
 
     def _record(self, document: Document, future: Future[Outcome]) -> Failure | None:
         """Write an outcome into its document; the failure, if it must end the run."""
-        self._in_flight.pop(document["tid"], None)
-        outcome = Outcome() if future.cancelled() else future.result()
+        if self._in_flight.pop(document["tid"], None) is None:
+            return None  # an earlier run gave it up
+        try:
+            outcome = Outcome() if future.cancelled() else future.result()
+        except BaseException:  # the backend broke, which ends the run
+            documents.finish(document, Outcome())
+            raise
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         documents.finish(document, outcome)
@@ -285,7 +291,7 @@ class FMinIter:
 
     def _new_documents(self) -> list[Document]:
         self.trials.refresh()
-        return [document for document in self.trials._dynamic_trials if document["state"] == JOB_STATE_NEW]
+        return [document for document in self.trials._own_documents() if document["state"] == JOB_STATE_NEW]
 
     def _queue_for_others(self, n: int) -> None:
         """Keep ``max_queue_len`` new trials in ``trials``, for whoever evaluates them, until n were proposed."""
@@ -317,13 +323,39 @@ def save_atomically(trials: Any, path: str) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            pickle.dump(trials, file, protocol=pickle.HIGHEST_PROTOCOL)
+            _dump(trials, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _dump(trials: Any, file: IO[bytes]) -> None:
+    import cloudpickle
+
+    try:
+        cloudpickle.dump(trials, file)  # results may hold lambdas, or objects of the user's script
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError) as error:
+        raise SerializationError(
+            f"trials_save_file needs trials that can be pickled, and these cannot ({error}): keep such objects out of "
+            "the results and attachments"
+        ) from error
+
+
+def _as_save_file(path: str | os.PathLike[str]) -> str:
+    """``path`` as text; an error now, rather than after the first trial, if it cannot be written."""
+    text = os.fspath(path)
+    if text and (os.path.isdir(text) or not os.path.isdir(os.path.dirname(os.path.abspath(text)))):
+        raise InvalidArgumentError(f"trials_save_file is a file in a directory that exists, got {text!r}")
+    return text
+
+
+def _as_queue_length(max_queue_len: Any) -> int:
+    if not isinstance(max_queue_len, (int, np.integer)) or max_queue_len < 1:
+        raise InvalidArgumentError(f"max_queue_len is a whole number of proposals, at least 1, got {max_queue_len!r}")
+    return int(max_queue_len)
 
 
 def as_generator(rstate: Any) -> np.random.Generator:
@@ -333,6 +365,8 @@ def as_generator(rstate: Any) -> np.random.Generator:
     """
     if rstate is None:
         seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
+        if seed and not seed.isdecimal():
+            raise InvalidArgumentError(f"the environment variable HYPEROPT_FMIN_SEED is a whole number, got {seed!r}")
         return np.random.default_rng(int(seed) if seed else None)
     if isinstance(rstate, np.random.RandomState):
         return np.random.default_rng(rstate.randint(2**31 - 1))
@@ -349,8 +383,8 @@ def as_max_evals(max_evals: Any) -> int:
     """The number of trials that ``max_evals`` stands for; None is no limit."""
     if max_evals is None:
         return sys.maxsize
-    if isinstance(max_evals, (bool, str)) or int(max_evals) != max_evals:
-        raise InvalidTypeError(f"max_evals is a whole number of trials, or None, got {max_evals!r}")
+    if not is_number(max_evals) or not np.isfinite(max_evals) or int(max_evals) != max_evals:
+        raise InvalidTypeError(f"max_evals is a whole number of trials, or None for no limit, got {max_evals!r}")
     if max_evals < 0:
         raise InvalidArgumentError(f"max_evals is the number of trials in all and at least 0, got {max_evals!r}")
     return int(max_evals)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
+from sparktune.exceptions import InvalidTypeError
+
 
 class Progress(Protocol):
     """A running display."""
@@ -18,7 +20,8 @@ class Progress(Protocol):
         """Advance by n trials."""
 
 
-ProgressFactory: TypeAlias = Callable[[int, int | None], AbstractContextManager[Any]]
+#: Called as ``f(initial=..., total=...)``, with hyperopt's names.
+ProgressFactory: TypeAlias = Callable[..., AbstractContextManager[Any]]
 
 
 class _Bar:
@@ -67,6 +70,11 @@ default_callback = tqdm_progress_callback
 
 def resolve(show_progressbar: bool | ProgressFactory, verbose: bool) -> ProgressFactory:
     """The factory that ``show_progressbar`` stands for: True, False, or a factory; ``verbose=False`` silences all."""
-    if not verbose or show_progressbar is False:
-        return no_progress_callback
-    return tqdm_progress_callback if show_progressbar is True else show_progressbar
+    if callable(show_progressbar):
+        return show_progressbar if verbose else no_progress_callback
+    if show_progressbar not in (True, False, None):
+        raise InvalidTypeError(
+            "show_progressbar is True, False, or a function (initial, total) that gives a context manager, "
+            f"got {show_progressbar!r}"
+        )
+    return tqdm_progress_callback if verbose and show_progressbar else no_progress_callback

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sparktune.exceptions import InvalidArgumentError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.space.nodes import is_number
 
 EarlyStop: TypeAlias = Callable[..., tuple[bool, Sequence[Any]]]
@@ -17,13 +17,15 @@ REASON_TIMEOUT = "fmin run timeout"
 REASON_USER = "fmin run cancelled by user"
 REASON_LOSS = "loss threshold reached"
 
+#: Seconds that one wait lasts at most; the queue cannot wait for longer than some 292 years, nor for ``math.inf``.
+LONGEST_WAIT = 86400.0
+
 
 def validate_timeout(timeout: object) -> None:
-    """Refuse a timeout that is not None or a positive number of seconds."""
+    """Refuse a timeout that is not None or a positive number of seconds. Programs compare the text: it is hyperopt's."""
     if timeout is not None and not (is_number(timeout) and timeout > 0):  # type: ignore[operator]
         raise InvalidArgumentError(
-            f"The timeout argument should be None or a positive value. Given value: {timeout} "
-            f"({type(timeout).__name__}); it is a number of seconds"
+            f"The timeout argument should be None or a positive value. Given value: {timeout}"
         )
 
 
@@ -31,8 +33,7 @@ def validate_loss_threshold(loss_threshold: object) -> None:
     """Refuse a loss threshold that is not None or a number."""
     if loss_threshold is not None and not is_number(loss_threshold):
         raise InvalidArgumentError(
-            "The loss_threshold argument should be None or a numeric value. "
-            f"Given value: {loss_threshold} ({type(loss_threshold).__name__})"
+            f"The loss_threshold argument should be None or a numeric value. Given value: {loss_threshold}"
         )
 
 
@@ -55,12 +56,16 @@ class Stopping:
     def __post_init__(self) -> None:
         validate_timeout(self.timeout)
         validate_loss_threshold(self.loss_threshold)
+        if self.early_stop_fn is not None and not callable(self.early_stop_fn):
+            raise InvalidTypeError(
+                f"early_stop_fn must be callable, got {self.early_stop_fn!r}: pass early_stop.no_progress_loss(20)"
+            )
 
     def remaining(self) -> float | None:
-        """Seconds until the timeout, at least 0; None if there is none."""
+        """Seconds until the timeout, at least 0 and at most ``LONGEST_WAIT``; None if there is none."""
         if self.timeout is None:
             return None
-        return max(0.0, self._started + float(self.timeout) - time.monotonic())
+        return min(max(0.0, self._started + float(self.timeout) - time.monotonic()), LONGEST_WAIT)
 
     def reason(self, trials: Any, best_loss: float | None, *, has_new_result: bool) -> str | None:
         """Why the run must end now, or None. The early stop rule is asked after new results only."""
@@ -69,7 +74,15 @@ class Stopping:
         if self.loss_threshold is not None and best_loss is not None and best_loss < self.loss_threshold:
             return REASON_LOSS
         if has_new_result and self.early_stop_fn is not None:
-            stop, self._state = self.early_stop_fn(trials, *self._state)
+            answer = self.early_stop_fn(trials, *self._state)
+            try:
+                stop, state = answer
+                self._state = tuple(state)
+            except (TypeError, ValueError):
+                raise InvalidTypeError(
+                    "early_stop_fn returns (stop, state), where state is a list of what it is called with next time, "
+                    f"got {answer!r}: return stop, []"
+                ) from None
             if stop:
                 return REASON_EARLY_STOP
         return None

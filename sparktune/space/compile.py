@@ -6,7 +6,9 @@ parameter is inactive in that point, for it sits in a branch that was not chosen
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -194,18 +196,41 @@ def _ways_to_reach(order: list[Apply]) -> dict[Apply, tuple[Way, ...]]:
     """
     ways: dict[Apply, frozenset[Way]] = {node: frozenset() for node in order}
     ways[order[-1]] = ALWAYS
-    for node in reversed(order):
+    n_options: dict[Apply, int] = defaultdict(int)
+    for node in order:
+        if node.name == "switch":
+            n_options[node.pos_args[0]] = max(n_options[node.pos_args[0]], len(node.pos_args) - 1)
+    for node in reversed(order):  # the users of a node have all been here before it
+        ways[node] = _simplify(ways[node], n_options)
         for position, child in enumerate(node.inputs()):
             added = ways[node]
             if node.name == "switch" and position > 0:
                 added = frozenset(way | {(node.pos_args[0], position - 1)} for way in added)
-            ways[child] = _simplify(ways[child] | added)
+            ways[child] |= added
     return {node: tuple(sorted(found, key=len)) for node, found in ways.items()}
 
 
-def _simplify(ways: frozenset[Way]) -> frozenset[Way]:
-    """Without the ways that are special cases of another, and without those that want two options of one selector."""
+def _simplify(ways: frozenset[Way], n_options: Mapping[Apply, int]) -> frozenset[Way]:
+    """The same condition in fewer ways.
+
+    Ways that want two options of one selector are left out, and so are special cases of another. Ways that differ in
+    one selector only, with all its options there, become one without it: else their number would double with each
+    choice whose options share a parameter.
+    """
+    ways = _most_general({way for way in ways if len({selector for selector, _ in way}) == len(way)})
+    while len(ways) > 1:
+        options: dict[tuple[Way, Apply], set[int]] = defaultdict(set)
+        for way in ways:
+            for selector, option in way:
+                options[way - {(selector, option)}, selector].add(option)
+        merged = {way for (way, selector), found in options.items() if len(found) == n_options[selector]}
+        if not merged:
+            break
+        ways = _most_general(ways | merged)
+    return ways
+
+
+def _most_general(ways: AbstractSet[Way]) -> frozenset[Way]:
     if frozenset() in ways:
         return ALWAYS
-    possible = [way for way in ways if len({selector for selector, _ in way}) == len(way)]
-    return frozenset(way for way in possible if not any(other < way for other in possible))
+    return frozenset(way for way in ways if not any(other < way for other in ways))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import (
+    MAX_EXPONENT,
     Categorical,
     FloatArray,
     LogNormal,
@@ -68,10 +69,9 @@ def axis_of(distribution: object) -> Axis:
             return _bounded(True, low, high, 0.0, math.exp(low), math.exp(high))
         case QUniform(q=q):
             first, last = distribution.grid
-            return _bounded(False, (first - 0.5) * q, (last + 0.5) * q, q, first * q, last * q)
+            return _bounded(False, (first - 0.5) * q, (last + 0.5) * q, q, *distribution.bounds)
         case QLogUniform(q=q):
-            first, last = distribution.grid
-            return _bounded(True, *distribution.log_edges, q, first * q, last * q)
+            return _bounded(True, *distribution.log_edges, q, *distribution.bounds)
         case RandInt(low, high):
             return _bounded(False, low - 0.5, high - 0.5, 1.0, low, high - 1)
         case Normal(mu, sigma):
@@ -133,7 +133,7 @@ class Coordinates:
         self.is_discrete[self.numeric] = self._q > 0
 
     def encode(self, values: FloatArray) -> FloatArray:
-        """Coordinates of values (n, d); NaN stays NaN."""
+        """Coordinates of values (n, d); NaN stays NaN, and a category that does not exist becomes it."""
         z = np.array(values, dtype=float)
         x = z[:, self.numeric]
         if self._is_log.any():
@@ -141,7 +141,9 @@ class Coordinates:
             tiny = np.where(self._q > 0, 0.25 * self._q, np.finfo(float).tiny)
             x[:, self._is_log] = np.log(np.maximum(x, tiny)[:, self._is_log])
         z[:, self.numeric] = np.clip((x - self._shift) / self._scale, self.low, self.high)
-        z[:, self.categorical] -= self._offset
+        categories = z[:, self.categorical] - self._offset
+        # A history may know options that the space no longer has; they say nothing of those it has.
+        z[:, self.categorical] = np.where((categories >= 0) & (categories < self.n_categories()), categories, np.nan)
         return z
 
     def decode(self, z: FloatArray) -> FloatArray:
@@ -149,7 +151,7 @@ class Coordinates:
         values = np.array(z, dtype=float)
         x = z[:, self.numeric] * self._scale + self._shift
         if self._is_log.any():
-            x[:, self._is_log] = np.exp(np.minimum(x[:, self._is_log], 700.0))
+            x[:, self._is_log] = np.exp(np.minimum(x[:, self._is_log], MAX_EXPONENT))
         on_grid = self._q > 0
         if on_grid.any():
             x[:, on_grid] = np.round(x[:, on_grid] / self._q[on_grid]) * self._q[on_grid]

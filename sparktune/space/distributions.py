@@ -16,12 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.kernels.special import log_gauss_mass
-from sparktune.space.nodes import Apply, is_number, literal_value
+from sparktune.space.nodes import Apply, is_finite, is_number, literal_value
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Size: TypeAlias = int | tuple[int, ...]
 
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+#: Exponents are cut here: exp(709.8) is the largest double.
+MAX_EXPONENT = 700.0
+#: Beyond, a float cannot hold every integer.
+MAX_INTEGER = 2**53
 #: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
 GRID_SLACK = 1e-9
 
@@ -42,7 +46,7 @@ class Distribution(Protocol):
 
 def _require_numbers(kind: str, **arguments: object) -> None:
     for name, value in arguments.items():
-        if not is_number(value) or not math.isfinite(value):  # type: ignore[arg-type]
+        if not is_finite(value):
             raise InvalidSpaceError(f"{kind} needs a finite number for {name}, got {name}={value!r}")
 
 
@@ -51,6 +55,8 @@ def _require_range(kind: str, low: float, high: float) -> None:
     if not low < high:
         hint = " (both are logarithms: use math.log(1e-4) for 1e-4)" if "log" in kind else ": swap or widen the bounds"
         raise InvalidSpaceError(f"{kind}: low should be less than high, got low={low}, high={high}{hint}")
+    if not is_finite(float(high) - float(low)):
+        raise InvalidSpaceError(f"{kind} needs a finite high - low, got low={low}, high={high}: narrow the bounds")
 
 
 def _require_positive(kind: str, name: str, value: float) -> None:
@@ -60,7 +66,7 @@ def _require_positive(kind: str, name: str, value: float) -> None:
 
 
 def _require_exponent(kind: str, high: float) -> None:
-    if high > 700:  # exp(709.8) is the largest double
+    if high > MAX_EXPONENT:
         raise InvalidSpaceError(
             f"{kind} takes the logarithms of its bounds, got high={high}, and exp({high}) is not a finite number: "
             f"use math.log({high}) if you meant {high}"
@@ -69,7 +75,11 @@ def _require_exponent(kind: str, high: float) -> None:
 
 def _grid(kind: str, low: float, high: float, q: float) -> tuple[int, int]:
     """First and last k with ``low <= k * q <= high``."""
+    if not is_finite(max(abs(float(low)), abs(float(high)), float(high) - float(low)) / float(q)):
+        raise InvalidSpaceError(f"{kind} has too many multiples of q={q} between {low:g} and {high:g}: use a larger q")
     first, last = math.ceil(low / q - GRID_SLACK), math.floor(high / q + GRID_SLACK)
+    if "log" in kind:
+        first = max(first, 1)  # the slack may let in 0, which has no logarithm
     if first > last:
         raise InvalidSpaceError(
             f"{kind} draws multiples of q, and no multiple of q={q} lies between {low:g} and {high:g}: "
@@ -114,7 +124,12 @@ class QUniform:
     def __post_init__(self) -> None:
         _require_range("quniform", self.low, self.high)
         _require_positive("quniform", "q", self.q)
-        _grid("quniform", self.low, self.high, self.q)
+        first, last = _grid("quniform", self.low, self.high, self.q)
+        if max(-first, last) > MAX_INTEGER:
+            raise InvalidSpaceError(
+                f"quniform needs multiples of q up to 2**53 * q (a float cannot hold every one beyond), "
+                f"got low={self.low}, high={self.high}, q={self.q}: use a larger q"
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,12 +140,13 @@ class QUniform:
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value."""
         first, last = self.grid
-        return first * self.q, last * self.q
+        return max(first * self.q, self.low), min(last * self.q, self.high)
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
         first, last = self.grid
-        return np.asarray(rng.integers(first, last + 1, size) * float(self.q))
+        # Clipped, since 3 * 0.1 is 0.30000000000000004.
+        return np.asarray(np.clip(rng.integers(first, last + 1, size) * float(self.q), *self.bounds))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
@@ -198,13 +214,13 @@ class QLogUniform:
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value."""
         first, last = self.grid
-        return first * self.q, last * self.q
+        return max(first * self.q, math.exp(self.low)), min(last * self.q, math.exp(self.high))
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
         first, last = self.grid
         steps = np.round(np.exp(rng.uniform(*self.log_edges, size)) / self.q)
-        return np.asarray(np.clip(steps, first, last) * float(self.q))
+        return np.asarray(np.clip(np.clip(steps, float(first), float(last)) * float(self.q), *self.bounds))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
@@ -290,7 +306,7 @@ class LogNormal:
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
-        return np.asarray(np.exp(rng.normal(self.mu, self.sigma, size)))
+        return _exp(rng.normal(self.mu, self.sigma, size))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log density of ``x``, elementwise."""
@@ -322,7 +338,7 @@ class QLogNormal:
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
-        return np.asarray(np.round(np.exp(rng.normal(self.mu, self.sigma, size)) / self.q) * self.q)
+        return np.asarray(np.round(_exp(rng.normal(self.mu, self.sigma, size)) / self.q) * self.q)
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
@@ -341,13 +357,13 @@ class RandInt:
 
     def __post_init__(self) -> None:
         for name, value in (("low", self.low), ("high", self.high)):
-            if not is_number(value) or not float(value).is_integer():
+            if not is_finite(value) or not float(value).is_integer():
                 raise InvalidSpaceError(f"randint needs an integer for {name}, got {name}={value!r}")
         if not self.low < self.high:
             raise InvalidSpaceError(
                 f"randint draws from low to high - 1 and needs low < high, got low={self.low}, high={self.high}"
             )
-        if self.low < -(2**53) or self.high > 2**53:
+        if self.low < -MAX_INTEGER or self.high > MAX_INTEGER:
             raise InvalidSpaceError(
                 f"randint's bounds must lie within 2**53 of 0 (beyond, a float cannot hold every integer), "
                 f"got low={self.low}, high={self.high}"
@@ -379,7 +395,7 @@ class Categorical:
             raise InvalidSpaceError("pchoice needs at least one (probability, option) pair, got none")
         for probability in self.p:
             if not is_number(probability) or not 0 <= probability <= 1:
-                raise InvalidSpaceError(f"pchoice needs probabilities from 0 to 1, got {probability!r}")
+                raise InvalidSpaceError(f"pchoice needs probabilities from 0 to 1, got {probability!r}: write (probability, option)")
         if abs(sum(self.p) - 1.0) > 0.02:  # 0.33 three times is a thing people write: normalised, not refused
             raise InvalidSpaceError(
                 f"pchoice needs probabilities that sum to 1, got {list(self.p)}, which sum to {sum(self.p):g}"
@@ -400,7 +416,7 @@ class Categorical:
         x = np.asarray(x, dtype=float)
         inside = _on_grid(x, 1.0, 0, len(self.p) - 1)
         with np.errstate(divide="ignore"):
-            log_p = np.log(np.asarray(self.p, dtype=float))
+            log_p = np.log(np.asarray(self.p, dtype=float) / sum(self.p))
         return np.where(inside, log_p[np.where(inside, x, 0).astype(int)], -np.inf)
 
 
@@ -409,6 +425,10 @@ def _log(x: ArrayLike) -> FloatArray:
     x = np.asarray(x, dtype=float)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.maximum(x, 0.0)))
+
+
+def _exp(x: ArrayLike) -> FloatArray:
+    return np.asarray(np.exp(np.minimum(x, MAX_EXPONENT)))
 
 
 def _on_grid(x: ArrayLike, q: float, first: float = -np.inf, last: float = np.inf) -> NDArray[np.bool_]:
@@ -458,6 +478,6 @@ def distribution_of(node: Apply) -> Distribution:
         low, high = randint_bounds(**arguments)
         return RandInt(low, high)
     if kind is Categorical:
-        return Categorical(tuple(np.ravel(np.asarray(arguments["p"], dtype=float)).tolist()))
+        return Categorical(tuple(np.ravel(np.asarray(arguments["p"], dtype=object)).tolist()))
     distribution: Distribution = kind(**arguments)
     return distribution

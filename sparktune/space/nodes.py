@@ -8,6 +8,7 @@ shape is kept; everything else works on the compiled :class:`~sparktune.space.co
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -130,19 +131,18 @@ class Apply:
         """Write one numbered line per node to ``ofile``; a node met again refers to its first line."""
         lineno = [0] if lineno is None else lineno
         memo = {} if memo is None else memo
-        if self in memo:
-            ofile.write(f"{lineno[0]} {' ' * indent}{self._text()}  [line:{memo[self]}]\n")
+        stack: list[tuple[str | Apply, int]] = [(self, indent)]
+        while stack:  # as in dfs: deeper than Python recurses
+            item, indent = stack.pop()
+            text = item if isinstance(item, str) else item._text()
+            if isinstance(item, Apply) and item in memo:
+                text += f"  [line:{memo[item]}]"
+            elif isinstance(item, Apply):
+                memo[item] = lineno[0]
+                named = [line for key, node in item.named_args for line in ((f" {key} =", indent), (node, indent + 2))]
+                stack.extend(reversed([*((node, indent + 2) for node in item.pos_args), *named]))
+            ofile.write(f"{lineno[0]} {' ' * indent}{text}\n")
             lineno[0] += 1
-            return
-        memo[self] = lineno[0]
-        ofile.write(f"{lineno[0]} {' ' * indent}{self._text()}\n")
-        lineno[0] += 1
-        for node in self.pos_args:
-            node.pprint(ofile, lineno, indent + 2, memo)
-        for key, node in self.named_args:
-            ofile.write(f"{lineno[0]} {' ' * indent} {key} =\n")
-            lineno[0] += 1
-            node.pprint(ofile, lineno, indent + 2, memo)
 
     def _text(self) -> str:
         return self.name
@@ -248,7 +248,7 @@ class Literal(Apply):
         length: int | None
         try:
             length = len(obj)
-        except TypeError:  # most objects have no length; numpy scalars and 0-d arrays say so here as well
+        except Exception:  # no length, or none yet: a scikit-learn ensemble raises AttributeError before it is fitted
             length = None
         super().__init__("literal", [], [], length, pure=True)
         self._obj = obj
@@ -331,6 +331,14 @@ def clone(expr: Apply, memo: dict[Apply, Apply] | None = None) -> Apply:
 def is_number(value: object) -> bool:
     """Whether ``value`` is a real number and not a boolean."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+
+
+def is_finite(value: object) -> bool:
+    """Whether ``value`` is a finite number that a float can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int beyond the largest double
+        return False
 
 
 def literal_value(node: object, what: str) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sparktune.exceptions import BadSearchSpace, SparktuneError
 from sparktune.space import distributions
-from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply, clone, dfs
+from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, apply, as_apply, clone, dfs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,6 +98,10 @@ class SymbolTable:
         """Register the functions ``names`` (all, if none is given) of the dictionary ``other``."""
         self.inject(**{name: other[name] for name in names or other if callable(other[name])})
 
+    def one_of(self, *options: object) -> Apply:
+        """One of the options, drawn at random; unlike ``hp.choice`` no parameter of the search."""
+        return apply("switch", apply("randint", len(options)), *options)
+
 
 scope = SymbolTable()
 
@@ -110,6 +114,9 @@ class UndrawnParameterError(SparktuneError):
             f"{node.name} has no value: give one in the memo, or draw one with pyll.stochastic.sample"
         )
         self.node = node
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.node,)
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------

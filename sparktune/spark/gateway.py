@@ -52,13 +52,18 @@ class ClassicGateway:
 
     def __init__(self, session: SparkSession, resource_profile: ResourceProfile | None = None) -> None:
         self._context = _context_of(session)
-        if resource_profile is not None and self._context.master.startswith("local"):
+        if resource_profile is not None and self.is_local:
             raise InvalidArgumentError(
                 f"resource_profile needs a cluster, and this session runs on {self._context.master}: leave it out"
             )
         self._profile = resource_profile
         self._inherited = {key: self._context.getLocalProperty(key) for key in INHERITED_PROPERTIES}
         self._ready = threading.local()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers run on this machine, under this user."""
+        return self._context.master.startswith("local")
 
     @property
     def n_slots(self) -> int:

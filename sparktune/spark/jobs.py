@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import sys
 import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -50,7 +51,9 @@ class JobsExecutor:
         self.n_bytes_shipped = len(pickled)
         self._shared = gateway.share(pickled)
         digest = hashlib.sha256(pickled).hexdigest()
-        self._task = spark_gateway.bind(task.run_trial, self._shared, digest)
+        # On this machine the workers can import what the driver can: modules beside the user's script, for one.
+        path = tuple(sys.path) if gateway.is_local else ()
+        self._task = spark_gateway.bind(task.run_trial, self._shared, digest, path)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="sparktune")
         self._futures: dict[Any, Future[Outcome]] = {}
         self._cancelled: set[Any] = set()
