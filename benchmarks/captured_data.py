@@ -2,8 +2,9 @@
 
     python benchmarks/captured_data.py --megabytes 100
 
-Each library runs the same trials on one session. The objective reports whether it is the first one in its Python worker:
-that one has to load the data. "shipped" is what the driver pickled and sent in all.
+Each library runs the same trials on one session. The objective reports whether it is the first one in its Python
+worker: that one has to load the data. "shipped" is the size of the pickled objective, times the trials for hyperopt,
+which pickles it anew for each.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ def make_objective(megabytes: int) -> Any:
         key = f"run {data.size}"
         is_first = key not in seen
         seen[key] = True
-        return {"loss": (x - 1.0) ** 2 + 0.0 * float(data[-1]), "status": "ok", "first": is_first, "pid": os.getpid()}
+        return {
+            "loss": (x - 1.0) ** 2 + 0.0 * float(data[-1]),
+            "status": "ok",
+            "first": is_first,
+            "pid": os.getpid(),
+        }
 
     return objective
 
@@ -74,7 +80,9 @@ def main() -> None:
     libraries = [(sparktune, args.trials)] + ([(hyperopt, args.hyperopt_trials)] if hyperopt is not None else [])
     from pyspark import cloudpickle
 
-    print("| library | captured | trials | shipped, MB | Python workers | first trial of a worker, s | later trials, s |")
+    print(
+        "| library | captured | trials | shipped, MB | Python workers | first trial of a worker, s | later trials, s |"
+    )
     print("|---|---|---|---|---|---|---|")
     for library, n in libraries:
         for megabytes in (0, args.megabytes):
@@ -84,7 +92,7 @@ def main() -> None:
             first, later, n_workers = run(library, session, objective, n, args.parallelism)
             cells = [f"{statistics.median(c):.3f}" if c else "none" for c in (first, later)]
             print(
-                f"| {library.__name__} | {megabytes} MB | {n} | {shipped:.1f} | {n_workers} | {cells[0]} | {cells[1]} |",
+                f"| {library.__name__} | {megabytes} MB | {n} | {shipped:.1f} | {n_workers} | {' | '.join(cells)} |",
                 flush=True,
             )
     session.stop()

@@ -107,10 +107,16 @@ def main() -> None:
     print("|---|" + "---|" * len(args.parallelism))
     for name in peers:
         cells = [rates[name, p] for p in args.parallelism]
-        print(f"| {name} | " + " | ".join(f"{statistics.median(c):.2f} ({min(c):.2f} to {max(c):.2f})" for c in cells) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{statistics.median(c):.2f} ({min(c):.2f} to {max(c):.2f})" for c in cells)
+            + " |"
+        )
     for name in peers:
         if name != "sparktune":
-            ratios = [statistics.median(rates["sparktune", p]) / statistics.median(rates[name, p]) for p in args.parallelism]
+            ratios = [
+                statistics.median(rates["sparktune", p]) / statistics.median(rates[name, p]) for p in args.parallelism
+            ]
             print(f"| sparktune / {name} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
     session.stop()
 

@@ -6,11 +6,11 @@ A rule is a function ``f(trials, *state) -> (stop, state)``, called after every 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError
+from sparktune.space.nodes import is_number
 
 __all__ = ["no_progress_loss"]
 
@@ -26,7 +26,7 @@ def no_progress_loss(
 
     Trials without a loss (failed, running) count as no progress once they have ended.
     """
-    if not isinstance(iteration_stop_count, numbers.Real) or not iteration_stop_count > 0:
+    if not (is_number(iteration_stop_count) and iteration_stop_count > 0):
         raise InvalidArgumentError(
             f"iteration_stop_count is a positive number of trials, got {iteration_stop_count!r}: "
             "write early_stop_fn=no_progress_loss(20)"
@@ -41,7 +41,11 @@ def no_progress_loss(
             # The first loss is the first of those that bring no progress over it, as hyperopt counts.
             return False, [loss, 0 if best_loss is not None else 1, finished]
         waited = iteration_no_progress + max(0, finished - n_seen)
-        return waited >= iteration_stop_count, [best_loss if best_loss is not None else loss, waited, finished]
+        return waited >= iteration_stop_count, [
+            best_loss if best_loss is not None else loss,
+            waited,
+            finished,
+        ]
 
     if not math.isfinite(percent_increase):
         raise InvalidArgumentError(f"percent_increase is a finite number, got {percent_increase!r}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.distributions import distribution_of
 from sparktune.space.nodes import Apply, Literal, is_finite
@@ -35,7 +34,8 @@ def _parameter(label: str, distribution: Apply) -> Apply:
         label = label.decode()
     if not isinstance(label, str):
         raise InvalidTypeError(
-            f"require string label: the first argument names the parameter, got {label!r}; write hp.{distribution.name}('name', ...)"
+            f"require string label: the first argument names the parameter, got {label!r}; "
+            f"write hp.{distribution.name}('name', ...)"
         )
     try:
         distribution_of(distribution)
@@ -45,12 +45,12 @@ def _parameter(label: str, distribution: Apply) -> Apply:
 
 
 def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
-    if isinstance(options, dict) or isinstance(options, (str, bytes)) or not isinstance(options, Iterable):
-        if not isinstance(options, Apply):
-            raise InvalidTypeError(
-                f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
-                "put the options in a list (of a dict: list(d.values()))"
-            )
+    is_listable = isinstance(options, (Apply, Iterable)) and not isinstance(options, (dict, str, bytes))
+    if not is_listable:
+        raise InvalidTypeError(
+            f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
+            "put the options in a list (of a dict: list(d.values()))"
+        )
     listed = list(options)
     if not listed:
         raise InvalidSpaceError(f"hp.{kind}({label!r}, ...) needs at least one option, got an empty list")
@@ -99,9 +99,7 @@ def randint(label: str, *args: int, **kwargs: int) -> Apply:
     is_clear = len(bounds) == len(args) + len(kwargs)  # no bound twice, none left over
     if not is_clear or set(bounds) not in ({"upper"}, {"low"}, {"high"}, {"low", "high"}):
         given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
-        raise InvalidTypeError(
-            f"hp.randint takes (label, upper) or (label, low, high), got ({label!r}, {given})"
-        )
+        raise InvalidTypeError(f"hp.randint takes (label, upper) or (label, low, high), got ({label!r}, {given})")
     if "upper" in bounds:
         return scope.int(_parameter(label, scope.randint(bounds["upper"])))
     if set(bounds) == {"low"}:

@@ -54,7 +54,7 @@ class Settings:
 
     prior_weight: float = 1.0
     n_startup_jobs: int = 10
-    n_EI_candidates: int = 64  # noqa: N815 (hyperopt's name)
+    n_EI_candidates: int = 64
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
@@ -203,7 +203,7 @@ def _propose_one(
 
 
 def _candidates(coordinates: Coordinates, mixture: Mixture, rng: np.random.Generator, n: int) -> FloatArray:
-    """Values of n candidates, shape (n, d), NaN where inactive: half joint draws, then marginal ones, then crossings."""
+    """Values of n candidates, shape (n, d), NaN where inactive: half joint draws, then marginal ones and crossings."""
     n_marginal = n_crossed = n // 4
     n_joint = n - n_marginal - n_crossed
     z = coordinates.sample_prior(rng, n_joint + n_crossed)
@@ -268,17 +268,17 @@ def _marginal_scores(
     return np.asarray(scores)
 
 
-def _first_new(
-    coordinates: Coordinates, tried: FloatArray, values: FloatArray, rng: np.random.Generator
-) -> FloatArray:
+def _first_new(coordinates: Coordinates, tried: FloatArray, values: FloatArray, rng: np.random.Generator) -> FloatArray:
     """The first of ``values`` that was not tried; where all were, a new draw from the prior if there is one."""
+    row: FloatArray
     for row in values:
         if not _is_repeat(coordinates, tried, row):
             return row
     for row in coordinates.space.sample(rng, len(values)):
         if not _is_repeat(coordinates, tried, row):
             return row
-    return values[0]
+    best: FloatArray = values[0]
+    return best
 
 
 def _is_repeat(coordinates: Coordinates, tried: FloatArray, row: FloatArray) -> bool:

@@ -17,9 +17,9 @@ from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
-from sparktune.run.loop import FMinIter, as_generator, as_max_evals, require_algo
+from sparktune.run.loop import FMinIter, as_max_evals, require_algo
 from sparktune.run.progress import ProgressFactory
-from sparktune.run.stopping import EarlyStop, validate_loss_threshold, validate_timeout
+from sparktune.run.stopping import EarlyStop
 from sparktune.space.nodes import is_finite
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
@@ -234,7 +234,8 @@ class Trials:
         documents.validate(trial)
         if trial["exp_key"] != self._exp_key:
             raise InvalidTrial(
-                f"a document's exp_key must be that of its Trials, {self._exp_key!r}, got {trial['exp_key']!r}", trial
+                f"a document's exp_key must be that of its Trials, {self._exp_key!r}, got {trial['exp_key']!r}",
+                trial,
             )
         return trial
 
@@ -341,28 +342,20 @@ class Trials:
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
-        # Everything is checked before the first document goes in.
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
-        algo = tpe.suggest if algo is None else require_algo(algo)
         n_total = as_max_evals(max_evals)
-        rng = as_generator(rstate)
-        validate_timeout(timeout)
-        validate_loss_threshold(loss_threshold)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
-        if points_to_evaluate:
-            self.insert_trial_docs(point_documents(points_to_evaluate, domain, self))
-            self.refresh()
-            n_total = min(sys.maxsize, n_total + len(points_to_evaluate))  # in hyperopt they come on top
+        points = [] if points_to_evaluate is None else point_documents(points_to_evaluate, domain, self)
         executor = self.make_executor(domain)
         try:
             iterator = FMinIter(
-                algo,
+                tpe.suggest if algo is None else require_algo(algo),
                 domain,
                 self,
-                rstate=rng,
+                rstate=rstate,
                 max_queue_len=max_queue_len,
-                max_evals=n_total,
+                max_evals=min(sys.maxsize, n_total + len(points)),  # in hyperopt they come on top
                 timeout=timeout,
                 loss_threshold=loss_threshold,
                 verbose=verbose,
@@ -371,6 +364,8 @@ class Trials:
                 trials_save_file=trials_save_file,
                 executor=executor,
             )
+            self.insert_trial_docs(points)  # not before every argument has been checked
+            self.refresh()
             iterator.catch_eval_exceptions = catch_eval_exceptions
             self._exhaust(iterator)
         finally:
@@ -476,7 +471,8 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
     """
     space = domain.space
     miscs = []
-    if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
+    given: Any = points
+    if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
         raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
     tids = trials.new_trial_ids(len(points))
     for number, (tid, point) in enumerate(zip(tids, points, strict=True)):
@@ -497,7 +493,9 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
                 )
         filled = np.where(np.isnan(row := space.row(point)), -1.0, row)
         active = space.activity(filled[None, :])[0]
-        missing = [label for label, is_active in zip(space.labels, active, strict=True) if is_active and label not in point]
+        missing = [
+            label for label, is_active in zip(space.labels, active, strict=True) if is_active and label not in point
+        ]
         if missing:
             raise InvalidArgumentError(f"{what} needs a value for {missing} as well, got only {dict(point)}")
         raw = {
@@ -507,5 +505,3 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
         }
         miscs.append(documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir))
     return trials.new_trial_docs(tids, [None] * len(points), [documents.new_result() for _ in points], miscs)
-
-

@@ -66,17 +66,20 @@ class History:
     @property
     def losses(self) -> FloatArray:
         """Losses, shape (n,)."""
-        return _read_only(self._losses[: self._n])
+        view: FloatArray = _read_only(self._losses[: self._n])
+        return view
 
     @property
     def kinds(self) -> NDArray[np.int8]:
         """What became of the trials, shape (n,)."""
-        return _read_only(self._kinds[: self._n])
+        view: NDArray[np.int8] = _read_only(self._kinds[: self._n])
+        return view
 
     @property
     def values(self) -> FloatArray:
         """Values, shape (n, d)."""
-        return _read_only(self._values[: self._n])
+        view: FloatArray = _read_only(self._values[: self._n])
+        return view
 
     @property
     def n_finished(self) -> int:

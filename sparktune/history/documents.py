@@ -48,7 +48,9 @@ def new_result() -> dict[str, Any]:
     return {"status": STATUS_NEW}
 
 
-def new_misc(tid: Any, raw: Mapping[str, Any], labels: Iterable[str], cmd: Any = FMIN_CMD, workdir: Any = None) -> Document:
+def new_misc(
+    tid: Any, raw: Mapping[str, Any], labels: Iterable[str], cmd: Any = FMIN_CMD, workdir: Any = None
+) -> Document:
     """The ``misc`` of a trial: ``vals[label]`` is ``[value]``, or ``[]`` where the label is inactive."""
     ordered = sorted(labels)
     return {
@@ -197,7 +199,8 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
     result = dict(value)
     if "status" not in result:
         raise InvalidResultStatus(
-            value, f"a result dict needs 'status', got {_short(value)}: add 'status': STATUS_OK (or STATUS_FAIL)"
+            value,
+            f"a result dict needs 'status', got {_short(value)}: add 'status': STATUS_OK (or STATUS_FAIL)",
         )
     if result["status"] not in STATUS_STRINGS:
         raise InvalidResultStatus(
@@ -257,10 +260,10 @@ def miscs_update_idxs_vals(
         misc["vals"] = {key: [] for key in idxs}
     for key in idxs:
         for tid, value in zip(idxs[key], vals[key], strict=True):
-            misc = by_tid.get(rename(tid))
-            if misc is not None:
-                misc["idxs"][key] = [rename(tid)]
-                misc["vals"][key] = [value]
+            owner = by_tid.get(rename(tid))
+            if owner is not None:
+                owner["idxs"][key] = [rename(tid)]
+                owner["vals"][key] = [value]
             elif assert_all_vals_used:
                 raise InvalidTrial(f"{key!r} has a value for trial {rename(tid)!r}, which is not among the miscs")
     return miscs

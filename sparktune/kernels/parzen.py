@@ -180,7 +180,9 @@ class Mixture:
         counts = np.bincount(own[is_active], weights=weights, minlength=len(p))
         share = self.smoothing[column]
         total = weights.sum()
-        return np.asarray(((1.0 - share) * counts + (share * total + self.prior_weight) * p) / (total + self.prior_weight))
+        return np.asarray(
+            ((1.0 - share) * counts + (share * total + self.prior_weight) * p) / (total + self.prior_weight)
+        )
 
     def sample_joint(self, rng: np.random.Generator, prior_numeric: FloatArray, prior_categories: IntArray) -> None:
         """Overwrite prior draws, shapes (m, p) and (m, c), with draws of the joint mixture, in place."""
@@ -194,9 +196,7 @@ class Mixture:
         kernel = rng.choice(len(self._probabilities), size=shape, p=self._probabilities)
         self._sample(rng, kernel, prior_numeric, prior_categories)
 
-    def _sample(
-        self, rng: np.random.Generator, kernel: IntArray, numeric: FloatArray, categories: IntArray
-    ) -> None:
+    def _sample(self, rng: np.random.Generator, kernel: IntArray, numeric: FloatArray, categories: IntArray) -> None:
         n_kernels = len(self.weights)
         if not n_kernels:
             return
@@ -214,5 +214,6 @@ class Mixture:
 
 def _log_sum_exp(a: FloatArray) -> FloatArray:
     """Log of the sum of exponentials over the last axis; several times faster than ``np.logaddexp.reduce``."""
-    highest = a.max(axis=1)
-    return np.asarray(np.log(np.exp(a - highest[:, None]).sum(axis=1)) + highest)
+    highest = np.maximum(a.max(axis=1), np.finfo(float).min)  # -inf - -inf is NaN
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(a - highest[:, None]).sum(axis=1)) + highest)

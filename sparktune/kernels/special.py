@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 
 LOG_SQRT_2PI = 0.5 * float(np.log(2.0 * np.pi))
+#: Width times (1 + distance from 0) below which the midpoint rule, whose error is its square / 24, beats a difference.
+NARROW = 1e-5
 
 
 def log_gauss_mass(a: ArrayLike, b: ArrayLike) -> FloatArray:
@@ -31,15 +33,20 @@ def log_gauss_mass(a: ArrayLike, b: ArrayLike) -> FloatArray:
     is_right = a > 0
     low, high = np.where(is_right, -b, a), np.where(is_right, -a, b)
     straddles = (a <= 0) & (b > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_high, log_low = log_ndtr(high), log_ndtr(low)
         tail = log_high + np.log1p(-np.exp(np.minimum(log_low - log_high, 0.0)))
-        middle = np.log1p(-ndtr(a) - ndtr(-b))
-    return np.where(low == high, -np.inf, np.where(straddles, middle, tail))
+        straddling = np.log1p(-ndtr(a) - ndtr(-b))
+        # Any difference cancels where the interval is narrow; its width times the density in the middle does not.
+        width, middle = b - a, 0.5 * (a + b)
+        narrow = np.log(width) - 0.5 * middle**2 - LOG_SQRT_2PI
+        is_narrow = width * (1.0 + np.abs(middle)) < NARROW
+    log_mass = np.where(is_narrow, narrow, np.where(straddles, straddling, tail))
+    return np.where((low == high) | np.isneginf(log_high), -np.inf, log_mass)
 
 
 def truncnorm_ppf(
-    u: FloatArray, means: FloatArray, sigmas: FloatArray, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+    u: FloatArray, means: FloatArray, sigmas: FloatArray, low: FloatArray | float = 0.0, high: FloatArray | float = 1.0
 ) -> FloatArray:
     """Draws of normals truncated to [low, high], by inversion of uniforms ``u``.
 

@@ -3,4 +3,15 @@
 from sparktune.pyll import base, stochastic
 from sparktune.pyll.base import Apply, Literal, as_apply, clone, dfs, rec_eval, scope, toposort
 
-__all__ = ["Apply", "Literal", "as_apply", "base", "clone", "dfs", "rec_eval", "scope", "stochastic", "toposort"]
+__all__ = [
+    "Apply",
+    "Literal",
+    "as_apply",
+    "base",
+    "clone",
+    "dfs",
+    "rec_eval",
+    "scope",
+    "stochastic",
+    "toposort",
+]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents
-from sparktune.history.trial import Call, Failure, Outcome
+from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, Literal, dfs
 
@@ -56,7 +56,7 @@ class Ctrl:
             tids=tids, specs=specs, results=results, miscs=miscs, sources=[trial] * len(specs)
         )
         for document in new:
-            document["state"] = documents.JOB_STATE_DONE
+            document["state"] = JOB_STATE_DONE
         inserted: list[Any] = self.trials.insert_trial_docs(new)
         return inserted
 

@@ -277,7 +277,9 @@ class FMinIter:
                 n_recorded += 1
         except queue.Empty:
             logger.warning(
-                "trials %s did not stop within %g s of being cancelled", list(self._in_flight), CANCEL_DEADLINE
+                "trials %s did not stop within %g s of being cancelled",
+                list(self._in_flight),
+                CANCEL_DEADLINE,
             )
         finally:
             self.catch_eval_exceptions = caught
@@ -396,5 +398,3 @@ def require_algo(algo: Any) -> Algo:
         return algo  # type: ignore[no-any-return]
     hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"
     raise InvalidTypeError(f"algo must be callable, got {algo!r}: pass {hint}")
-
-

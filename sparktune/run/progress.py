@@ -48,7 +48,9 @@ def tqdm_progress_callback(initial: int, total: int | None) -> Iterator[Progress
     from tqdm.auto import tqdm
 
     limit = None if total is None or total >= sys.maxsize else total
-    with tqdm(initial=initial, total=limit, postfix="best loss: ?", disable=False, dynamic_ncols=True, unit="trial") as bar:
+    with tqdm(
+        initial=initial, total=limit, postfix="best loss: ?", disable=False, dynamic_ncols=True, unit="trial"
+    ) as bar:
         yield _Bar(bar)
 
 

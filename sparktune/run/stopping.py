@@ -22,11 +22,9 @@ LONGEST_WAIT = 86400.0
 
 
 def validate_timeout(timeout: object) -> None:
-    """Refuse a timeout that is not None or a positive number of seconds. Programs compare the text: it is hyperopt's."""
+    """Refuse a timeout that is not None or a positive number of seconds. Programs compare the text, hyperopt's."""
     if timeout is not None and not (is_number(timeout) and timeout > 0):  # type: ignore[operator]
-        raise InvalidArgumentError(
-            f"The timeout argument should be None or a positive value. Given value: {timeout}"
-        )
+        raise InvalidArgumentError(f"The timeout argument should be None or a positive value. Given value: {timeout}")
 
 
 def validate_loss_threshold(loss_threshold: object) -> None:

@@ -177,9 +177,7 @@ class LogUniform:
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log density of ``x``, elementwise."""
         log_x = _log(x)
-        return np.where(
-            (log_x >= self.low) & (log_x <= self.high), -log_x - math.log(self.high - self.low), -np.inf
-        )
+        return np.where((log_x >= self.low) & (log_x <= self.high), -log_x - math.log(self.high - self.low), -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +393,9 @@ class Categorical:
             raise InvalidSpaceError("pchoice needs at least one (probability, option) pair, got none")
         for probability in self.p:
             if not is_number(probability) or not 0 <= probability <= 1:
-                raise InvalidSpaceError(f"pchoice needs probabilities from 0 to 1, got {probability!r}: write (probability, option)")
+                raise InvalidSpaceError(
+                    f"pchoice needs probabilities from 0 to 1, got {probability!r}: write (probability, option)"
+                )
         if abs(sum(self.p) - 1.0) > 0.02:  # 0.33 three times is a thing people write: normalised, not refused
             raise InvalidSpaceError(
                 f"pchoice needs probabilities that sum to 1, got {list(self.p)}, which sum to {sum(self.p):g}"

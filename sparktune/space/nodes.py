@@ -48,7 +48,8 @@ class Apply:
         pairs = named_args.items() if isinstance(named_args, Mapping) else named_args
         self.name = name
         self.pos_args = list(pos_args)
-        self.named_args = sorted(([key, node] for key, node in pairs), key=lambda pair: str(pair[0]))
+        # Lists, not tuples: programs written for hyperopt replace the node in place.
+        self.named_args: list[Any] = sorted(([key, node] for key, node in pairs), key=lambda pair: str(pair[0]))
         self.o_len = o_len
         self.pure = pure
         self.define_params = define_params
@@ -238,6 +239,7 @@ class Apply:
         return iter([self[index] for index in range(len(self))])
 
     def __call__(self, *args: object, **kwargs: object) -> Apply:
+        """The node that calls this node's value."""
         return apply("call", self, args, kwargs)
 
 

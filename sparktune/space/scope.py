@@ -110,9 +110,7 @@ class UndrawnParameterError(SparktuneError):
     """A stochastic node was evaluated with neither a value nor a generator; ``node`` is that node."""
 
     def __init__(self, node: Apply) -> None:
-        super().__init__(
-            f"{node.name} has no value: give one in the memo, or draw one with pyll.stochastic.sample"
-        )
+        super().__init__(f"{node.name} has no value: give one in the memo, or draw one with pyll.stochastic.sample")
         self.node = node
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -196,7 +194,9 @@ def _value(node: Apply, values: Mapping[Apply, Any], deepcopy_inputs: bool) -> A
         raise UndrawnParameterError(node)
     function = IMPLEMENTATIONS.get(node.name)
     if function is None:
-        raise BadSearchSpace(f"the space calls {node.name!r}, which is not registered here: register it with scope.define")
+        raise BadSearchSpace(
+            f"the space calls {node.name!r}, which is not registered here: register it with scope.define"
+        )
     return function(*args, **kwargs)
 
 
@@ -256,7 +256,8 @@ def _categorical(p: Any) -> distributions.Categorical:
 
 
 for _symbol, _class in distributions.BY_SYMBOL.items():
-    _stochastic(_symbol, {"randint": _randint, "categorical": _categorical}.get(_symbol, _class))
+    _draws: Any = {"randint": _randint, "categorical": _categorical}.get(_symbol, _class)
+    _stochastic(_symbol, _draws)
 
 
 def _hyperopt_param(label: str, obj: Any) -> Any:
@@ -309,9 +310,15 @@ def _asarray(a: Any, dtype: Any = None) -> Any:
 
 
 IMPLEMENTATIONS.update(
-    {name: getattr(operator, name) for name in "add sub mul truediv floordiv mod neg pow eq ne lt le gt ge getitem abs".split()}
+    {
+        name: getattr(operator, name)
+        for name in "add sub mul truediv floordiv mod neg pow eq ne lt le gt ge getitem abs".split()
+    }
     | {f.__name__: f for f in (int, float, str, len, list, tuple, range, map, max, min, sum, getattr, partial)}
-    | {f.__name__: getattr(np, f.__name__) for f in (np.exp, np.log, np.sqrt, np.sin, np.cos, np.tan, np.minimum, np.maximum)}
+    | {
+        f.__name__: getattr(np, f.__name__)
+        for f in (np.exp, np.log, np.sqrt, np.sin, np.cos, np.tan, np.minimum, np.maximum)
+    }
     | {
         "hyperopt_param": _hyperopt_param,
         "dict": _dict,

@@ -35,6 +35,7 @@ class PrePickled:
         return pickle.loads, (self._pickle,)
 
     def __call__(self, *args: Any) -> Any:
+        """Refuse: only there to make the object one that ``functools.partial`` takes."""
         raise TypeError("a pre-pickled function is called where it arrives")
 
 
@@ -63,7 +64,7 @@ class ClassicGateway:
     @property
     def is_local(self) -> bool:
         """Whether the workers run on this machine, under this user."""
-        return self._context.master.startswith("local")
+        return str(self._context.master).startswith("local")
 
     @property
     def n_slots(self) -> int:

