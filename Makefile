@@ -51,7 +51,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --select I --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	@test -n '$(BENCHMARKS)' || echo 'There are no programs in benchmarks/.'
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "$$program"; done
 

@@ -5,6 +5,7 @@ It waits on a queue that finished evaluations are put into: no sleeping, no poll
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import os
 import pickle
@@ -97,7 +98,7 @@ class FMinIter:
         self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
         self._progress = progress.resolve(show_progressbar, verbose)
         self._inbox: queue.SimpleQueue[tuple[Document, Future[Outcome]]] = queue.SimpleQueue()
-        self._in_flight: dict[Any, Document] = {}
+        self._in_flight: dict[Any, tuple[Document, Future[Outcome]]] = {}
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
 
@@ -209,15 +210,17 @@ class FMinIter:
         return [document for document in newest if document["tid"] in tids]
 
     def _start(self, executor: Executor, document: Document) -> None:
-        documents.start(document)
-        call = Call(document["tid"], documents.raw_values(document), Ctrl(self.trials, document))
+        tid = document["tid"]
+        call = Call(tid, documents.raw_values(document), Ctrl(self.trials, document))
         try:
+            documents.start(document)
             future = executor.submit(call)
-        except BaseException:  # an interrupt, where the trial runs in this thread
-            documents.finish(document, Outcome())
+            self._in_flight[tid] = (document, future)
+            future.add_done_callback(lambda done: self._inbox.put((document, done)))
+        except BaseException:  # an interrupt, at any point; of a trial in flight _cancel takes care
+            if tid not in self._in_flight:
+                documents.finish(document, Outcome())
             raise
-        self._in_flight[document["tid"]] = document
-        future.add_done_callback(lambda done: self._inbox.put((document, done)))
 
     def _collect(self, bar: progress.Progress) -> bool:
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
@@ -240,16 +243,13 @@ class FMinIter:
 
     def _record(self, document: Document, future: Future[Outcome]) -> Failure | None:
         """Write an outcome into its document; the failure, if it must end the run."""
-        if self._in_flight.pop(document["tid"], None) is None:
-            return None  # an earlier run gave it up
-        try:
-            outcome = Outcome() if future.cancelled() else future.result()
-        except BaseException:  # the backend broke, which ends the run
-            documents.finish(document, Outcome())
-            raise
+        if document["tid"] not in self._in_flight:
+            return None  # recorded, or given up, when an earlier run was cancelled
+        outcome = Outcome() if future.cancelled() else future.result()
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         documents.finish(document, outcome)
+        del self._in_flight[document["tid"]]
         self.trials.refresh()
         if outcome.failure is not None:
             logger.debug("trial %s failed: %s", document["tid"], outcome.failure.message)
@@ -266,25 +266,25 @@ class FMinIter:
 
     def _cancel(self, executor: Executor, bar: progress.Progress) -> None:
         """Stop what runs, keep the results that are already in, mark the rest as cancelled."""
-        for tid in list(self._in_flight):
-            executor.cancel(tid)
         caught, self.catch_eval_exceptions = self.catch_eval_exceptions, True
         n_recorded = 0
         try:
-            deadline = time.monotonic() + CANCEL_DEADLINE
-            while self._in_flight:
-                self._record(*self._inbox.get(timeout=max(0.0, deadline - time.monotonic())))
-                n_recorded += 1
-        except queue.Empty:
-            logger.warning(
-                "trials %s did not stop within %g s of being cancelled",
-                list(self._in_flight),
-                CANCEL_DEADLINE,
-            )
+            for tid in list(self._in_flight):
+                executor.cancel(tid)
+            # The futures and not the inbox: an interrupt may have come just when an item was taken out of it.
+            concurrent.futures.wait([future for _, future in self._in_flight.values()], timeout=CANCEL_DEADLINE)
+            for document, future in list(self._in_flight.values()):
+                if future.done() and (future.cancelled() or future.exception() is None):
+                    self._record(document, future)
+                    n_recorded += 1
+            running = [tid for tid, (_, future) in self._in_flight.items() if not future.done()]
+            if running:
+                logger.warning("trials %s did not stop within %g s of being cancelled", running, CANCEL_DEADLINE)
         finally:
             self.catch_eval_exceptions = caught
-            for document in [*self._in_flight.values(), *self._queued]:
-                documents.finish(document, Outcome())
+            for document in [*(document for document, _ in self._in_flight.values()), *self._queued]:
+                if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+                    documents.finish(document, Outcome())
             self._in_flight.clear()
             self._queued.clear()
             self.trials.refresh()

@@ -140,7 +140,7 @@ class QUniform:
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value."""
         first, last = self.grid
-        return max(first * self.q, self.low), min(last * self.q, self.high)
+        return _clip(first * self.q, self.low, self.high), _clip(last * self.q, self.low, self.high)
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
@@ -212,7 +212,8 @@ class QLogUniform:
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value."""
         first, last = self.grid
-        return max(first * self.q, math.exp(self.low)), min(last * self.q, math.exp(self.high))
+        low, high = math.exp(self.low), math.exp(self.high)
+        return _clip(first * self.q, low, high), _clip(last * self.q, low, high)
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
@@ -225,7 +226,7 @@ class QLogUniform:
         x = np.asarray(x, dtype=float)
         low, high = self.log_edges
         with np.errstate(divide="ignore", invalid="ignore"):
-            cell = np.log(x + 0.5 * self.q) - np.log(x - 0.5 * self.q)
+            cell = 2.0 * np.arctanh(0.5 * self.q / x)  # the difference of the logarithms of x + q / 2 and x - q / 2
             return np.where(_on_grid(x, self.q, *self.grid), np.log(cell / (high - low)), -np.inf)
 
 
@@ -425,6 +426,10 @@ def _log(x: ArrayLike) -> FloatArray:
     x = np.asarray(x, dtype=float)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.maximum(x, 0.0)))
+
+
+def _clip(x: float, low: float, high: float) -> float:
+    return min(max(x, low), high)
 
 
 def _exp(x: ArrayLike) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 #: Properties of the caller's thread that our threads take over, so that the jobs stay in the caller's group and pool.
 INHERITED_PROPERTIES = ("spark.jobGroup.id", "spark.job.interruptOnCancel", "spark.scheduler.pool")
+
+STOPPED = (
+    "the Spark session is stopped: make a new one and new SparkTrials on it (pickled and unpickled trials find the new "
+    "session, and go on)"
+)
 
 
 class SparkJobError(SparkUnavailableError):
@@ -58,19 +63,29 @@ class ClassicGateway:
                 f"resource_profile needs a cluster, and this session runs on {self._context.master}: leave it out"
             )
         self._profile = resource_profile
-        self._inherited = {key: self._context.getLocalProperty(key) for key in INHERITED_PROPERTIES}
         self._ready = threading.local()
 
     @property
     def is_local(self) -> bool:
-        """Whether the workers run on this machine, under this user."""
-        return str(self._context.master).startswith("local")
+        """Whether the workers run on this machine, under this user; a ``local-cluster`` is a cluster in all else."""
+        return str(self._context.master).split("[")[0] == "local"
 
     @property
     def n_slots(self) -> int:
         """How many one-task jobs can run at once, by the session's own count of cores."""
         cpus_per_task = int(self._context.getConf().get("spark.task.cpus", "1") or 1)
         return max(1, self._context.defaultParallelism // cpus_per_task)
+
+    def properties(self) -> dict[str, str]:
+        """Those properties of the calling thread that its jobs in other threads should have too.
+
+        Raises:
+            SparkUnavailableError: If the Spark application has ended.
+        """
+        if self.is_stopped:
+            raise SparkUnavailableError(STOPPED)
+        values = {key: self._context.getLocalProperty(key) for key in INHERITED_PROPERTIES}
+        return {key: value for key, value in values.items() if value is not None}
 
     def share(self, data: bytes) -> Any:
         """Send bytes to the executors once; tasks read them from the variable's ``value``."""
@@ -81,7 +96,14 @@ class ClassicGateway:
         if not self.is_stopped:
             shared.destroy()
 
-    def run(self, function: Callable[..., Any], request: bytes, tag: str, description: str) -> bytes:
+    def run(
+        self,
+        function: Callable[..., Any],
+        request: bytes,
+        tag: str,
+        description: str,
+        properties: Mapping[str, str],
+    ) -> bytes:
         """Run ``function(rows)`` as a job of one task over the one row ``request``; its one row of output.
 
         Args:
@@ -89,6 +111,7 @@ class ClassicGateway:
             request: The row.
             tag: Cancels the job, see :meth:`cancel`.
             description: Shown in Spark's UI.
+            properties: Job group and pool, see :meth:`properties`; the same in all calls from one thread.
 
         Raises:
             SparkJobError: If the job failed or was cancelled.
@@ -97,9 +120,8 @@ class ClassicGateway:
         context = self._context
         try:
             if not hasattr(self._ready, "is_set"):  # once per thread: properties live in its twin in the JVM
-                for key, value in self._inherited.items():
-                    if value is not None:
-                        context.setLocalProperty(key, value)
+                for key, value in properties.items():
+                    context.setLocalProperty(key, value)
                 self._ready.is_set = True
             context.setLocalProperty("spark.job.description", description)
             context.addJobTag(tag)
@@ -127,10 +149,7 @@ class ClassicGateway:
     @property
     def is_stopped(self) -> bool:
         """Whether the Spark application has ended."""
-        try:
-            return self._context._jsc is None or bool(self._context._jsc.sc().isStopped())
-        except Exception:  # py4j's errors: there is no JVM to ask
-            return True
+        return _is_stopped(self._context)
 
 
 def bind(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
@@ -147,9 +166,16 @@ def _context_of(session: SparkSession) -> SparkContext:
             f"({type(session).__module__}) has none: Spark Connect is not supported yet. Use a cluster in classic mode "
             "(on Databricks, access mode 'dedicated')"
         ) from error
-    if context._jsc is None:
-        raise SparkUnavailableError("the Spark session is stopped: make a new one, or leave spark_session out")
+    if _is_stopped(context):
+        raise SparkUnavailableError(STOPPED)
     return context
+
+
+def _is_stopped(context: SparkContext) -> bool:
+    try:
+        return context._jsc is None or bool(context._jsc.sc().isStopped())
+    except Exception:  # py4j's errors: there is no JVM to ask
+        return True
 
 
 def _first_line(error: BaseException) -> str:

@@ -47,6 +47,7 @@ class JobsExecutor:
         self._gateway = gateway
         self._domain = domain
         self._run_id = uuid.uuid4().hex[:12]
+        self._properties = gateway.properties()  # of the thread that calls fmin
         pickled = _pickle_objective(domain.fn)
         self.n_bytes_shipped = len(pickled)
         self._shared = gateway.share(pickled)
@@ -79,7 +80,8 @@ class JobsExecutor:
         if tid in self._cancelled:
             return Outcome()
         try:
-            reply = self._gateway.run(self._task, request, self._tag(tid), f"sparktune trial {tid}")
+            description = f"sparktune trial {tid}"
+            reply = self._gateway.run(self._task, request, self._tag(tid), description, self._properties)
         except SparkJobError as error:
             if tid in self._cancelled:
                 return Outcome()
@@ -91,7 +93,8 @@ class JobsExecutor:
         self._cancelled.add(tid)
         future = self._futures.get(tid)
         if future is not None and not future.cancel():
-            threading.Thread(target=self._cancel_job, args=(tid, future), daemon=True).start()
+            name = f"sparktune-cancel-{tid}"
+            threading.Thread(target=self._cancel_job, args=(tid, future), name=name, daemon=True).start()
 
     def _cancel_job(self, tid: Any, future: Future[Outcome]) -> None:
         # Again until it ends: a job that its thread submits just now is not there yet to be cancelled.
@@ -127,9 +130,10 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
         case "ok":
             try:
                 result = documents.as_result(pickle.loads(reply["value"]))
+                attachments = dict(result.pop("attachments", None) or {})
             except Exception as error:  # not a result, or of a class that cannot be loaded here
                 return Outcome(failure=failure_from(error), record=record)
-            return Outcome(result, attachments=result.pop("attachments", {}), record=record)
+            return Outcome(result, attachments=attachments, record=record)
         case "lost":
             message = (
                 "the Python worker or the executor died during the evaluation (out of memory? preempted?); Spark's "
@@ -170,7 +174,7 @@ def _pickle_objective(fn: Any) -> bytes:
     except Exception as error:  # pickling calls code of any class
         hint = (
             "it uses the Spark session, which exists on the driver only: evaluate it there, with Trials()"
-            if "SparkContext" in str(error) or "CONTEXT_ONLY_VALID_ON_DRIVER" in str(error)
+            if "SparkContext" in str(error) or "_ONLY_VALID_ON_DRIVER" in str(error)
             else "open files, locks and connections inside the objective, not around it"
         )
         raise SerializationError(f"the objective cannot be pickled to be sent to Spark ({error}): {hint}") from error

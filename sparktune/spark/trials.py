@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history.documents import loss_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
@@ -59,7 +61,8 @@ class SparkTrials(Trials):
         resource_profile: ResourceProfile | None = None,
     ) -> None:
         super().__init__(exp_key=None, refresh=False)
-        if parallelism is not None and (isinstance(parallelism, bool) or not isinstance(parallelism, int)):
+        is_whole = isinstance(parallelism, (int, np.integer)) and not isinstance(parallelism, bool)
+        if parallelism is not None and not is_whole:
             raise InvalidTypeError(f"parallelism is a whole number of trials at a time, or None, got {parallelism!r}")
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
@@ -76,7 +79,7 @@ class SparkTrials(Trials):
 
     def _decide_parallelism(self, parallelism: int | None) -> int:
         if parallelism is not None and parallelism > 0:
-            return parallelism
+            return int(parallelism)
         n_slots = self._gateway.n_slots
         logger.info("parallelism: %d trials at a time, one per slot of the cluster", n_slots)
         return n_slots

@@ -1,0 +1,88 @@
+"""Sessions that are not there any more; each test stops the one it gets."""
+
+import pickle
+
+import pytest
+
+from sparktune import SparkTrials, fmin, hp, rand
+from sparktune.exceptions import SparkUnavailableError
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE
+from sparktune.spark import get_session
+
+pytestmark = pytest.mark.spark
+
+QUIET = {"show_progressbar": False, "verbose": False}
+SPACE = hp.randint("i", 100)
+
+
+@pytest.fixture
+def mortal_session(session):
+    """A session that the test may stop; a new one if an earlier test did."""
+    return get_session("local[2]", config={"spark.ui.enabled": "false"})
+
+
+def test_stopped_session_is_refused(mortal_session):
+    """A session that was stopped before is an error that says so."""
+    mortal_session.stop()
+    with pytest.raises(SparkUnavailableError, match="the Spark session is stopped"):
+        SparkTrials(spark_session=mortal_session)
+
+
+def test_session_stopped_before_fmin_is_an_error_of_fmin(mortal_session):
+    """Trials whose session was stopped since cannot run, and the trials object is as it was."""
+    trials = SparkTrials(parallelism=2, spark_session=mortal_session)
+    mortal_session.stop()
+    with pytest.raises(SparkUnavailableError, match="the Spark session is stopped"):
+        fmin(float, SPACE, max_evals=2, trials=trials, **QUIET)
+    assert len(trials._dynamic_trials) == 0
+
+
+def test_session_ended_by_the_jvm_is_an_error_of_fmin(mortal_session):
+    """An application that ended on Spark's side, with the Python session unaware, gives the same error."""
+    trials = SparkTrials(parallelism=2, spark_session=mortal_session)
+    mortal_session.sparkContext._jsc.sc().stop()
+    try:
+        with pytest.raises(SparkUnavailableError, match="the Spark session is stopped"):
+            fmin(float, SPACE, max_evals=2, trials=trials, **QUIET)
+        with pytest.raises(SparkUnavailableError, match="the Spark session is stopped"):
+            SparkTrials(spark_session=mortal_session)
+    finally:
+        mortal_session.stop()
+
+
+def test_session_stopped_in_mid_run_keeps_what_is_finished(mortal_session, desk, background):
+    """The run ends with an error, finished trials are kept, and they resume on another session."""
+    check_in = desk.check_in
+
+    def objective(i):
+        return float(check_in(i)) if i else 0.0
+
+    def run(trials, points, fn):
+        fmin(
+            fn,
+            SPACE,
+            algo=rand.suggest,
+            max_evals=len(trials),
+            trials=trials,
+            points_to_evaluate=[{"i": i} for i in points],
+            **QUIET,
+        )
+
+    trials = SparkTrials(parallelism=2, spark_session=mortal_session)
+    ended = background(run, trials, range(4), objective)
+    desk.next(), desk.next()
+    mortal_session.stop()
+    with pytest.raises(SparkUnavailableError, match="the Spark application ended while trials were running"):
+        ended.result(timeout=60)
+    assert [document["state"] for document in trials._dynamic_trials] == [JOB_STATE_DONE] + [JOB_STATE_CANCEL] * 3
+
+    get_session("local[2]", config={"spark.ui.enabled": "false"})
+    trials = pickle.loads(pickle.dumps(trials))
+    run(trials, [8, 9], float)
+    assert trials.losses() == [0.0, 8.0, 9.0]
+
+
+def test_active_session_is_used_without_asking(mortal_session):
+    """SparkTrials() and get_session() find the session that is there, whatever master they would have chosen."""
+    assert get_session("local[7]") is mortal_session or get_session("local[7]").sparkContext is mortal_session.sparkContext
+    assert SparkTrials().parallelism == 2

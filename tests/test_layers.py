@@ -1,0 +1,122 @@
+"""The package keeps its layers, light imports and a text free of one machine's paths."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "sparktune"
+
+# From left to right: a module imports only from its own layer or from one before it.
+LAYERS = [
+    {"_version"},
+    {"exceptions"},
+    {"kernels"},
+    {"space"},
+    {"history"},
+    {"rand", "tpe"},
+    {"run"},
+    {"trials"},
+    {"spark"},
+    {"fmin", "hp", "early_stop", "base", "pyll", "__init__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+# Where a third-party library may be imported, and whether at the top of a module.
+HOMES = {"pyspark": ("spark", "inside functions"), "scipy": ("kernels", "anywhere")}
+
+NOT_LOADED = ["pyspark", "tqdm", "pandas"]  # by `import sparktune`: each costs more than all the rest
+
+MACHINE_PATH = re.compile(r"(?<![\w.$}>])/(work|root|tmp/v)/")
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def base_package(path: Path, level: int) -> list[str]:
+    """The package that ``level`` dots stand for in a module."""
+    package = ["sparktune", *path.relative_to(PACKAGE).parent.parts]
+    return package[: len(package) + 1 - level] if level else []
+
+
+def imports(path: Path):
+    """Yield (module, line, is lazy) of every import, ``from sparktune import x`` as ``sparktune.x``."""
+
+    def walk(node: ast.AST, lazy: bool):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, child.lineno, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                module = ".".join(filter(None, [*base_package(path, child.level), child.module]))
+                names = [f"{module}.{alias.name}" for alias in child.names]
+                yield from (
+                    (name, child.lineno, lazy) for name in (names if module == "sparktune" else [module])
+                )
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                yield from walk(child, lazy=True)
+            else:
+                yield from walk(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
+
+
+def imported_layer(module: str) -> str:
+    """The layer of ``sparktune.x.y``; a name that is no module, such as a class, is from ``__init__``."""
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else "__init__"
+    is_module = (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()
+    return name if is_module else "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_from_its_layer_or_from_the_left(path):
+    """No import points to the right, lazy ones and those for type checking included."""
+    assert layer_of(path) in RANK, f"give {layer_of(path)} a place in LAYERS"
+    wrong = [
+        f"line {line}: {module}"
+        for module, line, _ in imports(path)
+        if module.partition(".")[0] == "sparktune" and RANK[imported_layer(module)] > RANK[layer_of(path)]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pyspark_and_scipy_stay_where_they_belong(path):
+    """pyspark is imported lazily and below spark/, scipy below kernels/."""
+    wrong = []
+    for module, line, lazy in imports(path):
+        home, where = HOMES.get(module.partition(".")[0], (layer_of(path), "anywhere"))
+        if layer_of(path) != home or (where == "inside functions" and not lazy):
+            wrong.append(f"line {line}: {module} belongs below {home}/, {where}")
+    assert not wrong
+
+
+def test_importing_sparktune_loads_nothing_heavy():
+    """``import sparktune`` in a fresh process loads no library that only some programs need."""
+    code = f"import sys, sparktune; print(*[name for name in {NOT_LOADED} if name in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert output.stdout.split() == []
+
+
+def test_no_file_names_a_path_of_one_machine():
+    """No tracked or new file mentions a folder that only exists where it was written."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git repository")
+    wrong = []
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        text = path.read_bytes().decode("utf-8", errors="ignore") if path.is_file() else ""
+        wrong += [f"{name}: {match.group()}" for match in MACHINE_PATH.finditer(text)]
+    assert not wrong

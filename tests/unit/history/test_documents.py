@@ -1,0 +1,127 @@
+"""hyperopt's documents: made, moved from state to state, read."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sparktune.exceptions import InvalidLoss, InvalidTrial
+from sparktune.history import documents
+from sparktune.history.trial import Failure, Outcome
+
+NEW, RUNNING, DONE, ERROR, CANCEL = range(5)
+OUTCOMES = {
+    DONE: Outcome(result={"status": "ok", "loss": 1.0}, record={"host": "here"}),
+    ERROR: Outcome(failure=Failure("<class 'ValueError'>", "text", "Traceback ...")),
+    CANCEL: Outcome(),
+}
+
+
+def new(tid=0, raw=None, labels=("a", "b")):
+    misc = documents.new_misc(tid, {"a": 1.5} if raw is None else raw, labels)
+    return documents.new_document(tid, None, documents.new_result(), misc, None)
+
+
+def in_state(state):
+    document = new()
+    if state != NEW:
+        documents.start(document)
+    if state in OUTCOMES:
+        documents.finish(document, OUTCOMES[state])
+    return document
+
+
+def test_a_new_document_is_valid_and_new():
+    """A new document has every key, no times, and status new."""
+    document = documents.validate(new())
+    assert document["state"] == NEW
+    assert document["result"] == {"status": "new"}
+    assert document["misc"]["vals"] == {"a": [1.5], "b": []}
+    assert documents.raw_values(document) == documents.spec_from_misc(document["misc"]) == {"a": 1.5}
+    assert document["book_time"] is document["refresh_time"] is None
+
+
+@pytest.mark.parametrize("state", [NEW, RUNNING, DONE, ERROR, CANCEL])
+@pytest.mark.parametrize("target", [RUNNING, DONE, ERROR, CANCEL])
+def test_states_change_along_the_table(state, target):
+    """A document moves along the transition table only, and keeps its state otherwise."""
+    document = in_state(state)
+    move = documents.start if target == RUNNING else lambda d: documents.finish(d, OUTCOMES[target])
+    if state in documents.TRANSITIONS[target]:
+        move(document)
+        assert document["state"] == target
+    else:
+        with pytest.raises(InvalidTrial, match=f"cannot go from state {state} to {target}"):
+            move(document)
+        assert document["state"] == state
+
+
+def test_a_finished_document_tells_what_happened():
+    """Results, errors and the record of the run are written down."""
+    done, failed = in_state(DONE), in_state(ERROR)
+    assert done["result"] == {"status": "ok", "loss": 1.0}
+    assert done["misc"]["run"] == {"host": "here"}
+    assert failed["misc"]["error"] == ("<class 'ValueError'>", "text")
+    assert documents.failure_text(failed) == "trial 0 with {'a': 1.5} raised:\nTraceback ..."
+    assert documents.failure_text(done) is documents.failure_text(in_state(CANCEL)) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "loss"),
+    [
+        (DONE, {"status": "ok", "loss": 2}, 2.0),
+        (DONE, {"status": "ok", "loss": np.float32(2)}, 2.0),
+        (DONE, {"status": "ok", "loss": math.inf}, math.inf),
+        (RUNNING, {"status": "ok", "loss": 2}, math.nan),
+        (ERROR, {"status": "ok", "loss": 2}, math.nan),
+        (DONE, {"status": "fail", "loss": 2}, math.nan),
+        (DONE, {"status": "ok"}, math.nan),
+        (DONE, {"status": "ok", "loss": None}, math.nan),
+        (DONE, {"status": "ok", "loss": "bad"}, math.nan),
+        (DONE, {}, math.nan),
+    ],
+)
+def test_the_loss_of_a_document(state, result, loss):
+    """A loss counts if the trial is done with status ok; NaN otherwise."""
+    document = {**new(), "state": state, "result": result}
+    assert documents.loss_of(document) == pytest.approx(loss, nan_ok=True)
+
+
+def test_failure_text_without_a_traceback():
+    """Documents of hyperopt have no traceback: the type and the text must do."""
+    document = in_state(ERROR)
+    del document["misc"]["traceback"]
+    assert "ValueError" in documents.failure_text(document)
+
+
+def test_results_in_messages_are_cut():
+    """A large result does not fill the screen."""
+    with pytest.raises(InvalidLoss) as caught:
+        documents.as_result("x" * 100_000)
+    assert len(str(caught.value)) < 1000
+
+
+def test_idxs_and_vals_there_and_back():
+    """miscs_update_idxs_vals puts back what miscs_to_idxs_vals took out."""
+    miscs = [new(tid, raw)["misc"] for tid, raw in enumerate([{"a": 1.0}, {"b": 2.0}, {"a": 3.0, "b": 4.0}])]
+    idxs, vals = documents.miscs_to_idxs_vals(miscs)
+    assert (idxs, vals) == ({"a": [0, 2], "b": [1, 2]}, {"a": [1.0, 3.0], "b": [2.0, 4.0]})
+    again = [{"tid": tid} for tid in range(3)]
+    documents.miscs_update_idxs_vals(again, idxs, vals)
+    assert [(m["idxs"], m["vals"]) for m in again] == [(m["idxs"], m["vals"]) for m in miscs]
+
+
+def test_values_of_trials_that_are_not_there():
+    """A value for an unknown trial is refused, unless told otherwise; ids can be renamed."""
+    with pytest.raises(InvalidTrial, match="'a' has a value for trial 7"):
+        documents.miscs_update_idxs_vals([{"tid": 0}], {"a": [7]}, {"a": [1]})
+    miscs = [{"tid": 0}]
+    documents.miscs_update_idxs_vals(miscs, {"a": [7, 8]}, {"a": [1, 2]}, assert_all_vals_used=False, idxs_map={7: 0})
+    assert miscs[0]["vals"] == {"a": [1]}
+
+
+def test_labels_of_no_documents():
+    """Without documents the labels must be given."""
+    with pytest.raises(ValueError, match="pass keys"):
+        documents.miscs_to_idxs_vals([])
+    assert documents.miscs_to_idxs_vals([], keys=["a"]) == ({"a": []}, {"a": []})

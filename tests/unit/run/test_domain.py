@@ -1,0 +1,87 @@
+"""``Domain``: one point evaluated."""
+
+import pytest
+
+from sparktune import STATUS_OK, Ctrl, Domain, Trials, hp
+from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidArgumentError, InvalidTypeError
+from sparktune.history.trial import Call
+from sparktune.run.executor import SerialExecutor
+
+SPACE = {"c": hp.choice("c", [hp.uniform("a", 0, 1), ("b", hp.randint("b", 4))])}
+
+
+def test_evaluate_calls_the_objective_with_the_value_of_the_space():
+    """Values by label become the shape of the space."""
+    seen = []
+    domain = Domain(lambda p: seen.append(p) or 1, SPACE)
+    assert domain.evaluate({"c": 1, "b": 3}, Ctrl(Trials())) == {"loss": 1.0, "status": STATUS_OK}
+    assert seen == [{"c": ("b", 3)}]
+
+
+def test_attachments_stay_if_told_so():
+    """With attach_attachments=False the attachments stay in the result."""
+    domain = Domain(lambda p: {"loss": 0, "status": STATUS_OK, "attachments": {"a": 1}}, SPACE)
+    assert domain.evaluate({"c": 0, "a": 0.5}, None, attach_attachments=False)["attachments"] == {"a": 1}
+
+
+def test_a_live_ctrl_takes_the_place_of_its_class():
+    """Ctrl in a space becomes the handle of the running trial."""
+    seen = []
+    domain = Domain(lambda p: seen.append(p) or 0, {"ctrl": Ctrl, "x": hp.uniform("x", 0, 1)})
+    ctrl = Ctrl(Trials())
+    domain.evaluate({"x": 0.5}, ctrl)
+    assert seen == [{"ctrl": ctrl, "x": 0.5}]
+
+
+def test_params_are_the_nodes_by_label():
+    """params has the distribution node of each label."""
+    domain = Domain(lambda p: 0, SPACE)
+    assert {label: node.name for label, node in domain.params.items()} == {
+        "c": "randint",
+        "a": "uniform",
+        "b": "randint",
+    }
+    memo = domain.memo_from_config({"c": 0, "a": 0.5})
+    assert memo == {domain.params["c"]: 0, domain.params["a"]: 0.5}
+
+
+def test_a_label_that_is_unknown():
+    """Values for labels the space has not are refused."""
+    with pytest.raises(InvalidArgumentError, match=r"no parameter \['z'\]: its labels are \['a', 'b', 'c'\]"):
+        Domain(lambda p: 0, SPACE).memo_from_config({"z": 1})
+
+
+def test_a_label_that_is_missing():
+    """A value that the chosen branch needs is named."""
+    with pytest.raises(BadSearchSpace, match="needs a value for 'b'"):
+        Domain(lambda p: 0, SPACE).evaluate({"c": 1}, None)
+
+
+def test_what_makes_no_domain():
+    """The objective must be callable, and labels must be unique."""
+    with pytest.raises(InvalidTypeError, match="the objective must be callable, got 5"):
+        Domain(5, SPACE)
+    with pytest.raises(DuplicateLabel, match="x"):
+        Domain(lambda p: 0, [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)])
+
+
+def test_failures_come_back_as_data():
+    """The serial executor gives a failed objective as an Outcome that names the error."""
+    executor = SerialExecutor(Domain(lambda p: p["c"] / 0, SPACE))
+    outcome = executor.submit(Call(tid=0, raw={"c": 0, "a": 0.5})).result()
+    assert outcome.failure.type == "<class 'ZeroDivisionError'>"
+    assert "test_domain.py" in outcome.failure.traceback
+    assert outcome.state == 3
+
+
+def test_readers_of_results():
+    """loss, true_loss, variances and status have hyperopt's defaults."""
+    domain = Domain(lambda p: 0, SPACE, name="bowl")
+    result = {"loss": 2.0, "status": "ok"}
+    assert (domain.loss(result), domain.true_loss(result), domain.loss_variance(result)) == (2.0, 2.0, 0.0)
+    assert domain.true_loss({**result, "true_loss": 1.0}) == 1.0
+    assert domain.status(result) == "ok"
+    assert domain.new_result() == {"status": "new"}
+    assert "bowl" in domain.short_str()
+    with pytest.raises(NotImplementedError):
+        domain.true_loss_variance()

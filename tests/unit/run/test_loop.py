@@ -1,0 +1,254 @@
+"""The loop in one thread: interrupts, stepwise runs, and trials that others evaluate."""
+
+import numpy as np
+import pytest
+
+from sparktune import Domain, FMinIter, Trials, fmin, hp, rand
+from sparktune.exceptions import InvalidTypeError
+from sparktune.history import documents
+from sparktune.history.trial import Outcome
+from sparktune.run.loop import as_generator
+
+X = hp.uniform("x", -5, 5)
+
+
+def minimise(fn, **options):
+    return fmin(fn, X, **{"algo": rand.suggest, "max_evals": 5, "verbose": False, "rstate": 0, **options})
+
+
+def states(trials):
+    return [document["state"] for document in trials._dynamic_trials]
+
+
+def iteration(fn=lambda x: x, trials=None, **options):
+    """An FMinIter over X by random search."""
+    trials = Trials() if trials is None else trials
+    options = {"rstate": np.random.default_rng(0), "max_evals": 4, **options}
+    return FMinIter(rand.suggest, Domain(fn, X), trials, **options)
+
+
+# -- interrupts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("catch", [False, True])
+def test_an_interrupt_in_the_objective(interrupt, catch):
+    """An interrupt comes out; its trial and waiting ones are cancelled, finished ones kept; the run can be resumed."""
+    trials, calls = Trials(), []
+
+    def fn(x):
+        calls.append(x)
+        if len(calls) == 3:
+            raise interrupt
+        return x
+
+    with pytest.raises(interrupt):
+        minimise(fn, trials=trials, catch_eval_exceptions=catch, max_queue_len=4)
+    assert states(trials) == [2, 2, 4, 4]
+    assert len(trials) == 2
+    minimise(fn, trials=trials)
+    assert sorted(states(trials)) == [2, 2, 2, 2, 2, 4, 4]
+    assert len(calls) == 6
+
+
+def test_an_interrupt_is_the_reason_of_the_stop():
+    """After Ctrl-C the iterator says that it was cancelled, and by whom."""
+
+    def fn(x):
+        raise KeyboardInterrupt
+
+    iterator = iteration(fn)
+    with pytest.raises(KeyboardInterrupt):
+        iterator.exhaust()
+    assert iterator.is_cancelled
+    assert iterator.stop_reason == "fmin run cancelled by user"
+
+
+@pytest.mark.parametrize("position", [0, 3])
+def test_an_error_of_the_algorithm_comes_out(position):
+    """An exception in the algorithm ends the run; finished trials are kept."""
+    trials = Trials()
+
+    def algo(new_ids, domain, trials, seed):
+        if len(trials) == position:
+            raise RuntimeError("the algorithm broke")
+        return rand.suggest(new_ids, domain, trials, seed)
+
+    with pytest.raises(RuntimeError, match="the algorithm broke"):
+        minimise(lambda x: x, trials=trials, algo=algo)
+    assert states(trials) == [2] * position
+
+
+# -- stepwise ----------------------------------------------------------------------------------------------------------
+
+
+def test_iterating_runs_one_trial_at_a_time():
+    """Each step runs one trial and gives the trials object; it ends at max_evals."""
+    iterator = iteration()
+    assert [len(trials) for trials in iterator] == [1, 2, 3, 4]
+    assert states(iterator.trials) == [2] * 4
+    assert not iterator.is_cancelled
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
+def test_steps_and_exhaust_together():
+    """exhaust runs what the steps left, and gives the iterator."""
+    iterator = iteration()
+    next(iterator)
+    assert iterator.exhaust() is iterator
+    assert len(iterator.trials) == 4
+
+
+def test_run_adds_as_many_as_are_asked_for():
+    """run(N) is N more trials, whatever max_evals says."""
+    iterator = iteration()
+    iterator.run(2)
+    iterator.run(5)
+    assert len(iterator.trials) == 7
+
+
+def test_iterating_ends_with_the_threshold():
+    """A stop rule ends the iteration, and its name is kept."""
+    iterator = iteration(lambda x: 0.0, loss_threshold=1)
+    assert [len(trials) for trials in iterator] == [1]
+    assert iterator.stop_reason == "loss threshold reached"
+
+
+def test_iterating_ends_with_the_algorithm():
+    """An algorithm that proposes nothing ends the iteration."""
+    iterator = iteration()
+    iterator.algo = lambda *args: []
+    assert len(list(iterator)) == 1
+    assert not states(iterator.trials)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(-1, [2, 2, 2]), (2, [2, 2, 0])])
+def test_serial_evaluate_runs_new_trials(n, expected):
+    """serial_evaluate evaluates the new trials there are, or the first N of them."""
+    iterator = iteration()
+    iterator.trials.insert_trial_docs(rand.suggest([0, 1, 2], iterator.domain, iterator.trials, 0))
+    iterator.serial_evaluate(n)
+    assert states(iterator.trials) == expected
+
+
+def test_random_states_of_every_kind():
+    """FMinIter takes what fmin takes as rstate."""
+    runs = [iteration(rstate=rstate).exhaust().trials.vals for rstate in (5, np.random.default_rng(5))]
+    assert runs[0] == runs[1]
+    generator = np.random.default_rng(0)
+    assert as_generator(generator) is generator
+
+
+# -- trials that others evaluate ---------------------------------------------------------------------------------------
+
+
+class Served(Trials):
+    """Trials whose new documents some worker evaluates; here, whenever anyone looks."""
+
+    asynchronous = True
+
+    def refresh(self):
+        """Let the worker finish what is new, then refresh."""
+        for document in self._dynamic_trials:
+            if document["state"] == 0:
+                documents.start(document, owner="worker")
+                loss = document["misc"]["vals"]["x"][0]
+                documents.finish(document, Outcome(result={"status": "ok", "loss": loss}))
+        super().refresh()
+
+
+def test_others_evaluate_asynchronous_trials():
+    """The run only queues trials where others evaluate them, and waits until they are done."""
+    trials = Served()
+    iterator = iteration(lambda x: 1 / 0, trials, poll_interval_secs=0.0, max_queue_len=3)
+    iterator.exhaust()
+    assert states(trials) == [2] * 4
+    assert {document["owner"] for document in trials} == {"worker"}
+
+
+def test_asynchronous_runs_stop_early():
+    """Stop rules hold for trials that others evaluate."""
+    trials = Served()
+    rule = lambda trials: (len(trials) >= 2, [])  # noqa: E731
+    iterator = iteration(trials=trials, poll_interval_secs=0.0, early_stop_fn=rule)
+    iterator.exhaust()
+    assert len(trials) == 2
+    assert iterator.stop_reason == "early stopping condition"
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+
+class Display:
+    """A progress display that keeps what it is told."""
+
+    def __init__(self):
+        self.opened = []
+        self.updates = []
+        self.postfix = None
+        self.is_closed = False
+
+    def __call__(self, **options):
+        self.opened.append(options)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.is_closed = True
+
+    def update(self, n):
+        """Keep the step with the text that goes with it."""
+        self.updates.append((n, self.postfix))
+
+
+def test_a_display_of_ones_own():
+    """A factory is called by hyperopt's keywords, told each result with the best loss, and closed."""
+    display, losses, trials = Display(), iter([3.0, float("nan"), 2.0, 9.0]), Trials()
+    minimise(lambda x: next(losses), trials=trials, max_evals=3, verbose=True, show_progressbar=display)
+    minimise(lambda x: next(losses), trials=trials, max_evals=4, verbose=True, show_progressbar=display)
+    assert display.opened == [{"initial": 0, "total": 3}, {"initial": 3, "total": 4}]
+    assert display.updates == [
+        (1, "best loss: 3.0"),
+        (1, "best loss: 3.0"),
+        (1, "best loss: 2.0"),
+        (1, "best loss: 2.0"),
+    ]
+    assert display.is_closed
+
+
+def test_a_display_is_closed_after_an_error():
+    """The display is left also when the objective raises."""
+    display = Display()
+    with pytest.raises(ZeroDivisionError):
+        minimise(lambda x: x / 0, verbose=True, show_progressbar=display)
+    assert display.is_closed
+
+
+def test_the_default_bar_shows_the_best_loss(capfd):
+    """The bar shows how many trials are done and the best loss."""
+    minimise(lambda x: 1.5, verbose=True)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "best loss: 1.5" in shown.err
+    assert "5/5" in shown.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"verbose": False}, {"verbose": False, "show_progressbar": Display()}]
+    + [{"verbose": True, "show_progressbar": nothing} for nothing in (False, None, 0)],
+)
+def test_silence(capfd, options):
+    """verbose=False silences all, show_progressbar=False the bar: nothing on stdout nor stderr."""
+    minimise(lambda x: 1.5, **options)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("display", ["yes", 5, []])
+def test_displays_that_are_none(display):
+    """Something else in place of a display is refused."""
+    with pytest.raises(InvalidTypeError, match="show_progressbar is True, False, or a function"):
+        minimise(lambda x: x, show_progressbar=display)

@@ -1,0 +1,45 @@
+"""``Stopping``: why a run ends."""
+
+import math
+
+import pytest
+
+from sparktune.run.stopping import LONGEST_WAIT, Stopping
+
+
+def reason(stopping, best_loss=None, has_new_result=True):
+    return stopping.reason(None, best_loss, has_new_result=has_new_result)
+
+
+def test_no_rule_no_reason():
+    """Without rules a run goes on."""
+    assert reason(Stopping(), best_loss=-math.inf) is None
+    assert Stopping().remaining() is None
+
+
+@pytest.mark.parametrize(("best", "expected"), [(None, None), (1.0, None), (0.99, "loss threshold reached")])
+def test_threshold(best, expected):
+    """The best loss must be below the threshold."""
+    assert reason(Stopping(loss_threshold=1.0), best) == expected
+
+
+def test_timeout_goes_before_the_other_rules():
+    """When the time is over, that is the reason."""
+    stopping = Stopping(timeout=1e-9, loss_threshold=1.0)
+    while stopping.remaining():
+        pass
+    assert reason(stopping, best_loss=0.0) == "fmin run timeout"
+
+
+@pytest.mark.parametrize("timeout", [1e300, math.inf])
+def test_far_timeouts_can_be_waited_for(timeout):
+    """remaining() never exceeds what a lock can wait for."""
+    assert Stopping(timeout=timeout).remaining() == LONGEST_WAIT
+    assert reason(Stopping(timeout=timeout)) is None
+
+
+def test_the_early_stop_rule_is_asked_after_new_results_only():
+    """Without a new result the rule is not called."""
+    stopping = Stopping(early_stop_fn=lambda trials: (True, []))
+    assert reason(stopping, has_new_result=False) is None
+    assert reason(stopping) == "early stopping condition"

@@ -1,0 +1,219 @@
+"""Distributions: densities that integrate to one, draws that follow them, arguments that are checked."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from sparktune.exceptions import InvalidSpaceError
+from sparktune.space.distributions import (
+    Categorical,
+    LogNormal,
+    LogUniform,
+    Normal,
+    QLogNormal,
+    QLogUniform,
+    QNormal,
+    QUniform,
+    RandInt,
+    Uniform,
+    distribution_of,
+)
+from sparktune.space.scope import scope
+
+CONTINUOUS = [
+    Uniform(-3, 5),
+    Uniform(1e6, 1e6 + 1e-3),
+    LogUniform(-7, 2),
+    LogUniform(math.log(1e-5), math.log(0.1)),
+    Normal(-4, 0.1),
+    Normal(0, 30),
+    LogNormal(0, 1),
+    LogNormal(-3, 0.2),
+]
+#: Each with points that hold all of its mass but for less than 1e-9.
+DISCRETE = [
+    (QUniform(0, 1, 0.1), np.arange(11) * 0.1),
+    (QUniform(-0.95, 0.7, 0.1), np.arange(-9, 8) * 0.1),
+    (QUniform(0.3, 0.7, 0.1), np.arange(3, 8) * 0.1),
+    (QUniform(3, 20, 7), [7, 14]),
+    (QUniform(-5, 5, 2.5), [-5, -2.5, 0, 2.5, 5]),
+    (QUniform(2, 3.5, 2), [2]),
+    (QLogUniform(0, 3, 1), np.arange(1, 21)),
+    (QLogUniform(math.log(0.1), math.log(0.7), 0.1), np.arange(1, 8) * 0.1),
+    (QLogUniform(math.log(1e-12), math.log(5), 1), np.arange(1, 6)),
+    (QLogUniform(math.log(16), math.log(256), 16), np.arange(1, 17) * 16),
+    (QNormal(0.3, 1, 0.5), np.arange(-30, 31) * 0.5),
+    (QNormal(0, 1, 10), [-10, 0, 10]),
+    (QLogNormal(0, 1, 0.5), np.arange(1000) * 0.5),
+    (QLogNormal(1, 0.3, 0.1), np.arange(250) * 0.1),
+    (RandInt(0, 7), np.arange(7)),
+    (RandInt(-3, 3), np.arange(-3, 3)),
+    (RandInt(5, 6), [5]),
+    (Categorical((0.2, 0.0, 0.8)), [0, 1, 2]),
+    (Categorical((0.33, 0.33, 0.33)), [0, 1, 2]),
+    (Categorical((1,)), [0]),
+]
+EVERY = CONTINUOUS + [distribution for distribution, _ in DISCRETE]
+
+
+def density(distribution):
+    """exp(log_pdf) of a number, over a variable without poles: the logarithm, for the log family."""
+    if isinstance(distribution, (LogUniform, LogNormal)):
+        return lambda u: math.exp(float(distribution.log_pdf(math.exp(u))) + u)
+    return lambda x: math.exp(float(distribution.log_pdf(x)))
+
+
+def edges(distribution, n=8):
+    """Quantiles of a sample, and the ends beyond which there is nothing that counts."""
+    drawn = distribution.sample(np.random.default_rng(99), 4000)
+    drawn = np.log(drawn) if isinstance(distribution, (LogUniform, LogNormal)) else drawn
+    if isinstance(distribution, (Uniform, LogUniform)):
+        low, high = distribution.low, distribution.high
+    else:
+        low, high = distribution.mu - 10 * distribution.sigma, distribution.mu + 10 * distribution.sigma
+    return np.concatenate([[low], np.quantile(drawn, np.arange(1, n) / n), [high]])
+
+
+@pytest.mark.parametrize("distribution", CONTINUOUS, ids=repr)
+def test_a_density_integrates_to_one_and_draws_follow_it(distribution):
+    """Bins of a sample have the mass that quadrature of the density gives them (chi-square), and all bins have 1."""
+    bounds = edges(distribution)
+    # The edges of a support with a jump are nudged inside, for the density beyond them is 0.
+    mass = [
+        integrate.quad(density(distribution), a, b, epsabs=1e-12)[0]
+        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+    assert sum(mass) == pytest.approx(1, abs=1e-8)
+    drawn = distribution.sample(np.random.default_rng(1), 20_000)
+    drawn = np.log(drawn) if isinstance(distribution, (LogUniform, LogNormal)) else drawn
+    counts = np.histogram(drawn, np.concatenate([[-np.inf], bounds[1:-1], [np.inf]]))[0]
+    assert stats.chisquare(counts, np.asarray(mass) / sum(mass) * len(drawn)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("distribution", "points"), DISCRETE, ids=lambda v: repr(v) if hasattr(v, "sample") else "")
+def test_masses_sum_to_one_and_frequencies_match_them(distribution, points):
+    """The masses of the grid sum to one, draws are on it, and their frequencies match (chi-square)."""
+    points = np.asarray(points, dtype=float)
+    mass = np.exp(distribution.log_pdf(points))
+    assert mass.sum() == pytest.approx(1, abs=1e-9)
+    drawn = distribution.sample(np.random.default_rng(1), 20_000)
+    nearest = np.searchsorted(points[:-1] + np.diff(points) / 2, drawn)
+    np.testing.assert_allclose(drawn, points[nearest], rtol=1e-12, atol=1e-12)
+    expected, counts = mass * len(drawn), np.bincount(nearest, minlength=len(points))
+    is_common = expected >= 5
+    assert (counts[mass == 0] == 0).all()
+    if is_common.sum() > 1:
+        rest = ~is_common
+        observed = np.append(counts[is_common], counts[rest].sum())
+        wanted = np.append(expected[is_common], expected[rest].sum())
+        keep = wanted > 1
+        assert stats.chisquare(observed[keep], wanted[keep] / wanted[keep].sum() * observed[keep].sum()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "q"), [(0, 1, 0.1), (0.1, 0.7, 0.1), (-0.7, 0.3, 0.1), (0, 5, 1), (0, 0.9, 0.3)]
+)
+def test_end_points_of_a_quantised_uniform_have_full_mass_and_do_not_leave_the_bounds(low, high, q):
+    """The first and the last multiple are as likely as any, and 3 * 0.1 is not above 0.3."""
+    distribution = QUniform(low, high, q)
+    drawn = distribution.sample(np.random.default_rng(0), 5000)
+    assert low <= drawn.min() == distribution.bounds[0] == pytest.approx(low)
+    assert high >= drawn.max() == distribution.bounds[1] == pytest.approx(high)
+    masses = distribution.log_pdf(np.unique(np.round(drawn, 9)))
+    assert len(masses) == round((high - low) / q) + 1
+    assert np.ptp(masses) == 0
+
+
+def test_end_points_of_a_quantised_loguniform_have_the_mass_of_a_whole_cell():
+    """Each multiple weighs as the logarithm of its cell of width q, the outermost ones too."""
+    masses = np.exp(QLogUniform(math.log(1), math.log(4), 1).log_pdf([1, 2, 3, 4]))
+    np.testing.assert_allclose(masses, np.log([3, 5 / 3, 7 / 5, 9 / 7]) / math.log(9))
+
+
+@pytest.mark.parametrize("distribution", EVERY, ids=repr)
+def test_draws_have_the_shape_asked_for_and_lie_within_the_bounds(distribution, rng):
+    """size is an int, a tuple, or nothing for a scalar."""
+    low, high = distribution.bounds
+    for size, shape in [((), ()), (3, (3,)), ((2, 4), (2, 4)), (0, (0,))]:
+        drawn = distribution.sample(rng, size)
+        assert drawn.shape == shape
+        assert ((drawn >= low) & (drawn <= high)).all()
+
+
+@pytest.mark.parametrize("distribution", EVERY, ids=repr)
+def test_draws_are_possible_and_equal_for_equal_seeds(distribution):
+    """No draw has density 0; the stream hangs on the seed alone."""
+    first, second = (distribution.sample(np.random.default_rng(5), 200) for _ in range(2))
+    assert np.isfinite(distribution.log_pdf(first)).all()
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "outside"),
+    [
+        (Uniform(0, 1), [-0.01, 1.01, math.inf]),
+        (LogUniform(0, 1), [-1, 0, 0.99, 2.8]),
+        (LogNormal(0, 1), [-1, 0, math.inf]),
+        (QUniform(0, 1, 0.1), [-0.1, 0.05, 1.1]),
+        (QLogUniform(0, 1, 1), [0, 1.5, 3]),
+        (QNormal(0, 1, 1), [0.5]),
+        (QLogNormal(0, 1, 1), [-1, 0.5]),
+        (RandInt(0, 3), [-1, 0.5, 3]),
+        (Categorical((0.5, 0.5)), [-1, 0.5, 2]),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_drawn_has_no_mass(distribution, outside):
+    """log_pdf is -inf off the grid and outside the bounds, without a warning."""
+    np.testing.assert_array_equal(distribution.log_pdf(outside), -np.inf)
+
+
+def test_a_lognormal_does_not_overflow():
+    """The exponential of a very wide normal is cut before it is infinite."""
+    for distribution in (LogNormal(0, 1000), QLogNormal(600, 500, 1)):
+        assert np.isfinite(distribution.sample(np.random.default_rng(0), 1000)).all()
+
+
+def test_a_quantised_loguniform_of_logarithms_given_by_mistake():
+    """exp(50) / q multiples are more than a 64-bit integer counts, and still drawn."""
+    drawn = QLogUniform(1, 50, 1).sample(np.random.default_rng(0), 100)
+    assert ((drawn >= 3) & (drawn <= math.exp(50))).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "received"),
+    [
+        (lambda: QUniform(0, 1, 1e-300), "q=1e-300"),
+        (lambda: QUniform(0, 1e300, 1e-300), "q=1e-300"),
+        (lambda: QUniform(0.1, 0.4, 0.5), "q=0.5"),
+        (lambda: QLogUniform(0, 700, 1e-300), "q=1e-300"),
+        (lambda: QLogUniform(math.log(1e-12), math.log(0.5), 1), "q=1"),
+        (lambda: Uniform(-1.7e308, 1.7e308), "high=1.7e"),
+        (lambda: RandInt(0, 2**53 + 1), "high=9007199254740993"),
+        (lambda: Categorical(()), "none"),
+    ],
+)
+def test_ranges_that_floats_cannot_hold_are_refused(make, received):
+    """Too many multiples, none at all, or an infinite width: refused when made, with the value received."""
+    with pytest.raises(InvalidSpaceError, match=received):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (scope.uniform(0, 1), Uniform(0, 1)),
+        (scope.uniform(high=1, low=0), Uniform(0, 1)),
+        (scope.randint(5), RandInt(0, 5)),
+        (scope.randint(2, 5), RandInt(2, 5)),
+        (scope.randint(2, high=5), RandInt(2, 5)),
+        (scope.categorical([0.5, 0.5]), Categorical((0.5, 0.5))),
+        (scope.categorical(p=np.array([0.5, 0.5])), Categorical((0.5, 0.5))),
+        (scope.uniform(0, 1, rng=None, size=(3,)), Uniform(0, 1)),
+    ],
+)
+def test_distribution_of_a_node(node, expected):
+    """A stochastic node gives its distribution, however its arguments were passed."""
+    assert distribution_of(node) == expected

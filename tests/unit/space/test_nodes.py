@@ -1,0 +1,238 @@
+"""Expression nodes: the shape that programs walk, operators, and graphs of any depth."""
+
+import numpy as np
+import pytest
+
+from sparktune import hp
+from sparktune.exceptions import InvalidSpaceError
+from sparktune.space.nodes import (
+    Apply,
+    Literal,
+    MissingArgument,
+    apply,
+    as_apply,
+    clone,
+    dfs,
+    is_finite,
+    literal_value,
+    toposort,
+)
+from sparktune.space.scope import rec_eval, scope
+
+
+class Unfitted:
+    """Has a length only once it is fitted, as scikit-learn's ensembles."""
+
+    def __len__(self):
+        raise AttributeError("estimators_")
+
+
+def shape(node):
+    """A node as nested tuples of names, literals as they are."""
+    if isinstance(node, Literal):
+        return node.obj
+    return (node.name, *(shape(child) for child in node.inputs()))
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (hp.uniform("x", 0, 1), ("float", ("hyperopt_param", "x", ("uniform", 0, 1)))),
+        (hp.quniform("x", 0, 9, 3), ("float", ("hyperopt_param", "x", ("quniform", 0, 9, 3)))),
+        (hp.loguniform("x", -1, 1), ("float", ("hyperopt_param", "x", ("loguniform", -1, 1)))),
+        (hp.qloguniform("x", 0, 2, 1), ("float", ("hyperopt_param", "x", ("qloguniform", 0, 2, 1)))),
+        (hp.normal("x", 0, 1), ("float", ("hyperopt_param", "x", ("normal", 0, 1)))),
+        (hp.qnormal("x", 0, 1, 2), ("float", ("hyperopt_param", "x", ("qnormal", 0, 1, 2)))),
+        (hp.lognormal("x", 0, 1), ("float", ("hyperopt_param", "x", ("lognormal", 0, 1)))),
+        (hp.qlognormal("x", 0, 1, 2), ("float", ("hyperopt_param", "x", ("qlognormal", 0, 1, 2)))),
+        (hp.randint("x", 5), ("int", ("hyperopt_param", "x", ("randint", 5)))),
+        (hp.randint("x", 2, 5), ("int", ("hyperopt_param", "x", ("randint", 2, 5)))),
+        (hp.uniformint("x", 1, 5), ("int", ("float", ("hyperopt_param", "x", ("quniform", 1, 5, 1.0))))),
+        (hp.choice("x", ["a", "b"]), ("switch", ("hyperopt_param", "x", ("randint", 2)), "a", "b")),
+        (
+            hp.pchoice("x", [(0.3, "a"), (0.7, "b")]),
+            ("switch", ("hyperopt_param", "x", ("categorical", ("pos_args", 0.3, 0.7))), "a", "b"),
+        ),
+    ],
+)
+def test_every_hp_function_builds_the_graph_that_programs_walk(node, expected):
+    """The nodes of a parameter have hyperopt's names and arguments, in its order."""
+    assert shape(node) == expected
+
+
+def test_a_node_has_hyperopts_attributes():
+    """name, pos_args, named_args, arg and obj are there to be read."""
+    node = hp.uniform("x", 0, high=1)
+    param = node.pos_args[0]
+    assert (param.name, param.named_args) == ("hyperopt_param", [])
+    assert param.arg["label"].obj == "x"
+    assert param.arg["obj"].name == "uniform"
+    assert [param.arg["obj"].arg[name].obj for name in ("low", "high")] == [0, 1]
+
+
+def test_named_arguments_are_sorted_pairs_and_missing_ones_are_marked():
+    """named_args is a list of [keyword, node] by keyword; arg tells which arguments nobody gave."""
+    node = scope.uniform(high=1, rng=None)
+    assert [(key, child.obj) for key, child in node.named_args] == [("high", 1), ("rng", None)]
+    assert node.arg["low"] is MissingArgument
+
+
+def test_arg_of_an_unknown_function_names_the_fix():
+    """A node of a function that is not registered here says how to register it."""
+    with pytest.raises(NameError, match=r"no_such_function.*scope\.define"):
+        _ = Apply("no_such_function", [], []).arg
+
+
+def test_arguments_must_be_nodes():
+    """A node built by hand from plain values is refused, with the way to wrap them."""
+    with pytest.raises(TypeError, match="as_apply"):
+        Apply("add", [1, 2], [])
+
+
+def test_str_numbers_the_lines_and_refers_back_to_nodes_met_before():
+    """str(node) is one line per node; a node used twice is written out once."""
+    x = hp.randint("x", 3)
+    assert str(x + x).splitlines() == [
+        "0 add",
+        "1   int",
+        "2     hyperopt_param",
+        "3       Literal{x}",
+        "4       randint",
+        "5         Literal{3}",
+        "6   int  [line:1]",
+    ]
+
+
+def test_str_shows_keywords_on_lines_of_their_own():
+    """A named argument stands below its keyword."""
+    assert str(as_apply({"a": 1})).splitlines() == ["0 dict", "1  a =", "2   Literal{1}"]
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda x: x + 2, 9),
+        (lambda x: 2 + x, 9),
+        (lambda x: x - 2, 5),
+        (lambda x: 2 - x, -5),
+        (lambda x: x * 2, 14),
+        (lambda x: 2 * x, 14),
+        (lambda x: x / 2, 3.5),
+        (lambda x: 14 / x, 2.0),
+        (lambda x: x // 2, 3),
+        (lambda x: 15 // x, 2),
+        (lambda x: x % 4, 3),
+        (lambda x: 9 % x, 2),
+        (lambda x: x**2, 49),
+        (lambda x: 2**x, 128),
+        (lambda x: -x, -7),
+        (lambda x: abs(-x), 7),
+        (lambda x: x < 8, True),
+        (lambda x: x <= 7, True),
+        (lambda x: x > 7, False),
+        (lambda x: x >= 8, False),
+        (lambda x: as_apply([1, x])[1], 7),
+        (lambda x: as_apply({"a": x})["a"], 7),
+        (lambda x: as_apply([1, 2, 3])[1:], (2, 3)),
+        (lambda x: as_apply(divmod)(x, 4), (1, 3)),
+    ],
+)
+def test_operators_compute_what_they_do_on_values(compute, expected):
+    """An expression evaluates to what Python computes on the values."""
+    assert rec_eval(compute(Literal(7))) == expected
+
+
+def test_a_node_is_a_sequence_where_its_length_is_known():
+    """Nodes of lists have a length, are iterated and unpacked; others say why they cannot be."""
+    pair = as_apply([1, 2])
+    first, second = pair
+    assert (len(pair), rec_eval(first), rec_eval(second)) == (2, 1, 2)
+    with pytest.raises(IndexError, match="2 elements"):
+        pair[2]
+    for use in (len, iter, bool):
+        with pytest.raises(TypeError):
+            use(hp.uniform("x", 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [
+        ([1, [2, 3]], (1, (2, 3))),
+        ({"b": 1, "a": [2]}, {"a": (2,), "b": 1}),
+        ({2: "x", 1: "y"}, {1: "y", 2: "x"}),
+        ({1: "x", "a": "y"}, {1: "x", "a": "y"}),
+        ({}, {}),
+        ((), ()),
+        (None, None),
+        ("text", "text"),
+    ],
+)
+def test_plain_values_come_back_with_lists_as_tuples(plain, value):
+    """as_apply then evaluate is the identity, but for lists, which become tuples as in hyperopt."""
+    assert rec_eval(as_apply(plain)) == value
+
+
+@pytest.mark.parametrize("option", [Unfitted(), np.float64(1), np.array(1), list, object()], ids=repr)
+def test_any_object_can_be_an_option(option):
+    """A literal may hold anything, an estimator whose length fails before it is fitted included."""
+    node = Literal(option)
+    assert node.obj is option
+    assert node.o_len is None
+
+
+def test_dfs_has_arguments_before_users_and_each_node_once():
+    """The order is one in which the nodes can be computed; the root comes last."""
+    x = hp.uniform("x", 0, 1)
+    root = as_apply({"a": x, "b": [x, x + 1]})
+    order = dfs(root)
+    position = {node: i for i, node in enumerate(order)}
+    assert len(position) == len(order)
+    assert order[-1] is root
+    assert all(position[child] < position[node] for node in order for child in node.inputs())
+    assert toposort(root) == order
+
+
+def test_a_clone_shares_inside_what_the_original_shares():
+    """A copied graph has nodes of its own, and one node where the original has one."""
+    x = hp.uniform("x", 0, 1)
+    copied = clone(as_apply([x, x]))
+    assert copied.pos_args[0] is copied.pos_args[1]
+    assert copied.pos_args[0] is not x
+    assert str(copied) == str(as_apply([x, x]))
+
+
+def test_inputs_can_be_replaced():
+    """replace_input reports where the node was; set_kwarg replaces an argument of that name."""
+    old, new = Literal(1), Literal(2)
+    node = Apply("dict", [old], {"a": old, "b": Literal(3)})
+    assert node.replace_input(old, new) == [0, "a"]
+    node.set_kwarg("b", 4)
+    assert [child.obj for child in node.inputs()] == [2, 2, 4]
+    with pytest.raises(TypeError, match="3 inputs"):
+        node.clone_from_inputs([])
+
+
+def test_literal_value_reads_constants_and_refuses_expressions():
+    """Bounds are read out of literals and lists of them; an expression is refused with a way around it."""
+    assert literal_value(as_apply([1, [2]]), "p") == [1, [2]]
+    with pytest.raises(InvalidSpaceError, match=r"expression \(float \.\.\.\).*hp\.uniform\(label, 0, 1\)"):
+        literal_value(hp.uniform("x", 0, 1), "high")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1, True), (np.float32(1), True), (True, False), ("1", False), (float("inf"), False), (10**400, False)],
+)
+def test_is_finite(value, expected):
+    """Finite numbers that a float can hold; no booleans, no text."""
+    assert is_finite(value) is expected
+
+
+def test_graphs_may_be_deeper_than_python_recurses():
+    """A chain of 2,000 operations is walked, copied, printed and evaluated."""
+    node = Literal(0)
+    for _ in range(2000):
+        node = apply("add", node, 1)
+    assert len(dfs(node)) == 4001
+    assert rec_eval(clone(node)) == 2000
+    assert str(node).count("\n") == 4000

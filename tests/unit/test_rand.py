@@ -1,0 +1,47 @@
+"""Random search is the prior."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sparktune import Domain, Trials, hp, rand
+from sparktune.space.compile import Space
+
+
+@pytest.fixture
+def space():
+    """A conditional space."""
+    return Space(hp.choice("c", [hp.uniform("x", 0, 1), {"y": hp.normal("y", 0, 1)}]))
+
+
+def test_draws_follow_the_prior(space, history_of, rng):
+    """Proposals are prior draws, and inactive where they must be."""
+    values = rand.propose(space, history_of(space, []), rng, 2000)
+    x, c = values[:, space.index["x"]], values[:, space.index["c"]]
+    np.testing.assert_array_equal(np.isnan(x), c == 1)
+    assert stats.kstest(x[c == 0], "uniform").pvalue > 1e-3
+    assert stats.binomtest(int(c.sum()), len(c)).pvalue > 1e-3
+
+
+def test_a_batch_is_what_one_at_a_time_would_be(space, history_of):
+    """The stream of points hangs on the generator, not on how many are asked for at once."""
+    history, one_by_one = history_of(space, []), np.random.default_rng(3)
+    batch = rand.propose(space, history, np.random.default_rng(3), 5)
+    np.testing.assert_array_equal(batch, np.vstack([rand.propose(space, history, one_by_one, 1) for _ in range(5)]))
+
+
+def test_no_points_are_points(space, history_of, rng):
+    """Asked for none it gives none, with a column per parameter."""
+    assert rand.propose(space, history_of(space, []), rng, 0).shape == (0, 3)
+
+
+def test_suggest_makes_documents(space):
+    """A document per id, with index and value of the active labels; equal seeds give equal values."""
+    domain, trials = Domain(lambda _: 0.0, space.expr), Trials()
+    first, second = (rand.suggest([7, 8, 9], domain, trials, seed=5) for _ in range(2))
+    assert [document["tid"] for document in first] == [7, 8, 9]
+    assert [document["misc"]["vals"] for document in first] == [document["misc"]["vals"] for document in second]
+    for document in first:
+        active = {label for label, values in document["misc"]["vals"].items() if values}
+        assert active == {"c", "x" if document["misc"]["vals"]["c"] == [0] else "y"}
+        assert document["misc"]["idxs"]["c"] == [document["tid"]]
