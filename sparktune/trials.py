@@ -58,13 +58,16 @@ class Trials:
 
     def refresh(self) -> None:
         """Take in documents that were added or changed since the last call."""
+        self._sync()
+        self._visible = None
+
+    def _sync(self) -> None:
         own = self._own_documents()
         if len(self._dynamic_trials) < self._n_seen:
             self._n_seen = 0
         self._ids.update(document["tid"] for document in self._dynamic_trials[self._n_seen :])
         self._n_seen = len(self._dynamic_trials)
         self._history.sync(own)
-        self._visible = None
 
     def _own_documents(self) -> list[Document]:
         if self._exp_key is None:
@@ -102,6 +105,12 @@ class Trials:
                 if document["state"] in JOB_VALID_STATES and self._exp_key in (None, document["exp_key"])
             ]
         return self._visible
+
+    @_trials.setter
+    def _trials(self, documents_seen: list[Document]) -> None:
+        # Subclasses written for hyperopt set the list in a refresh of their own: the columns must follow.
+        self._sync()
+        self._visible = documents_seen
 
     # -- reading --------------------------------------------------------------------------------------------------
 

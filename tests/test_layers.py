@@ -56,9 +56,7 @@ def imports(path: Path):
             elif isinstance(child, ast.ImportFrom):
                 module = ".".join(filter(None, [*base_package(path, child.level), child.module]))
                 names = [f"{module}.{alias.name}" for alias in child.names]
-                yield from (
-                    (name, child.lineno, lazy) for name in (names if module == "sparktune" else [module])
-                )
+                yield from ((name, child.lineno, lazy) for name in (names if module == "sparktune" else [module]))
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 yield from walk(child, lazy=True)
             else:
@@ -101,9 +99,7 @@ def test_pyspark_and_scipy_stay_where_they_belong(path):
 def test_importing_sparktune_loads_nothing_heavy():
     """``import sparktune`` in a fresh process loads no library that only some programs need."""
     code = f"import sys, sparktune; print(*[name for name in {NOT_LOADED} if name in sys.modules])"
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert output.stdout.split() == []
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sparktune.exceptions import InvalidTrial
 from sparktune.history.documents import Document, loss_of, raw_values
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_NEW, JOB_STATE_RUNNING
 
@@ -130,7 +131,15 @@ class History:
         for label, value in raw_values(self._documents[row]).items():
             column = self._column.get(label)
             if column is not None and value is not None:
-                self._values[row, column] = value
+                try:
+                    self._values[row, column] = value
+                except (TypeError, ValueError):
+                    document = self._documents[row]
+                    raise InvalidTrial(
+                        f"values in a document's vals are numbers (of a choice, the option's index), got {value!r} for "
+                        f"{label!r} in trial {document['tid']!r}",
+                        document,
+                    ) from None
 
     def _read_result(self, row: int) -> None:
         document = self._documents[row]

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass, truncnorm_ppf
+from sparktune.kernels.special import LOG_SQRT_2PI, log_mass_around, truncnorm_ppf
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.intp]
@@ -100,7 +100,7 @@ class Mixture:
         # kernels of all points and all kernels are one matrix product instead of a (points, kernels, p) temporary.
         means = np.where(self.is_active, self.numeric, 0.0)
         precisions = np.where(self.is_active, self.sigmas**-2.0, 0.0)
-        log_mass = log_gauss_mass((self.low - means) / self.sigmas, (self.high - means) / self.sigmas)
+        log_mass = log_mass_around(means, self.sigmas, self.low, self.high)
         constants = -0.5 * precisions * means**2 - np.log(self.sigmas) - LOG_SQRT_2PI - log_mass
         self._log_norms = -np.log(self.sigmas) - LOG_SQRT_2PI - log_mass
         self._square = -0.5 * precisions.T

@@ -321,17 +321,25 @@ def _exception_of(failure: Failure) -> BaseException:
 
 def save_atomically(trials: Any, path: str) -> None:
     """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
-    directory = os.path.dirname(os.path.abspath(path))
+    path = os.path.realpath(path)  # a link stays a link
+    directory = os.path.dirname(path)
     descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
             _dump(trials, file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, os.stat(path).st_mode if os.path.exists(path) else 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _dump(trials: Any, file: IO[bytes]) -> None:

@@ -29,7 +29,7 @@ def validate_timeout(timeout: object) -> None:
 
 def validate_loss_threshold(loss_threshold: object) -> None:
     """Refuse a loss threshold that is not None or a number."""
-    if loss_threshold is not None and not is_number(loss_threshold):
+    if loss_threshold is not None and (not is_number(loss_threshold) or loss_threshold != loss_threshold):
         raise InvalidArgumentError(
             f"The loss_threshold argument should be None or a numeric value. Given value: {loss_threshold}"
         )

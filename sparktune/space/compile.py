@@ -143,7 +143,12 @@ class Space:
         return row
 
     def _memo(self, raw: Mapping[str, Any]) -> dict[Apply, Any]:
-        return {p.value_node: raw[p.label] for p in self.parameters if p.label in raw}
+        return {
+            # pandas and JSON make floats of option numbers
+            p.value_node: int(raw[p.label]) if p.is_integer and _is_whole(raw[p.label]) else raw[p.label]
+            for p in self.parameters
+            if p.label in raw
+        }
 
     def evaluate(self, raw: Mapping[str, Any], extra: Mapping[Apply, Any] | None = None) -> Any:
         """What the objective is called with: the expression with values put in.
@@ -163,6 +168,10 @@ class Space:
                 f"the space needs a value for {labels[0] if labels else error.node.name!r}, which is active in this "
                 f"point; values were given for {sorted(raw) or 'nothing'}"
             ) from None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (float, np.floating)) and float(value).is_integer()
 
 
 def _parameter_nodes(order: list[Apply]) -> dict[str, Apply]:

@@ -22,8 +22,6 @@ from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, apply, as_app
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_MAX_PROGRAM_LEN = 100_000
-
 
 class SymbolTable:
     """Functions by name; attribute access gives their node builders.
@@ -135,7 +133,7 @@ def rec_eval(
         expr: Node, or anything :func:`as_apply` takes.
         deepcopy_inputs: Give each function deep copies of its arguments, so that it cannot change shared values.
         memo: Values of nodes that are known already.
-        max_program_len: Most nodes to evaluate, against spaces that grow without end; 100,000 if None.
+        max_program_len: Most nodes to evaluate; None for no limit.
         memo_gc, print_trace, print_node_on_error: Accepted for hyperopt's signature; nothing is printed.
 
     Raises:
@@ -144,7 +142,6 @@ def rec_eval(
     """
     root = as_apply(expr)
     values: dict[Apply, Any] = dict(memo) if memo else {}
-    budget = DEFAULT_MAX_PROGRAM_LEN if max_program_len is None else max_program_len
     stack = [root]
     while stack:
         node = stack[-1]
@@ -154,8 +151,8 @@ def rec_eval(
         waiting_for = [child for child in _needs(node, values) if child not in values]
         if waiting_for:
             stack.extend(reversed(waiting_for))
-            if len(values) > budget:
-                raise BadSearchSpace(f"the space has more than {budget} nodes: raise max_program_len")
+            if max_program_len is not None and len(values) > max_program_len:
+                raise BadSearchSpace(f"the space has more than {max_program_len} nodes: raise max_program_len")
             continue
         values[node] = _value(node, values, deepcopy_inputs)
         stack.pop()

@@ -100,13 +100,6 @@ print(
 '''
 
 
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory, request):
-    """What the script printed after Ctrl-C while two of its trials and another job ran, and its trials_save_file."""
-    desk = request.getfixturevalue("desk")
-    return desk
-
-
 def test_interrupt_stops_the_trials_and_nothing_else(desk, tmp_path):
     """On Ctrl-C, KeyboardInterrupt reaches the caller, running trials are cancelled and finished ones kept; the
     application's other job goes on, and the signal handler is the one from before."""

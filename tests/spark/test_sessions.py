@@ -84,5 +84,7 @@ def test_session_stopped_in_mid_run_keeps_what_is_finished(mortal_session, desk,
 
 def test_active_session_is_used_without_asking(mortal_session):
     """SparkTrials() and get_session() find the session that is there, whatever master they would have chosen."""
-    assert get_session("local[7]") is mortal_session or get_session("local[7]").sparkContext is mortal_session.sparkContext
+    assert (
+        get_session("local[7]") is mortal_session or get_session("local[7]").sparkContext is mortal_session.sparkContext
+    )
     assert SparkTrials().parallelism == 2

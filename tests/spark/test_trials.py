@@ -33,9 +33,7 @@ def run_python(code, *arguments):
     """What a fresh Python process that can import sparktune prints."""
     root = str(Path(sparktune.__file__).parent.parent)
     program = f"import sys; sys.path.insert(0, {root!r})\n{code}"
-    process = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120
-    )
+    process = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()
 

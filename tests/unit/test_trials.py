@@ -422,3 +422,16 @@ def test_values_by_numpy_are_taken():
     trials.refresh()
     minimise(trials=trials, algo=tpe.suggest, max_evals=20)
     assert len(trials) == 20
+
+
+def test_subclass_that_sets_its_list_in_refresh_still_feeds_the_algorithm():
+    """A hyperopt-style subclass that assigns ``_trials`` in its own refresh keeps the columns up to date."""
+
+    class Ours(Trials):
+        def refresh(self):
+            self._trials = [d for d in self._dynamic_trials if d["state"] != 3]
+
+    trials = Ours()
+    fmin(lambda x: x**2, hp.uniform("x", -1, 1), rand.suggest, 5, trials=trials, verbose=False)
+    assert len(trials.trials) == 5
+    assert trials.best_loss == min(trials.losses())

