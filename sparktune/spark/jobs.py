@@ -131,7 +131,7 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
             try:
                 result = documents.as_result(pickle.loads(reply["value"]))
                 attachments = dict(result.pop("attachments", None) or {})
-            except Exception as error:  # not a result, or of a class that cannot be loaded here
+            except BaseException as error:  # not a result, or of a class that cannot be loaded here
                 return Outcome(failure=failure_from(error), record=record)
             return Outcome(result, attachments=attachments, record=record)
         case "lost":
@@ -154,7 +154,7 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
 def _loads_exception(pickled: bytes | None) -> BaseException | None:
     try:
         error = pickle.loads(pickled) if pickled is not None else None
-    except Exception:  # classes with odd constructors, or unknown here: the text has to do
+    except BaseException:  # odd constructors, which may even call sys.exit, classes unknown here: the text has to do
         return None
     return error if isinstance(error, BaseException) else None
 

@@ -99,10 +99,10 @@ def _describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
         pickled = _dumps(error)
-    except Exception:  # an exception may hold anything: its text has to do
+    except BaseException:  # an exception may hold anything: its text has to do
         pickled = None
     try:
         message = str(error)
-    except Exception:
+    except BaseException:
         message = "(its message cannot be shown)"
     return str(type(error)), message, text, pickled

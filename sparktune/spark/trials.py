@@ -105,12 +105,12 @@ class SparkTrials(Trials):
         )
         bound["catch_eval_exceptions"] = True
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
-        return super().fmin(**bound)
+        with _own_interrupt():
+            return super().fmin(**bound)
 
     def _exhaust(self, iterator: FMinIter) -> None:
         try:
-            with _own_interrupt():
-                iterator.exhaust()
+            iterator.exhaust()
         finally:
             self._fmin_cancelled = iterator.is_cancelled
             self._fmin_cancelled_reason = iterator.stop_reason

@@ -1,5 +1,6 @@
 """Real Spark sessions, and what lets a test see an objective run elsewhere: a journal and a desk."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyspark
 import pytest
 from pyspark import SparkContext
+from pyspark.sql import SparkSession
 
 from sparktune import SparkTrials, fmin, hp, rand
 from sparktune.spark import get_session
@@ -27,11 +29,19 @@ exec '{python}' -S "$@"
 """
 
 
+def stop_session():
+    """Stop the session that is active, if any."""
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
+    elif SparkContext._active_spark_context is not None:
+        SparkContext._active_spark_context.stop()
+
+
 @pytest.fixture(scope="module")
 def session(request, tmp_path_factory):
     """A session on ``local[2]``, or on the master that the test names as ``indirect`` parameter."""
-    if SparkContext._active_spark_context is not None:  # other tests', of which this process can have one only
-        SparkContext._active_spark_context.stop()
+    stop_session()  # of other tests: a process can have one only
     master = getattr(request, "param", "local[2]")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYSPARK_PYTHON", sys.executable)
@@ -43,7 +53,7 @@ def session(request, tmp_path_factory):
         session = get_session(master, config={"spark.ui.enabled": "false"})
         application_id = session.sparkContext.applicationId
         yield session
-        session.stop()
+        stop_session()  # not always the one above: tests may stop it and make another
     home = os.environ.get("SPARK_HOME") or os.path.dirname(pyspark.__file__)
     shutil.rmtree(Path(home, "work", application_id), ignore_errors=True)  # the executors' folders, on a cluster
 
@@ -112,10 +122,8 @@ class Visit:
     def wait_until_gone(self, timeout=60):
         """Wait until its process has let go of the connection."""
         self.connection.settimeout(timeout)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert self.connection.recv(1) == b""
-        except ConnectionResetError:
-            pass
 
 
 class Desk:

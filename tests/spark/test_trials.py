@@ -235,7 +235,7 @@ def test_shared_objective_and_threads_are_freed(session, tune):
 
 
 def test_many_runs_leave_nothing_behind(session, tune):
-    """Ten runs on one object add no threads, in Python or in the JVM."""
+    """Ten runs on one object add no threads."""
 
     def n_threads():
         for thread in threading.enumerate():
@@ -287,7 +287,7 @@ def test_module_missing_on_executors_ends_the_run_with_one_error(session, tune, 
         patch.syspath_prepend(str(tmp_path))
         import only_on_the_driver
     monkeypatch.setitem(sys.modules, "only_on_the_driver", only_on_the_driver)
-    with pytest.raises(ObjectiveError, match="No module named 'only_on_the_driver'.*--py-files.*addPyFile"):
+    with pytest.raises(ObjectiveError, match=r"No module named 'only_on_the_driver'.*--py-files.*addPyFile"):
         tune(only_on_the_driver.objective, 5)
     session.sparkContext.addPyFile(str(path))
     assert tune(only_on_the_driver.objective, 2).losses() == [0.5, 1.5]

@@ -26,12 +26,14 @@ FAULTS = {
     "sys.exit": ("SystemExit", "3"),
     "KeyboardInterrupt": ("KeyboardInterrupt", ""),
     "StopIteration": ("StopIteration", "the end"),
-    "GeneratorExit": ("GeneratorExit", ""),
     "MemoryError": ("MemoryError", ""),
     "RecursionError": ("RecursionError", "recursion"),
     "odd constructor": ("Odd", "7 and 8"),
     "unpicklable exception": ("Locked", "it holds a lock"),
-    "broken str": ("Broken", ""),
+    "broken str": ("Broken", "cannot be shown"),
+    "cannot be unpickled": ("Hostile", "exits the driver"),
+    "cannot be pickled": ("Stubborn", "exits the worker"),
+    "result that cannot be unpickled": ("SystemExit", "3"),
     "os._exit": ("SparkJobError", "worker"),
     "SIGSEGV": ("SparkJobError", "worker"),
     "kill -9": ("SparkJobError", "worker"),
@@ -57,6 +59,14 @@ def make_objective(write):
         def __str__(self):
             raise RuntimeError("no text")
 
+    class Hostile(Exception):
+        def __reduce__(self):
+            return sys.exit, (3,)
+
+    class Stubborn(Exception):
+        def __reduce__(self):
+            sys.exit(3)
+
     def recurse():
         return recurse()
 
@@ -75,8 +85,6 @@ def make_objective(write):
                 raise KeyboardInterrupt
             case "StopIteration":
                 raise StopIteration("the end")
-            case "GeneratorExit":
-                raise GeneratorExit
             case "MemoryError":
                 bytearray(10**17)
             case "RecursionError":
@@ -87,6 +95,12 @@ def make_objective(write):
                 raise Locked("it holds a lock")
             case "broken str":
                 raise Broken
+            case "cannot be unpickled":
+                raise Hostile("exits the driver")
+            case "cannot be pickled":
+                raise Stubborn("exits the worker")
+            case "result that cannot be unpickled":
+                return {"loss": 0.0, "status": "ok", "error": Hostile()}
             case "os._exit":
                 os._exit(3)
             case "SIGSEGV":
@@ -133,7 +147,7 @@ def test_error_has_the_traceback_from_the_worker(aftermath, fault):
     trials, _ = aftermath
     misc = trials._dynamic_trials[POINTS.index(fault)]["misc"]
     assert "Traceback (most recent call last)" in misc["traceback"]
-    assert fault == "unpicklable result" or "in objective" in misc["traceback"]
+    assert "result" in fault or "in objective" in misc["traceback"]
 
 
 @on_both
@@ -202,7 +216,7 @@ def test_module_of_the_driver_must_be_sent(session, tune, tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(str(tmp_path))
     import beside_the_driver
 
-    with pytest.raises(ObjectiveError, match="No module named 'beside_the_driver'.*--py-files.*addPyFile"):
+    with pytest.raises(ObjectiveError, match=r"No module named 'beside_the_driver'.*--py-files.*addPyFile"):
         tune(beside_the_driver.objective, 5)
     session.sparkContext.addPyFile(str(path))
     assert tune(beside_the_driver.objective, 2).losses() == [0.5, 1.5]
