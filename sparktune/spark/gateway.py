@@ -62,6 +62,14 @@ class ClassicGateway:
             raise InvalidArgumentError(
                 f"resource_profile needs a cluster, and this session runs on {self._context.master}: leave it out"
             )
+        conf = self._context.getConf()
+        if conf.get("spark.speculation") == "true" and conf.get("spark.speculation.task.duration.threshold"):
+            # A copy of a slow trial cannot be told from a second attempt at a lost one, which is refused; see ADR 4.
+            raise SparkUnavailableError(
+                "this Spark application starts copies of slow tasks (spark.speculation is true and "
+                "spark.speculation.task.duration.threshold is set), which would end trials that run well: set "
+                "spark.speculation to false"
+            )
         self._profile = resource_profile
         self._ready = threading.local()
 

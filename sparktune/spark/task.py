@@ -21,6 +21,10 @@ from typing import Any
 KEPT_OBJECTIVES = 2
 
 
+#: A larger result is refused: it would go through the driver's memory several times over, and can end the application.
+MAX_RESULT_BYTES = 64 * 2**20
+
+
 def run_trial(shared: Any, digest: str, path: tuple[str, ...], rows: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the reply to the one request in ``rows``.
 
@@ -52,7 +56,7 @@ def _reply(shared: Any, digest: str, path: tuple[str, ...], request: bytes) -> d
             objective = _objective(shared, digest, path)
             argument = pickle.loads(request)
             kind = "error"
-            reply["value"] = _dumps(objective(argument))
+            reply["value"] = _within_limit(_dumps(objective(argument)))
             reply["kind"] = "ok"
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: the task must end well, see above
             reply["kind"] = kind
@@ -93,6 +97,15 @@ def _dumps(value: Any) -> bytes:
         from pyspark import cloudpickle
 
         return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+
+
+def _within_limit(pickled: bytes) -> bytes:
+    if len(pickled) > MAX_RESULT_BYTES:
+        raise ValueError(
+            f"a result may have {MAX_RESULT_BYTES // 2**20} MiB when pickled, and this one has "
+            f"{len(pickled) / 2**20:.0f}: write models and predictions to storage and return their path"
+        )
+    return pickled
 
 
 def _describe(error: BaseException) -> tuple[str, str, str, bytes | None]:

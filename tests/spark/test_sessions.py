@@ -88,3 +88,15 @@ def test_active_session_is_used_without_asking(mortal_session):
         get_session("local[7]") is mortal_session or get_session("local[7]").sparkContext is mortal_session.sparkContext
     )
     assert SparkTrials().parallelism == 2
+
+
+def test_application_that_copies_slow_tasks_is_refused(mortal_session):
+    """Where Spark starts copies of slow one-task stages, SparkTrials names the setting to change."""
+    mortal_session.stop()
+    speculation = {"spark.speculation": "true", "spark.speculation.task.duration.threshold": "1s"}
+    session = get_session("local[2]", config={"spark.ui.enabled": "false", **speculation})
+    try:
+        with pytest.raises(SparkUnavailableError, match=r"set spark\.speculation to false"):
+            SparkTrials(spark_session=session)
+    finally:
+        session.stop()

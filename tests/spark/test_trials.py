@@ -118,6 +118,18 @@ def test_nan_loss_and_status_fail_count_as_failed(tune):
     assert trials.argmin == {"i": 4}
 
 
+def test_result_beyond_the_limit_fails_its_trial_only(tune):
+    """A result of more than 64 MiB is refused on the worker, with the limit and the way out in the message."""
+
+    def objective(i):
+        return {"loss": i, "status": "ok", "model": bytes(65 * 2**20 if i == 0 else 1)}
+
+    trials = tune(objective, 2)
+    assert [document["state"] for document in trials._dynamic_trials] == [JOB_STATE_ERROR, JOB_STATE_DONE]
+    assert "64 MiB" in trials._dynamic_trials[0]["misc"]["error"][1]
+    assert "return their path" in trials._dynamic_trials[0]["misc"]["error"][1]
+
+
 def test_attachments_come_back(tune):
     """What an objective attaches is found under its trial, and is no part of the result; None attaches nothing."""
     attachments = [{"plot": b"png", "size": 3}, None, {}]
