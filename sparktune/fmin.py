@@ -12,7 +12,8 @@ from sparktune import tpe
 from sparktune.exceptions import InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_RUNNING, Outcome
-from sparktune.run.loop import FMinIter, as_max_evals
+from sparktune.run.arguments import as_max_evals
+from sparktune.run.loop import FMinIter
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from sparktune import tpe
-from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTrial, InvalidTypeError
+from sparktune.exceptions import AllTrialsFailed, InvalidTrial
 from sparktune.history import documents
+from sparktune.history.attachments import TrialAttachments
 from sparktune.history.columns import OK, History
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
+from sparktune.run.arguments import as_max_evals, require_algo
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
-from sparktune.run.loop import FMinIter, as_max_evals, require_algo
+from sparktune.run.loop import FMinIter
+from sparktune.run.points import point_documents
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.stopping import EarlyStop
-from sparktune.space.nodes import is_finite
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
 NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
@@ -402,51 +404,6 @@ class Trials:
         Trials.refresh(self)
 
 
-class TrialAttachments:
-    """The attachments of one trial: a mapping from name to object."""
-
-    def __init__(self, trials: Trials, trial: Document) -> None:
-        self._trials = trials
-        self._trial = trial
-
-    def _key(self, name: str) -> str:
-        return self._trials.aname(self._trial, name)
-
-    def __contains__(self, name: str) -> bool:
-        return self._key(name) in self._trials.attachments
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self._trials.attachments[self._key(name)]
-        except KeyError:
-            raise KeyError(f"trial {self._trial['tid']} has no attachment {name!r}; it has {self.keys()}") from None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._trials.attachments[self._key(name)] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._trials.attachments[self._key(name)]
-
-    def keys(self) -> list[str]:
-        """Names of the attachments."""
-        prefix = self._key("")
-        return [key[len(prefix) :] for key in self._trials.attachments if key.startswith(prefix)]
-
-    def values(self) -> list[Any]:
-        """The attached objects."""
-        return [self[name] for name in self.keys()]
-
-    def items(self) -> list[tuple[str, Any]]:
-        """(name, object) pairs."""
-        return [(name, self[name]) for name in self.keys()]
-
-
 def trials_from_docs(docs: Iterable[Document], validate: bool = True, **kwargs: Any) -> Trials:
     """A ``Trials`` that holds ``docs``.
 
@@ -465,52 +422,3 @@ def trials_from_docs(docs: Iterable[Document], validate: bool = True, **kwargs: 
         trials._insert_trial_docs(list(docs))
     trials.refresh()
     return trials
-
-
-def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Trials) -> list[Document]:
-    """New documents for points the user wants evaluated first.
-
-    Args:
-        points: Values by label; ``hp.choice`` by index. Labels of options that are not chosen may be left out.
-        domain: Gives the space the points must lie in.
-        trials: Gives the ids.
-
-    Raises:
-        InvalidArgumentError: If a label is unknown or missing, or a value is out of its bounds.
-    """
-    space = domain.space
-    miscs = []
-    given: Any = points
-    if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
-        raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
-    tids = trials.new_trial_ids(len(points))
-    for number, (tid, point) in enumerate(zip(tids, points, strict=True)):
-        what = f"points_to_evaluate[{number}]"
-        unknown = sorted(set(point) - set(space.labels))
-        if unknown:
-            raise InvalidArgumentError(f"{what} has labels the space has not: {unknown}; it has {list(space.labels)}")
-        for label, value in point.items():
-            parameter = space.parameters[space.index[label]]
-            low, high = parameter.distribution.bounds
-            slack = 1e-9 * max(abs(low), abs(high)) if np.isfinite([low, high]).all() else 0.0
-            is_inside = isinstance(value, bool) or (is_finite(value) and low - slack <= value <= high + slack)
-            if not is_inside or (parameter.is_integer and int(value) != value):
-                kind = "whole number" if parameter.is_integer else "number"
-                raise InvalidArgumentError(
-                    f"{what}: {label!r} must be a {kind} from {low:g} to {high:g} (of a choice, the option's index), "
-                    f"got {value!r}"
-                )
-        filled = np.where(np.isnan(row := space.row(point)), -1.0, row)
-        active = space.activity(filled[None, :])[0]
-        missing = [
-            label for label, is_active in zip(space.labels, active, strict=True) if is_active and label not in point
-        ]
-        if missing:
-            raise InvalidArgumentError(f"{what} needs a value for {missing} as well, got only {dict(point)}")
-        raw = {
-            parameter.label: int(point[parameter.label]) if parameter.is_integer else point[parameter.label]
-            for parameter, is_active in zip(space.parameters, active, strict=True)
-            if is_active
-        }
-        miscs.append(documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir))
-    return trials.new_trial_docs(tids, [None] * len(points), [documents.new_result() for _ in points], miscs)

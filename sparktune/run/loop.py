@@ -8,27 +8,24 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
-import pickle
 import queue
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, ObjectiveError, SerializationError
+from sparktune.exceptions import ObjectiveError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
+from sparktune.run.arguments import as_generator, as_queue_length, as_save_file
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.saving import save_atomically
 from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
-from sparktune.space.nodes import is_number
 
 logger = logging.getLogger("sparktune")
 
@@ -85,13 +82,13 @@ class FMinIter:
         self.trials = trials
         self.rstate = as_generator(rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
-        self.max_queue_len = _as_queue_length(max_queue_len)
+        self.max_queue_len = as_queue_length(max_queue_len)
         self.poll_interval_secs = poll_interval_secs
         self.max_evals = max_evals
         self.timeout = timeout
         self.loss_threshold = loss_threshold
         self.early_stop_fn = early_stop_fn
-        self.trials_save_file = _as_save_file(trials_save_file)
+        self.trials_save_file = as_save_file(trials_save_file)
         self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
         self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
@@ -101,6 +98,7 @@ class FMinIter:
         self._in_flight: dict[Any, tuple[Document, Future[Outcome]]] = {}
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
+        self._has_failure = False
 
     @property
     def is_cancelled(self) -> bool:
@@ -251,12 +249,13 @@ class FMinIter:
         documents.finish(document, outcome)
         del self._in_flight[document["tid"]]
         self.trials.refresh()
-        if outcome.failure is not None:
-            logger.debug("trial %s failed: %s", document["tid"], outcome.failure.message)
-            if not self.catch_eval_exceptions:
-                self._save()
-                return outcome.failure
         self._save()
+        if outcome.failure is None or not self.catch_eval_exceptions:
+            return outcome.failure
+        # A run may go on for hours in which every trial fails: say so once, and early.
+        level = logging.DEBUG if self._has_failure else logging.WARNING
+        self._has_failure = True
+        logger.log(level, "trial %s failed, and the run goes on: %s", document["tid"], _headline(outcome.failure))
         return None
 
     def _show(self, bar: progress.Progress, n: int) -> None:
@@ -313,96 +312,11 @@ class FMinIter:
             save_atomically(self.trials, self.trials_save_file)
 
 
+def _headline(failure: Failure) -> str:
+    return f"{failure.type} {failure.message}".strip()
+
+
 def _exception_of(failure: Failure) -> BaseException:
     if failure.exception is not None:
         return failure.exception
     return ObjectiveError(f"{failure.type}: {failure.message}\n{failure.traceback}")
-
-
-def save_atomically(trials: Any, path: str) -> None:
-    """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
-    path = os.path.realpath(path)  # a link stays a link
-    directory = os.path.dirname(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _dump(trials, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, os.stat(path).st_mode if os.path.exists(path) else 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _dump(trials: Any, file: IO[bytes]) -> None:
-    import cloudpickle
-
-    try:
-        cloudpickle.dump(trials, file)  # results may hold lambdas, or objects of the user's script
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError) as error:
-        raise SerializationError(
-            f"trials_save_file needs trials that can be pickled, and these cannot ({error}): keep such objects out of "
-            "the results and attachments"
-        ) from error
-
-
-def _as_save_file(path: str | os.PathLike[str]) -> str:
-    """``path`` as text; an error now, rather than after the first trial, if it cannot be written."""
-    text = os.fspath(path)
-    if text and (os.path.isdir(text) or not os.path.isdir(os.path.dirname(os.path.abspath(text)))):
-        raise InvalidArgumentError(f"trials_save_file is a file in a directory that exists, got {text!r}")
-    return text
-
-
-def _as_queue_length(max_queue_len: Any) -> int:
-    if not isinstance(max_queue_len, (int, np.integer)) or max_queue_len < 1:
-        raise InvalidArgumentError(f"max_queue_len is a whole number of proposals, at least 1, got {max_queue_len!r}")
-    return int(max_queue_len)
-
-
-def as_generator(rstate: Any) -> np.random.Generator:
-    """The generator that ``rstate`` stands for: a Generator, an int, a SeedSequence, a RandomState, or None.
-
-    None takes the seed in the environment variable HYPEROPT_FMIN_SEED, else fresh entropy.
-    """
-    if rstate is None:
-        seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
-        if seed and not seed.isdecimal():
-            raise InvalidArgumentError(f"the environment variable HYPEROPT_FMIN_SEED is a whole number, got {seed!r}")
-        return np.random.default_rng(int(seed) if seed else None)
-    if isinstance(rstate, np.random.RandomState):
-        return np.random.default_rng(rstate.randint(2**31 - 1))
-    try:
-        return np.random.default_rng(rstate)
-    except (TypeError, ValueError):
-        raise InvalidTypeError(
-            f"rstate is a numpy Generator, an int >= 0, a SeedSequence, a RandomState or None, got {rstate!r}: "
-            "write rstate=np.random.default_rng(0)"
-        ) from None
-
-
-def as_max_evals(max_evals: Any) -> int:
-    """The number of trials that ``max_evals`` stands for; None is no limit."""
-    if max_evals is None:
-        return sys.maxsize
-    if not is_number(max_evals) or not np.isfinite(max_evals) or int(max_evals) != max_evals:
-        raise InvalidTypeError(f"max_evals is a whole number of trials, or None for no limit, got {max_evals!r}")
-    if max_evals < 0:
-        raise InvalidArgumentError(f"max_evals is the number of trials in all and at least 0, got {max_evals!r}")
-    return int(max_evals)
-
-
-def require_algo(algo: Any) -> Algo:
-    """``algo`` itself if it can be called; an error that says what to write, otherwise."""
-    if callable(algo):
-        return algo  # type: ignore[no-any-return]
-    hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"
-    raise InvalidTypeError(f"algo must be callable, got {algo!r}: pass {hint}")

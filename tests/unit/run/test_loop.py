@@ -7,7 +7,7 @@ from sparktune import Domain, FMinIter, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import Outcome
-from sparktune.run.loop import as_generator
+from sparktune.run.arguments import as_generator
 
 X = hp.uniform("x", -5, 5)
 
@@ -252,3 +252,17 @@ def test_displays_that_are_none(display):
     """Something else in place of a display is refused."""
     with pytest.raises(InvalidTypeError, match="show_progressbar is True, False, or a function"):
         minimise(lambda x: x, show_progressbar=display)
+
+
+def test_first_of_many_failures_is_warned_of(caplog):
+    """A run that goes on after failures says so once, with the trial and its error, when the first one comes."""
+
+    def objective(x):
+        raise ValueError("no such file")
+
+    trials = Trials()
+    options = {"catch_eval_exceptions": True, "return_argmin": False, "verbose": False}
+    fmin(objective, hp.uniform("x", 0, 1), rand.suggest, 5, trials=trials, **options)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "trial 0 failed, and the run goes on: <class 'ValueError'> no such file" in warnings[0]

@@ -1,0 +1,68 @@
+"""Arguments of ``fmin``, checked and brought into one form."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.space.nodes import is_number
+
+
+def as_save_file(path: str | os.PathLike[str]) -> str:
+    """``path`` as text; an error now, rather than after the first trial, if it cannot be written."""
+    text = os.fspath(path)
+    if text and (os.path.isdir(text) or not os.path.isdir(os.path.dirname(os.path.abspath(text)))):
+        raise InvalidArgumentError(f"trials_save_file is a file in a directory that exists, got {text!r}")
+    return text
+
+
+def as_queue_length(max_queue_len: Any) -> int:
+    """``max_queue_len`` as an int, at least 1."""
+    if not isinstance(max_queue_len, (int, np.integer)) or max_queue_len < 1:
+        raise InvalidArgumentError(f"max_queue_len is a whole number of proposals, at least 1, got {max_queue_len!r}")
+    return int(max_queue_len)
+
+
+def as_generator(rstate: Any) -> np.random.Generator:
+    """The generator that ``rstate`` stands for: a Generator, an int, a SeedSequence, a RandomState, or None.
+
+    None takes the seed in the environment variable HYPEROPT_FMIN_SEED, else fresh entropy.
+    """
+    if rstate is None:
+        seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
+        if seed and not seed.isdecimal():
+            raise InvalidArgumentError(f"the environment variable HYPEROPT_FMIN_SEED is a whole number, got {seed!r}")
+        return np.random.default_rng(int(seed) if seed else None)
+    if isinstance(rstate, np.random.RandomState):
+        return np.random.default_rng(rstate.randint(2**31 - 1))
+    try:
+        return np.random.default_rng(rstate)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(
+            f"rstate is a numpy Generator, an int >= 0, a SeedSequence, a RandomState or None, got {rstate!r}: "
+            "write rstate=np.random.default_rng(0)"
+        ) from None
+
+
+def as_max_evals(max_evals: Any) -> int:
+    """The number of trials that ``max_evals`` stands for; None is no limit."""
+    if max_evals is None:
+        return sys.maxsize
+    if not is_number(max_evals) or not np.isfinite(max_evals) or int(max_evals) != max_evals:
+        raise InvalidTypeError(f"max_evals is a whole number of trials, or None for no limit, got {max_evals!r}")
+    if max_evals < 0:
+        raise InvalidArgumentError(f"max_evals is the number of trials in all and at least 0, got {max_evals!r}")
+    return int(max_evals)
+
+
+def require_algo(algo: Any) -> Callable[..., Any]:
+    """``algo`` itself if it can be called; an error that says what to write, otherwise."""
+    if callable(algo):
+        return algo  # type: ignore[no-any-return]
+    hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"
+    raise InvalidTypeError(f"algo must be callable, got {algo!r}: pass {hint}")
