@@ -44,7 +44,7 @@ WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressur
 FEATURES = ["month", "weekday", "sched_dep_time", "sched_arr_time", "distance", "origin", "carrier", "lat", "lon"]
 FEATURES += ["built", "seats", "departures_that_hour", "airport_delay", *WEATHER]
 #: Each tree of a tuned forest is grown on this share of the flights: a trial takes seconds, and the score loses little.
-MAX_SAMPLES = 0.1
+MAX_SAMPLES = 0.05
 #: More trials at a time would leave TPE too few finished ones to learn from.
 MAX_PARALLELISM = 8
 
@@ -223,7 +223,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--rows", type=int, help="use this many flights, drawn at random (default: all)")
-    add("--max-evals", type=int, default=50, help="trials of each search (default: %(default)s)")
+    add("--max-evals", type=int, default=40, help="trials of each search (default: %(default)s)")
     add("--parallelism", type=int, help=f"trials at a time (default: Spark's cores, at most {MAX_PARALLELISM})")
     add("--master", help="Spark master, such as local[4] (default: spark-submit's, else local[*])")
     add("--seed", type=int, default=1, help="of the split and of both searches (default: %(default)s)")
