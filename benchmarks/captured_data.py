@@ -15,7 +15,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from throughput import hyperopt_or_none
+from _peers import hyperopt_or_none, run_fmin
 
 import sparktune
 from sparktune.spark import get_session
@@ -46,22 +46,12 @@ def make_objective(megabytes: int) -> Any:
 
 def run(library: Any, session: Any, objective: Any, n: int, parallelism: int) -> tuple[list[float], list[float], int]:
     """Seconds from booking to result: of first trials in their workers, of the others; and the number of workers."""
-    trials = library.SparkTrials(parallelism=parallelism, spark_session=session)
-    library.fmin(
-        objective,
-        library.hp.uniform("x", -5, 5),
-        algo=library.rand.suggest,
-        max_evals=n,
-        trials=trials,
-        rstate=np.random.default_rng(0),
-        show_progressbar=False,
-        verbose=False,
-    )
+    documents = run_fmin(library, session, objective, "rand", n, parallelism)
     first, later = [], []
-    for document in trials.trials:
+    for document in documents:
         seconds = (document["refresh_time"] - document["book_time"]).total_seconds()
         (first if document["result"]["first"] else later).append(seconds)
-    return first, later, len({document["result"]["pid"] for document in trials.trials})
+    return first, later, len({document["result"]["pid"] for document in documents})
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ The three run in turn, several rounds, on one session. A bare job is the least t
 from __future__ import annotations
 
 import argparse
-import logging
 import statistics
 import time
 import warnings
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
+from _peers import hyperopt_or_none, run_fmin
 
 import sparktune
 from sparktune.spark import get_session
@@ -43,35 +42,9 @@ def rate_of_bare_jobs(session: Any, n: int, parallelism: int) -> float:
 
 def rate_of_fmin(library: Any, session: Any, n: int, parallelism: int) -> float:
     """Trials per second of a whole ``fmin`` with TPE."""
-    trials = library.SparkTrials(parallelism=parallelism, spark_session=session)
     start = time.perf_counter()
-    library.fmin(
-        objective,
-        library.hp.uniform("x", -5, 5),
-        algo=library.tpe.suggest,
-        max_evals=n,
-        trials=trials,
-        rstate=np.random.default_rng(0),
-        show_progressbar=False,
-        verbose=False,
-    )
-    elapsed = time.perf_counter() - start
-    if len(trials.trials) != n:
-        raise RuntimeError(f"{library.__name__} ran {len(trials.trials)} of {n} trials")
-    return n / elapsed
-
-
-def hyperopt_or_none() -> Any:
-    """The peer, quiet, or None if it is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import hyperopt
-    except ImportError:
-        return None
-    for name in ("hyperopt-spark", "hyperopt.tpe", "hyperopt.fmin"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return hyperopt
+    run_fmin(library, session, objective, "tpe", n, parallelism)
+    return n / (time.perf_counter() - start)
 
 
 def main() -> None:

@@ -84,7 +84,10 @@ def suggest(
     gamma: float = DEFAULTS.gamma,
     verbose: bool = True,
 ) -> list[Document]:
-    """A document per id, all different, proposed by TPE.
+    """A document per id, proposed by TPE.
+
+    Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
+    passed over while something else is in reach; the draws of the start-up may repeat.
 
     Args:
         new_ids: Ids for the proposals.
