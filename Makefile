@@ -20,7 +20,7 @@ BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test conformance check format bench clean
+.PHONY: help demo test conformance check format bench bench-quality clean
 
 help:
 	@echo 'make demo         tune a random forest on a local Spark'
@@ -29,6 +29,7 @@ help:
 	@echo 'make check        ruff, mypy --strict and the layers'
 	@echo 'make format       let ruff format and sort the imports'
 	@echo 'make bench        run the programs in benchmarks/ (or BENCHMARKS="benchmarks/one.py")'
+	@echo 'make bench-quality  run every optimiser on the tasks of benchmarks/quality/ and write docs/benchmarks.md (hours)'
 	@echo 'make clean        remove .venv and everything generated'
 	@echo 'PYTHON=python3.12 make ... chooses the Python of .venv'
 
@@ -54,6 +55,17 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	@test -n '$(BENCHMARKS)' || echo 'There are no programs in benchmarks/.'
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "$$program"; done
+
+# Workers, evaluations and seeds of each plan. What build/ has already is not run again.
+bench-quality: export OMP_NUM_THREADS := 1
+bench-quality: export OPENBLAS_NUM_THREADS := 1
+bench-quality: $(VENV)/.installed-bench
+	@mkdir -p build
+	$(BIN)/python benchmarks/quality/run.py --workers 1 --evals 200 --seeds 20 --out build/quality-w1.jsonl
+	$(BIN)/python benchmarks/quality/run.py --workers 8 --evals 100 --seeds 20 --out build/quality-w8.jsonl
+	$(BIN)/python benchmarks/quality/run.py --workers 32 --evals 100 --seeds 10 --out build/quality-w32.jsonl
+	$(BIN)/python benchmarks/suggest_time.py --out benchmarks/quality/results/suggest_time.md
+	$(BIN)/python benchmarks/quality/report.py --add build/quality-*.jsonl
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist

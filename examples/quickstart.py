@@ -4,7 +4,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
-from sparktune import STATUS_OK, SparkTrials, fmin, hp, space_eval, tpe
+from sparktune import STATUS_OK, SparkTrials, auto, fmin, hp, space_eval
 
 X, y = load_digits(return_X_y=True)  # the objective uses them, so they go to the executors, once
 
@@ -20,6 +20,6 @@ def objective(params):
 
 
 trials = SparkTrials(parallelism=2)
-best = fmin(objective, space, algo=tpe.suggest, max_evals=30, trials=trials, rstate=0)
+best = fmin(objective, space, algo=auto.suggest, max_evals=30, trials=trials, rstate=0)
 print("best parameters:", space_eval(space, best))
 print(f"accuracy: {1 - trials.best_trial['result']['loss']:.4f}")

@@ -4,7 +4,7 @@
 >>> best = fmin(lambda x: (x - 1) ** 2, hp.uniform("x", -5, 5), algo=tpe.suggest, max_evals=50)
 """
 
-from sparktune import base, early_stop, exceptions, hp, pyll, rand, spark, tpe
+from sparktune import auto, base, early_stop, exceptions, gp, hp, pyll, rand, spark, tpe
 from sparktune._version import __version__
 from sparktune.fmin import FMinIter, fmin, fmin_pass_expr_memo_ctrl, partial, space_eval
 from sparktune.history.trial import (
@@ -42,11 +42,13 @@ __all__ = [
     "SparkTrials",
     "Trials",
     "__version__",
+    "auto",
     "base",
     "early_stop",
     "exceptions",
     "fmin",
     "fmin_pass_expr_memo_ctrl",
+    "gp",
     "hp",
     "partial",
     "pyll",

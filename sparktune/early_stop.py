@@ -24,7 +24,8 @@ def no_progress_loss(
         iteration_stop_count: Trials to wait for a better loss.
         percent_increase: By how many percent of the best loss a new one must be below it to count as better.
 
-    Trials without a loss (failed, running) count as no progress once they have ended.
+    Trials without a loss (failed, running) count as no progress once they have ended, and so do those that violate
+    constraints. Where trials have several losses and no scalar one, every change of the Pareto front is progress.
     """
     if not (is_number(iteration_stop_count) and iteration_stop_count > 0):
         raise InvalidArgumentError(
@@ -33,10 +34,16 @@ def no_progress_loss(
         )
 
     def stop_fn(
-        trials: Any, best_loss: float | None = None, iteration_no_progress: int = 0, n_seen: int = 0
+        trials: Any,
+        best_loss: float | None = None,
+        iteration_no_progress: int = 0,
+        n_seen: int = 0,
+        front: list[Any] | None = None,
     ) -> tuple[bool, list[Any]]:
         finished = trials.n_finished
         loss = trials.best_loss
+        if loss is None and trials.n_objectives > 1 and front != (front := trials.front_losses.tolist()):
+            return False, [None, 0, finished, front]
         if loss is not None and (best_loss is None or loss < best_loss - abs(best_loss) * percent_increase / 100.0):
             # The first loss is the first of those that bring no progress over it, as hyperopt counts.
             return False, [loss, 0 if best_loss is not None else 1, finished]
@@ -45,6 +52,7 @@ def no_progress_loss(
             best_loss if best_loss is not None else loss,
             waited,
             finished,
+            front,
         ]
 
     if not math.isfinite(percent_increase):

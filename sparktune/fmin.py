@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial as functools_partial
 from typing import Any, TypeVar
 
-from sparktune import tpe
+from sparktune import auto
 from sparktune.exceptions import InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_RUNNING, Outcome
@@ -56,12 +56,14 @@ def fmin(
     Args:
         fn: The objective. Called with one value of the shape of ``space``; returns the loss, a number, or a dict with
             ``"status": STATUS_OK`` and ``"loss"``, or with ``STATUS_FAIL``; other keys are kept in the trial's result.
+            Instead of ``loss``, or beside it, it may give ``losses``, a list of numbers to minimise at once; and with
+            either of them ``constraints``, a list of numbers that are <= 0 where a constraint is met.
         space: A nest of dicts, lists, tuples, constants and ``hp`` / ``scope`` nodes. Lists become tuples.
-        algo: ``tpe.suggest`` (the default), ``rand.suggest``, or any callable of that form; give it options with
-            ``partial(tpe.suggest, gamma=0.2)``.
+        algo: ``auto.suggest`` (the default), ``tpe.suggest``, ``gp.suggest``, ``rand.suggest``, or any callable of that
+            form; give it options with ``partial(tpe.suggest, gamma=0.2)``.
         max_evals: Trials in all, those already in ``trials`` included; None for no limit.
         timeout: Seconds after which no trial is started, and those that run on Spark are cancelled; > 0.
-        loss_threshold: The run ends when the best loss is below this.
+        loss_threshold: The run ends when the best loss, of a trial that meets the constraints, is below this.
         trials: Where the documents go: ``Trials()`` (in this process) or ``SparkTrials()``. Given again, with more
             ``max_evals``, the run goes on. None: a new ``Trials``.
         rstate: Random state: a numpy Generator, an int, a SeedSequence, a RandomState, or None.
@@ -71,7 +73,8 @@ def fmin(
         catch_eval_exceptions: If the objective raises: False, record the trial as failed and raise; True, record it and
             go on. On Spark a failing trial never ends the run.
         verbose: Whether to show progress at all.
-        return_argmin: False: return the value of the space at the best point instead, None if there is none.
+        return_argmin: False: return the value of the space at the best point instead, None if there is none; for
+            several losses a list of such values.
         points_to_evaluate: Points ``{label: value}`` to evaluate first, on top of ``max_evals``; choices by index.
         max_queue_len: Proposals asked for at once, at least; on Spark never fewer than there are free slots.
         show_progressbar: True, False, or a context manager ``f(initial, total)``.
@@ -80,7 +83,10 @@ def fmin(
             is None. Only open files that you trust: a pickle can run code.
 
     Returns:
-        The values of the best trial by label.
+        The values of the best trial by label; where constraints are given, of the best that meets them, and if none
+        does, of the one that violates them least. With ``losses`` and no ``loss``: a list of such dicts, one for each
+        trial of the Pareto front (see :attr:`Trials.pareto_front`), by the first loss; empty if no trial meets the
+        constraints.
 
     Raises:
         AllTrialsFailed: If no trial has a loss; the message shows the first failure with its traceback.
@@ -102,7 +108,7 @@ def fmin(
     return run(
         fn,
         space,
-        algo=tpe.suggest if algo is None else algo,
+        algo=auto.suggest if algo is None else algo,
         max_evals=max_evals,
         timeout=timeout,
         loss_threshold=loss_threshold,

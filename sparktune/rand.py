@@ -29,5 +29,6 @@ def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list
         trials: Makes the documents.
         seed: Whatever ``numpy.random.default_rng`` takes.
     """
-    values = propose(domain.space, trials.history(domain.space.labels), np.random.default_rng(seed), len(new_ids))
-    return proposal_documents(values, new_ids, domain, trials)
+    history = trials.history(domain.space.labels)
+    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids))
+    return proposal_documents(values, new_ids, domain, trials, history.record("rand", seed))

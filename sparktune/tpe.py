@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune import rand
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.columns import FAILED, IGNORED, OK, PENDING, History
+from sparktune.history.columns import IGNORED, OK, History
 from sparktune.history.documents import Document, proposal_documents
-from sparktune.kernels import histogram
-from sparktune.kernels.parzen import Mixture
-from sparktune.kernels.special import normal_cdf
+from sparktune.kernels import pareto
+from sparktune.kernels.parzen import Mixture, Points, log_sum_exp
+from sparktune.search import classic_tpe
+from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
-from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import FloatArray
 from sparktune.space.nodes import is_number
 
@@ -37,8 +36,10 @@ __all__ = ["Settings", "propose", "suggest"]
 
 #: The good group has at most this many trials; beyond, more of them would only blur it.
 MAX_GOOD = 25
-#: The mixture of the bad group has at most this many kernels, drawn at random from it; the pending ones always count.
-MAX_BAD_KERNELS = 1024
+#: ... and where there are constraints at least this many, else it stays in the first feasible corner.
+MIN_GOOD_CONSTRAINED = 4
+#: No kernel of the good group is narrower than this over the number of finished trials, nor than ``MIN_BANDWIDTH``.
+BANDWIDTH_SCALE, MIN_BANDWIDTH = 2.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,11 @@ class Settings:
         prior_weight: Weight of the prior in each mixture, in trials; > 0.
         n_startup_jobs: Draw from the prior until this many trials have finished.
         n_EI_candidates: Candidates per proposal.
-        gamma: Share of the finished trials in the good group, which has at most 25; in (0, 1).
+        gamma: Share of the finished trials in the good group, which has at most 25, and with constraints at least 4;
+            in (0, 1).
     """
 
-    prior_weight: float = 1.0
+    prior_weight: float = 4.0
     n_startup_jobs: int = 10
     n_EI_candidates: int = 64
     gamma: float = 0.1
@@ -78,32 +80,46 @@ def suggest(
     domain: Any,
     trials: Any,
     seed: Any,
-    prior_weight: float = DEFAULTS.prior_weight,
-    n_startup_jobs: int = DEFAULTS.n_startup_jobs,
-    n_EI_candidates: int = DEFAULTS.n_EI_candidates,
-    gamma: float = DEFAULTS.gamma,
+    prior_weight: float | None = None,
+    n_startup_jobs: int | None = None,
+    n_EI_candidates: int | None = None,
+    gamma: float | None = None,
     verbose: bool = True,
+    hyperopt_rules: bool = False,
 ) -> list[Document]:
     """A document per id, proposed by TPE.
 
     Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
-    passed over while something else is in reach; the draws of the start-up may repeat.
+    passed over while something else is in reach.
 
     Args:
         new_ids: Ids for the proposals.
         domain: Gives the space.
         trials: Gives the history, and makes the documents.
         seed: Whatever ``numpy.random.default_rng`` takes.
-        prior_weight, n_startup_jobs, n_EI_candidates, gamma: See :class:`Settings`.
+        prior_weight, n_startup_jobs, n_EI_candidates, gamma: See :class:`Settings`, where the defaults stand.
         verbose: Accepted for hyperopt's signature; nothing is printed.
+        hyperopt_rules: Whether to propose by the rules of hyperopt's TPE, to compare with; the options then mean what
+            they mean there, see :class:`sparktune.search.classic_tpe.Settings`.
 
     Raises:
         InvalidArgumentError: If an option is out of its rule.
     """
-    settings = Settings(prior_weight, n_startup_jobs, n_EI_candidates, gamma)
-    history = trials.history(domain.space.labels)
-    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
-    return proposal_documents(values, new_ids, domain, trials)
+    options = {
+        "prior_weight": prior_weight,
+        "n_startup_jobs": n_startup_jobs,
+        "n_EI_candidates": n_EI_candidates,
+        "gamma": gamma,
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    history, rng, n = trials.history(domain.space.labels), np.random.default_rng(seed), len(new_ids)
+    settings = classic_tpe.Settings(**given) if hyperopt_rules else Settings(**given)
+    record = history.record("tpe with hyperopt_rules" if hyperopt_rules else "tpe", seed, settings.n_startup_jobs)
+    if isinstance(settings, classic_tpe.Settings):
+        values = classic_tpe.propose(domain.space, history, rng, n, settings)
+    else:
+        values = propose(domain.space, history, rng, n, settings)
+    return proposal_documents(values, new_ids, domain, trials, record)
 
 
 def propose(
@@ -119,38 +135,41 @@ def propose(
         settings: Options; the defaults if None.
     """
     settings = settings or DEFAULTS
-    if history.n_finished < settings.n_startup_jobs or not len(space):
-        return rand.propose(space, history, rng, n)
-    coordinates = Coordinates(space)
-    # Not only by name: a study may go on over the same labels with other bounds.
-    key = tuple((parameter.distribution, parameter.is_choice) for parameter in space.parameters)
-    points = history.derived(key, coordinates.encode)
-    good, bad = split(history, settings.gamma)
-    good_mixture = _mixture(coordinates, points[good], rank_weights(len(good)), len(good), settings)
+    state = SearchState.of(space, history)
     rows = np.empty((0, len(space)))
+    if history.n_finished < settings.n_startup_jobs or not len(space):
+        for _ in range(n):
+            rows = np.vstack([rows, state.new_draw(rows, rng)])
+        return rows
+    densities = Densities(state, history, settings)
     for _ in range(n):
-        row = _propose_one(coordinates, history, points, bad, rows, good_mixture, rng, settings)
-        rows = np.vstack([rows, row])
+        rows = np.vstack([rows, densities.propose_one(rows, rng)])
+        if len(rows) < n:
+            densities.add_running(rows[-1:])
     return rows
 
 
-def split(history: History, gamma: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of the good trials, best first, and of the others that count: worse, failed and running ones."""
+def split(history: History, gamma: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Rows of the good trials, best first, and which rows are in the bad group: worse, failed and running ones."""
     kinds = history.kinds
     finished = np.flatnonzero(kinds == OK)
-    n_good = min(math.ceil(gamma * history.n_finished), MAX_GOOD, len(finished))
-    losses = history.losses[finished]
-    if n_good < len(finished):
+    n_good = math.ceil(gamma * history.n_finished)
+    if history.n_constraints:
+        # The first trials that meet the constraints may be far from the best ones that do.
+        n_good = max(n_good, MIN_GOOD_CONSTRAINED)
+    n_good = min(n_good, MAX_GOOD, len(finished))
+    if history.n_objectives > 1 or history.n_constraints:
+        best = pareto.order(history.objectives[finished], history.violations[finished], n_good)
+    else:
+        losses = history.losses[finished]
         # Partition first, so that the sort is of the few; ties at the edge go to the earlier trials.
         edge = np.partition(losses, n_good - 1)[n_good - 1] if n_good else -np.inf
         nearest = np.flatnonzero(losses <= edge)
         best = nearest[np.argsort(losses[nearest], kind="stable")][:n_good]
-    else:
-        best = np.argsort(losses, kind="stable")
     good = finished[best]
-    is_bad = (kinds == OK) | (kinds == FAILED) | (kinds == PENDING)
+    is_bad = kinds != IGNORED
     is_bad[good] = False
-    return good, np.flatnonzero(is_bad)
+    return good, is_bad
 
 
 def rank_weights(n: int) -> FloatArray:
@@ -161,131 +180,69 @@ def rank_weights(n: int) -> FloatArray:
     return np.asarray(weights * (n / weights.sum()))
 
 
-def _mixture(
-    coordinates: Coordinates, points: FloatArray, weights: FloatArray, n_observations: int, settings: Settings
-) -> Mixture:
-    numeric, categories = _parts(coordinates, points)
-    return Mixture(
-        numeric,
-        categories,
-        weights,
-        settings.prior_weight,
-        coordinates.low,
-        coordinates.high,
-        coordinates.log_priors,
-        n_observations,
-    )
+class Densities:
+    """The densities of the good and of the other trials at one moment of a study.
 
+    Args:
+        state: What is kept between proposals.
+        history: What has been tried.
+        settings: Options.
+    """
 
-def _parts(coordinates: Coordinates, points: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-    categories = points[:, coordinates.categorical]
-    return points[:, coordinates.numeric], np.where(np.isnan(categories), -1, categories).astype(np.intp)
+    def __init__(self, state: SearchState, history: History, settings: Settings) -> None:
+        self._state, self._settings = state, settings
+        good, is_bad = split(history, settings.gamma)
+        points = state.points(history.values[good])
+        floor = max(MIN_BANDWIDTH, BANDWIDTH_SCALE / (history.n_finished + 2.0))
+        self._good = Mixture(state.layout, points.z, rank_weights(len(good)), settings.prior_weight, floor)
+        left_out = points if is_bad.sum() + len(good) == len(history) else state.points(history.values[~is_bad])
+        self._marginals = state.histogram.density(left_out, state.smoothing, settings.prior_weight)
+        self._coefficients = state.coefficients
+        self._weights = state.weights(is_bad, settings.prior_weight)
 
+    def add_running(self, values: FloatArray) -> None:
+        """Count points (m, d) as running trials."""
+        self._coefficients = np.vstack([self._coefficients, self._state.kernels_among(values)])
+        self._weights = np.append(self._weights, np.ones(len(values)))
 
-def _propose_one(
-    coordinates: Coordinates,
-    history: History,
-    points: FloatArray,
-    bad: NDArray[np.intp],
-    batch: FloatArray,
-    good_mixture: Mixture,
-    rng: np.random.Generator,
-    settings: Settings,
-) -> FloatArray:
-    """One point, shape (d,)."""
-    values = _candidates(coordinates, good_mixture, rng, settings.n_EI_candidates)
-    numeric, categories = _parts(coordinates, coordinates.encode(values))
-    bad_points, weights = _bad_points(coordinates, history, points, bad, batch, rng)
-    bad_mixture = _mixture(coordinates, bad_points, weights, len(bad) + len(batch), settings)
-    scores = good_mixture.log_pdf(numeric, categories) - bad_mixture.log_pdf(numeric, categories)
-    if len(coordinates.space) > 1:
-        scores += _marginal_scores(coordinates, good_mixture, bad_mixture, numeric, categories, settings)
-    order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
-    tried = history.values[history.kinds != IGNORED]
-    return _first_new(coordinates, np.vstack([tried, batch]), values[order], rng)
+    def propose_one(self, batch: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """The best candidate that was not tried, shape (d,)."""
+        values, points = self.candidates(rng, self._settings.n_EI_candidates)
+        values = values[np.argsort(-self.score(points), kind="stable")]
+        found = self._state.first_new(values, batch, rng)
+        return values[found] if isinstance(found, int) else found
 
+    def candidates(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, Points]:
+        """n points drawn from the good density, and their values (n, d).
 
-def _candidates(coordinates: Coordinates, mixture: Mixture, rng: np.random.Generator, n: int) -> FloatArray:
-    """Values of n candidates, shape (n, d), NaN where inactive: half joint draws, then marginal ones and crossings."""
-    n_marginal = n_crossed = n // 4
-    n_joint = n - n_marginal - n_crossed
-    z = coordinates.sample_prior(rng, n_joint + n_crossed)
-    joint = _drawn(coordinates, z, mixture.sample_joint, rng)
-    z = coordinates.sample_prior(rng, n_marginal + n_crossed)
-    marginal = _drawn(coordinates, z, mixture.sample_marginals, rng)
-    is_joint = rng.random((n_crossed, z.shape[1])) < 0.5
-    crossed = np.where(is_joint, joint[n_joint:], marginal[n_marginal:])
-    values = coordinates.decode(np.vstack([joint[:n_joint], marginal[:n_marginal], crossed]))
-    return coordinates.space.mask(values)
+        Half are joint draws, a quarter has each parameter from a kernel of its own, a quarter crosses the two.
+        """
+        state, mixture = self._state, self._good
+        prior = state.coordinates.sample_prior(rng, n)
+        shape = prior.shape
+        n_marginal = n_crossed = n // 4
+        is_own = np.zeros(shape, dtype=bool)
+        is_own[n - n_marginal - n_crossed :] = True
+        is_own[n - n_crossed :] = rng.random((n_crossed, shape[1])) < 0.5
+        chosen = np.where(is_own, mixture.choose(rng, shape), mixture.choose(rng, n)[:, None])
+        values = state.on_grid(mixture.sample(rng, chosen, prior))
+        return values, state.points(values)
 
+    def score(self, points: Points) -> FloatArray:
+        """Log of the good density over the bad one, jointly and summed over the parameters, shape (m,)."""
+        joint = self._good.log_pdf(points) - self._log_bad(points)
+        return joint if points.z.shape[1] == 1 else np.asarray(joint + self.log_ratios(points).sum(axis=1))
 
-def _drawn(coordinates: Coordinates, z: FloatArray, draw: Any, rng: np.random.Generator) -> FloatArray:
-    numeric, categories = z[:, coordinates.numeric], z[:, coordinates.categorical].astype(np.intp)
-    draw(rng, numeric, categories)
-    z[:, coordinates.numeric], z[:, coordinates.categorical] = numeric, categories
-    return z
+    def log_joint(self, point: Points) -> tuple[float, float]:
+        """Log of the good and of the bad joint density at one point."""
+        return float(self._good.log_pdf(point)[0]), float(self._log_bad(point)[0])
 
+    def log_ratios(self, points: Points) -> FloatArray:
+        """Log of good over bad density of each parameter, shape (m, d), in the order of ``Layout.columns``."""
+        bad = self._state.histogram.log_marginals(points, self._marginals)
+        return np.asarray(self._good.log_marginals(points) - bad)
 
-def _bad_points(
-    coordinates: Coordinates,
-    history: History,
-    points: FloatArray,
-    bad: NDArray[np.intp],
-    batch: FloatArray,
-    rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray]:
-    """Points of the bad group, a random part of it if it is large, and the weights that make up for the rest."""
-    weights = np.ones(len(bad))
-    if len(bad) > MAX_BAD_KERNELS:
-        is_pending = history.kinds[bad] == PENDING
-        pending, known = bad[is_pending][-MAX_BAD_KERNELS // 2 :], bad[~is_pending]
-        n_kept = min(len(known), MAX_BAD_KERNELS - len(pending))
-        kept = np.sort(rng.choice(known, n_kept, replace=False)) if n_kept else known
-        weights = np.append(np.full(n_kept, len(known) / max(1, n_kept)), np.ones(len(pending)))
-        bad = np.append(kept, pending)
-    bad_points = points[bad]
-    if len(batch):
-        bad_points = np.vstack([bad_points, coordinates.encode(batch)])
-        weights = np.append(weights, np.ones(len(batch)))
-    return bad_points, weights
-
-
-def _marginal_scores(
-    coordinates: Coordinates,
-    good_mixture: Mixture,
-    bad_mixture: Mixture,
-    numeric: FloatArray,
-    categories: NDArray[np.intp],
-    settings: Settings,
-) -> FloatArray:
-    """Sum over the active parameters of their own log density ratios, shape (m,)."""
-    good_numeric, good_categories = good_mixture.log_marginals(numeric, categories)
-    is_unbounded = coordinates.is_unbounded
-    # The bad group is large: a histogram over the prior's distribution function stands for its marginals.
-    u = np.where(is_unbounded, normal_cdf(numeric), numeric)
-    bad_u = np.where(is_unbounded, normal_cdf(bad_mixture.numeric), bad_mixture.numeric)
-    bad_numeric = histogram.log_marginals(bad_u, u, settings.prior_weight)
-    bad_numeric += bad_mixture.log_prior(np.nan_to_num(numeric), ~np.isnan(numeric))
-    scores = (good_numeric - bad_numeric).sum(axis=1)
-    scores += good_categories.sum(axis=1) - bad_mixture.log_category_marginals(categories).sum(axis=1)
-    return np.asarray(scores)
-
-
-def _first_new(coordinates: Coordinates, tried: FloatArray, values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The first of ``values`` that was not tried; where all were, a new draw from the prior if there is one."""
-    row: FloatArray
-    for row in values:
-        if not _is_repeat(coordinates, tried, row):
-            return row
-    for row in coordinates.space.sample(rng, len(values)):
-        if not _is_repeat(coordinates, tried, row):
-            return row
-    best: FloatArray = values[0]
-    return best
-
-
-def _is_repeat(coordinates: Coordinates, tried: FloatArray, row: FloatArray) -> bool:
-    if not coordinates.is_discrete[~np.isnan(row)].all():
-        return False  # a continuous parameter never repeats
-    same = (tried == row) | (np.isnan(tried) & np.isnan(row))
-    return bool(same.all(axis=1).any())
+    def _log_bad(self, points: Points) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self._weights / self._weights.sum()).astype(points.features.dtype)
+        return log_sum_exp(points.features @ self._coefficients.T + log_weights)

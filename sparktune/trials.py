@@ -9,23 +9,40 @@ from typing import Any
 
 import numpy as np
 
-from sparktune import tpe
-from sparktune.exceptions import AllTrialsFailed, InvalidTrial
+from sparktune import auto
+from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTrial, SparktuneError
 from sparktune.history import documents
 from sparktune.history.attachments import TrialAttachments
-from sparktune.history.columns import OK, History
+from sparktune.history.columns import OK, FloatArray, History
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
-from sparktune.run.arguments import as_max_evals, require_algo
+from sparktune.kernels import pareto
+from sparktune.run.arguments import as_max_evals, as_reference, require_algo
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.loop import FMinIter
 from sparktune.run.points import point_documents
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.stopping import EarlyStop
+from sparktune.search.explanation import Explanation, explain
+from sparktune.search.importances import importances
+from sparktune.space.compile import Space
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
 NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
+
+
+class SeveralLossesError(SparktuneError, ValueError):
+    """One best trial was asked for where trials have several losses, and none of them stands for all."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the trials have several losses and no scalar one, so that none is the best: take trials.pareto_front, or "
+            "return a 'loss' beside the 'losses'"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
 
 class Trials:
@@ -41,6 +58,7 @@ class Trials:
     """
 
     asynchronous = False
+    _space: Space | None = None  # that of the last fmin in this process
 
     def __init__(self, exp_key: Any = None, refresh: bool = True) -> None:
         self._ids: set[Any] = set()
@@ -94,9 +112,9 @@ class Trials:
 
     @property
     def best_loss(self) -> float | None:
-        """The lowest loss so far, or None."""
-        losses = self._history.losses[self._history.kinds == OK]
-        return float(losses.min()) if losses.size else None
+        """The lowest loss so far among the trials that meet the constraints, or None."""
+        row = self._history.best_row
+        return None if row is None or self._history.violations[row] > 0 else float(self._history.losses[row])
 
     @property
     def _trials(self) -> list[Document]:
@@ -170,15 +188,44 @@ class Trials:
 
     @property
     def best_trial(self) -> Document:
-        """The document with the lowest loss, the first of equals.
+        """The document with the lowest loss, the first of equals, among those that meet the constraints.
+
+        If none does, the one that violates them least.
 
         Raises:
             AllTrialsFailed: If no trial has a loss; the message shows the first failure.
+            SeveralLossesError: If the trials have several losses and no scalar one.
         """
-        candidates = [(loss, document) for document in self._trials if (loss := documents.loss_of(document)) == loss]
+        candidates = self._candidates()
         if not candidates:
             raise AllTrialsFailed(self._nothing_to_return())
-        return min(candidates, key=lambda candidate: candidate[0])[1]
+        return min(candidates, key=lambda candidate: candidate[:2])[2]
+
+    @property
+    def best_feasible(self) -> Document | None:
+        """The document with the lowest loss, the first of equals, among those that meet all constraints; None if none.
+
+        Raises:
+            SeveralLossesError: If the trials have several losses and no scalar one.
+        """
+        candidates = [candidate for candidate in self._candidates() if candidate[0] <= 0]
+        return min(candidates, key=lambda candidate: candidate[1])[2] if candidates else None
+
+    def _candidates(self) -> list[tuple[float, float, Document]]:
+        """Violation, loss and document of each trial that has a loss."""
+        n_constraints = self._history.n_constraints
+        candidates = [
+            (documents.violation_of(document, n_constraints), loss, document)
+            for document in self._trials
+            if (loss := documents.loss_of(document)) == loss
+        ]
+        if not candidates and self._has_only_several_losses:
+            raise SeveralLossesError
+        return candidates
+
+    @property
+    def _has_only_several_losses(self) -> bool:
+        return self._history.n_objectives > 1 and self._history.best_row is None
 
     @property
     def argmin(self) -> dict[str, Any]:
@@ -186,11 +233,61 @@ class Trials:
 
         Raises:
             AllTrialsFailed: If no trial has a loss.
+            SeveralLossesError: If the trials have several losses and no scalar one.
         """
         return documents.raw_values(self.best_trial)
 
+    # -- several losses -------------------------------------------------------------------------------------------
+
+    @property
+    def n_objectives(self) -> int:
+        """How many losses each trial has; 1 as long as none has any."""
+        return self._history.n_objectives
+
+    @property
+    def pareto_front(self) -> list[Document]:
+        """Documents of the trials that meet the constraints and that no other such trial dominates, by the first loss.
+
+        A trial dominates another if none of its losses is higher and one is lower. Of trials with the same losses the
+        first one is listed. With one loss, the list has the best trial; it is empty if no trial meets the constraints.
+        """
+        self._history.check_all()
+        return [self._history.documents[row] for row in self._history.front_rows]
+
+    @property
+    def front_losses(self) -> FloatArray:
+        """Losses of the Pareto front, shape (number of trials in it, number of losses), as of the last refresh."""
+        return self._history.objectives[self._history.front_rows]
+
+    def hypervolume(self, reference: Sequence[float] | FloatArray | None = None) -> float:
+        """The volume between the Pareto front and a reference point: the larger, the better the front.
+
+        Args:
+            reference: One number per loss; trials that are not below all of them add nothing. None: the highest finite
+                value that each loss has had in this study, in trials that violate constraints too. That point moves as
+                trials come in: to compare studies, or times, give one.
+
+        Returns:
+            The volume, in the product of the losses' units; 0.0 if no trial has a result or meets the constraints.
+
+        Raises:
+            InvalidArgumentError: If ``reference`` has another length than the losses, or is not finite.
+            InvalidTypeError: If ``reference`` is no list of numbers.
+        """
+        self._history.check_all()
+        objectives = self._history.objectives[self._history.kinds == OK]
+        if reference is None:
+            point = np.max(objectives, axis=0, initial=-np.inf, where=np.isfinite(objectives))
+        else:
+            point = as_reference(reference, objectives.shape[1] if len(objectives) else None)
+        return pareto.hypervolume(self.front_losses, point) if len(objectives) else 0.0
+
+    # -- hyperopt's estimate --------------------------------------------------------------------------------------
+
     def average_best_error(self, bandit: Any = None) -> float:
         """The true loss of the best trial; over trials whose loss has a variance, weighted by the chance to be best."""
+        if self._has_only_several_losses:
+            raise SeveralLossesError
         done = [r for r, s in zip(self.results, self.statuses(bandit), strict=True) if s == STATUS_OK]
         read = bandit if bandit is not None else Domain(lambda _: 0.0, {})
         rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
@@ -214,6 +311,45 @@ class Trials:
                 "No trial was run: give max_evals >= 1." if not n else f"None of the {n} trials has finished."
             )
         return f"{NOTHING_TO_RETURN} {len(reasons)} trials ended without a loss; the first one:\n{reasons[0]}"
+
+    def importances(
+        self, space: Any = None, *, top: float = 0.1, baseline: float = 1.0, objective: int = 0
+    ) -> dict[str, float]:
+        """How much each parameter mattered for being among the best trials, the most important first.
+
+        Shares of one by label; see :func:`sparktune.search.importances.importances` for the method and other arguments.
+
+        Args:
+            space: The search space; None: that of this object's last ``fmin``, which a pickle does not keep.
+
+        Raises:
+            InvalidArgumentError: If no space is known, an argument is out of its rule, or too few trials have a loss.
+        """
+        known = self._known_space(space, "importances(space)")
+        return importances(known, self.history(known.labels), top=top, baseline=baseline, objective=objective)
+
+    def explain(self, tid: Any, space: Any = None) -> Explanation:
+        """Why trial ``tid`` was proposed: what its algorithm had seen, and what that said of the point.
+
+        ``print`` it for a summary in words.
+
+        Args:
+            tid: The trial's id.
+            space: The search space; None: that of this object's last ``fmin``, which a pickle does not keep.
+
+        Raises:
+            InvalidArgumentError: If no space is known, there is no such trial, or its proposal was not recorded.
+        """
+        return explain(self._known_space(space, f"explain({tid!r}, space)"), self._own_documents(), tid)
+
+    def _known_space(self, space: Any, call: str) -> Space:
+        known = self._space if space is None else space if isinstance(space, Space) else Space(space)
+        if known is None:
+            raise InvalidArgumentError(
+                f"{call.partition('(')[0]} needs the search space, and this Trials object has run no fmin since it was "
+                f"made or loaded: call trials.{call}"
+            )
+        return known
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -354,6 +490,7 @@ class Trials:
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
+        self._space = domain.space
         n_total = as_max_evals(max_evals)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
@@ -361,7 +498,7 @@ class Trials:
         executor = self.make_executor(domain)
         try:
             iterator = FMinIter(
-                tpe.suggest if algo is None else require_algo(algo),
+                auto.suggest if algo is None else require_algo(algo),
                 domain,
                 self,
                 rstate=rstate,
@@ -382,9 +519,16 @@ class Trials:
         finally:
             if executor is not None:
                 executor.shutdown(cancel=True)
+        return self._answer(domain, return_argmin)
+
+    def _answer(self, domain: Domain, return_argmin: bool) -> Any:
+        """What ``fmin`` returns."""
+        if self._history.n_ok and self._has_only_several_losses:
+            points = [documents.raw_values(document) for document in self.pareto_front]
+            return points if return_argmin else [domain.space.evaluate(point) for point in points]
         if return_argmin:
             return self.argmin
-        return domain.space.evaluate(self.argmin) if self.best_loss is not None else None
+        return domain.space.evaluate(self.argmin) if self._history.best_row is not None else None
 
     def _exhaust(self, iterator: FMinIter) -> None:
         """Run to the end; subclasses add what goes around it."""
@@ -392,7 +536,7 @@ class Trials:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen"):
+        for key in ("_history", "_visible", "_n_seen", "_space"):
             state.pop(key, None)
         return state
 

@@ -7,22 +7,26 @@ long the history is. Edits of finished documents are found by checking a bounded
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidTrial
-from sparktune.history.documents import Document, loss_of, raw_values
-from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_NEW, JOB_STATE_RUNNING
+from sparktune.history.documents import Document, constraints_of, loss_of, losses_of, raw_values, record_of
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
+from sparktune.kernels import pareto
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 Transform: TypeAlias = Callable[[FloatArray], FloatArray]
+S = TypeVar("S", bound=np.generic)
 
 PENDING, OK, FAILED, IGNORED = range(4)
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
-CHECKED_PER_SYNC = 1024
+CHECKED_PER_SYNC = 128
+#: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
+MAX_UNRANKED = 1000
 
 
 class History:
@@ -30,10 +34,17 @@ class History:
 
     Attributes (read-only views, n rows in the order the trials were inserted):
         tids: Trial ids.
-        losses: Shape (n,); NaN where the trial has no usable loss (yet).
+        losses: Shape (n,); NaN where the trial has no usable loss (yet), and where it has several and no scalar one.
+        objectives: Shape (n, m): the ``losses`` of a trial, or its one loss; NaN where there is none.
+        constraints: Shape (n, c); NaN where missing. c is 0 where no trial has any.
+        violations: Shape (n,): total violation of the constraints, infinite where a finished trial does not say.
         values: Shape (n, d), a column per label, NaN where inactive.
-        kinds: Shape (n,): PENDING, OK (a loss that is a number), FAILED (an error, status fail, a NaN loss), or IGNORED
-            (cancelled: says nothing of the point).
+        kinds: Shape (n,): PENDING, OK (losses that are numbers), FAILED (an error, status fail, a NaN loss, another
+            number of losses than the first trial), or IGNORED (cancelled: says nothing of the point).
+
+    Other attributes:
+        memo: Where algorithms keep what they computed from the values of the first rows; emptied when those change.
+        version: Grows with each result read.
 
     Args:
         labels: The labels, one per column; values of other labels are not kept.
@@ -42,16 +53,26 @@ class History:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         self._column = {label: column for column, label in enumerate(self.labels)}
+        self.memo: dict[Hashable, Any] = {}
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
         self._n = 0
         self._documents: list[Document] = []
+        self._read: list[Any] = []  # what the result of each row was when it was read, see _reading
         self._losses = np.empty(0)
         self._kinds = np.empty(0, dtype=np.int8)
         self._values = np.empty((0, len(self.labels)))
+        self._n_objectives = 0  # 0 until a trial says
+        self._objectives: FloatArray | None = None  # kept where there are several
+        self._constraints: FloatArray | None = None
+        self._violations: FloatArray | None = None
+        self._counts = [0, 0, 0, 0]
+        self._leaders: list[int] = []
+        self._unranked: list[int] | None = []  # rows read since the leaders were found; None: look at all
         self._derived: dict[Hashable, FloatArray] = {}
+        self.memo.clear()
         self._open: set[int] = set()
         self._next_check = 0
         self.version = 0
@@ -65,28 +86,72 @@ class History:
         return [document["tid"] for document in self._documents]
 
     @property
+    def documents(self) -> list[Document]:
+        """The documents themselves; not to be changed."""
+        return self._documents
+
+    @property
     def losses(self) -> FloatArray:
-        """Losses, shape (n,)."""
-        view: FloatArray = _read_only(self._losses[: self._n])
-        return view
+        """Scalar losses, shape (n,)."""
+        return _read_only(self._losses[: self._n])
+
+    @property
+    def n_objectives(self) -> int:
+        """How many losses each trial has; 1 as long as none has any."""
+        return max(1, self._n_objectives)
+
+    @property
+    def objectives(self) -> FloatArray:
+        """All losses, shape (n, m)."""
+        if self._objectives is None:
+            return _read_only(self._losses[: self._n, None])
+        return _read_only(self._objectives[: self._n])
+
+    @property
+    def n_constraints(self) -> int:
+        """How many constraints the trials have."""
+        return 0 if self._constraints is None else self._constraints.shape[1]
+
+    @property
+    def constraints(self) -> FloatArray:
+        """Constraints, shape (n, c); at most 0 where they are met."""
+        return _read_only(np.empty((self._n, 0)) if self._constraints is None else self._constraints[: self._n])
+
+    @property
+    def violations(self) -> FloatArray:
+        """By how much the constraints are exceeded in all, shape (n,)."""
+        if self._violations is None:
+            return np.broadcast_to(np.zeros(1), self._n)
+        return _read_only(self._violations[: self._n])
 
     @property
     def kinds(self) -> NDArray[np.int8]:
         """What became of the trials, shape (n,)."""
-        view: NDArray[np.int8] = _read_only(self._kinds[: self._n])
-        return view
+        return _read_only(self._kinds[: self._n])
 
     @property
     def values(self) -> FloatArray:
         """Values, shape (n, d)."""
-        view: FloatArray = _read_only(self._values[: self._n])
-        return view
+        return _read_only(self._values[: self._n])
 
     @property
     def n_finished(self) -> int:
         """Trials that ended with a loss or failed; pending and cancelled ones do not count."""
-        kinds = self._kinds[: self._n]
-        return int(np.count_nonzero((kinds == OK) | (kinds == FAILED)))
+        return self._counts[OK] + self._counts[FAILED]
+
+    @property
+    def running_tids(self) -> list[Any]:
+        """Ids of the trials without a result, in the order they were inserted."""
+        return [self._documents[row]["tid"] for row in sorted(self._open)]
+
+    def record(self, algo: str, seed: Any, n_startup: float = 0) -> dict[str, Any]:
+        """What a proposal that is made now sees: see :func:`~sparktune.history.documents.record_of`."""
+        return record_of(algo, seed, n_startup, self._n, self.running_tids)
+
+    @property
+    def n_ok(self) -> int:
+        """Trials that ended with a loss."""
+        return self._counts[OK]
 
     def derived(self, name: Hashable, transform: Transform) -> FloatArray:
         """``transform(values)``, row by row, computed once per row and kept under ``name``."""
@@ -107,24 +172,40 @@ class History:
         """Bring the columns up to date with ``documents``, the same list as before, possibly longer."""
         if len(documents) < self._n or (self._n and documents[self._n - 1] is not self._documents[-1]):
             self.clear()
-        self._grow(len(documents))
-        for row in range(self._n, len(documents)):
-            self._documents.append(documents[row])
-            self._n = row + 1
-            self._read_values(row)
-            self._open.add(row)
-        for row in list(self._open):
+        n_known = self._n
+        for row in sorted(self._open):
             self._read_result(row)
-        self._check_finished(documents)
+        self._grow(len(documents))
+        for row in range(n_known, len(documents)):
+            self._append(row, documents[row])
+        start, stop = self._next_check, min(self._next_check + CHECKED_PER_SYNC, n_known)
+        self._next_check = stop if stop < n_known else 0
+        self._check_finished(documents, start, stop)
+
+    def check_all(self) -> None:
+        """Find edits of all finished documents; :meth:`sync` looks at some at a time."""
+        self._check_finished(self._documents, 0, self._n)
 
     def _grow(self, n: int) -> None:
         if n > len(self._losses):
-            size = n + n // 2 + 64
-            self._losses = np.resize(self._losses, size) if self._n else np.full(size, np.nan)
-            self._kinds = np.resize(self._kinds, size) if self._n else np.zeros(size, dtype=np.int8)
-            values = np.full((size, len(self.labels)), np.nan)
-            values[: self._n] = self._values[: self._n]
-            self._values = values
+            size = n + n // 10 + 64  # with 50 labels, 450 bytes a trial at most
+            self._losses = _grown(self._losses, size)
+            self._kinds = _grown(self._kinds, size)
+            self._values = _grown(self._values, size)
+            for name in ("_objectives", "_constraints", "_violations"):
+                if getattr(self, name) is not None:
+                    setattr(self, name, _grown(getattr(self, name), size))
+
+    def _append(self, row: int, document: Document) -> None:
+        self._documents.append(document)
+        self._read.append(None)
+        self._n = row + 1
+        self._kinds[row], self._losses[row] = PENDING, np.nan
+        self._write_objectives(row, ())
+        self._write_constraints(row, PENDING, ())
+        self._counts[PENDING] += 1
+        self._read_values(row)
+        self._read_result(row)
 
     def _read_values(self, row: int) -> None:
         self._values[row] = np.nan
@@ -143,46 +224,174 @@ class History:
 
     def _read_result(self, row: int) -> None:
         document = self._documents[row]
-        kind, loss = _kind_and_loss(document)
-        self._kinds[row], self._losses[row] = kind, loss
-        if kind != PENDING:
+        kind, loss, losses, constraints = _result(document)
+        if kind == OK:
+            self._n_objectives = self._n_objectives or len(losses)
+            if len(losses) != self._n_objectives:
+                kind, loss, losses = FAILED, np.nan, ()
+        was = int(self._kinds[row])
+        if kind == PENDING:
+            self._open.add(row)
+            if was == PENDING:
+                return
+        else:
             self._open.discard(row)
-            self.version += 1
+        self._counts[was] -= 1
+        self._counts[kind] += 1
+        self._kinds[row], self._losses[row] = kind, loss
+        self._write_objectives(row, losses)
+        self._write_constraints(row, kind, constraints)
+        self._note_unranked(row, was)
+        self._read[row] = _reading(document)
+        self.version += 1
 
-    def _check_finished(self, documents: Sequence[Document]) -> None:
-        """Read again the finished documents that were edited or replaced, among the next few."""
-        if not self._n:
-            return
-        start = self._next_check if self._next_check < self._n else 0
-        stop = min(start + CHECKED_PER_SYNC, self._n)
-        self._next_check = stop
-        losses, kinds = self._losses[start:stop].tolist(), self._kinds[start:stop].tolist()
-        for row, loss, kind in zip(range(start, stop), losses, kinds, strict=True):
-            document = documents[row]
-            if document is not self._documents[row]:
-                self._documents[row] = document
-                self._read_values(row)
-                self._derived.clear()
-                self._open.add(row)
+    def _write_objectives(self, row: int, losses: tuple[float, ...]) -> None:
+        if self._objectives is None and self._n_objectives > 1:
+            self._objectives = np.full((len(self._losses), self._n_objectives), np.nan)
+        if self._objectives is not None:
+            self._objectives[row] = losses or np.nan
+
+    def _write_constraints(self, row: int, kind: int, constraints: tuple[float, ...]) -> None:
+        if self._constraints is None and kind == OK and constraints:
+            # The first trial that has any: of those before it nobody knows.
+            self._constraints = np.full((len(self._losses), len(constraints)), np.nan)
+            self._violations = np.where((self._kinds == OK) | (self._kinds == FAILED), np.inf, 0.0)
+            self._unranked = None
+        if self._constraints is not None and self._violations is not None:
+            is_given = kind == OK and len(constraints) == self.n_constraints
+            self._constraints[row] = constraints if is_given else np.nan
+            exceeded = np.maximum(0.0, self._constraints[row]).sum()
+            is_unknown = kind in (OK, FAILED) and exceeded != exceeded
+            self._violations[row] = np.inf if is_unknown else np.nan_to_num(exceeded, posinf=np.inf)
+
+    def _check_finished(self, documents: Sequence[Document], start: int, stop: int) -> None:
+        """Read again the finished documents that were edited or replaced, among those from start to stop."""
+        for row, document, known, read in zip(
+            range(start, stop), documents[start:stop], self._documents[start:stop], self._read[start:stop], strict=True
+        ):
+            result = document["result"]
+            # What nearly all documents are, looked at in place: this runs several times per trial.
+            if (
+                document is known
+                and result.get("loss") is read
+                and document["state"] == JOB_STATE_DONE
+                and result.get("status") == STATUS_OK
+                and "losses" not in result
+                and "constraints" not in result
+            ):
+                continue
+            if document is not known:
+                self._replace(row, document)
+            elif read is not None and (now := _reading(document)) is not read and now != read:
+                if self._n_objectives != (len(losses_of(document)) or self._n_objectives):
+                    # Another kind of study: its first trial says how many losses there are.
+                    self.clear()
+                    self.sync(documents)
+                    return
                 self._read_result(row)
-            elif kind != PENDING:
-                kind_now, loss_now = _kind_and_loss(document)
-                if kind_now != kind or (loss_now != loss and loss_now == loss_now):
-                    self._open.add(row)
-                    self._read_result(row)
+
+    def _replace(self, row: int, document: Document) -> None:
+        self._documents[row] = document
+        self._read_values(row)
+        self._derived.clear()
+        self.memo.clear()
+        self._read_result(row)
+
+    # -- the best rows --------------------------------------------------------------------------------------------
+
+    @property
+    def best_row(self) -> int | None:
+        """The row with the lowest loss, the first of equals, of those that violate the constraints least; or None."""
+        leaders = self._find_leaders()
+        return leaders[0] if leaders and not np.isnan(self._losses[leaders[0]]) else None
+
+    @property
+    def front_rows(self) -> list[int]:
+        """The rows that meet the constraints and that no other such row dominates, by their first loss.
+
+        Of rows with the same losses, the first. With one loss, that is the best row.
+        """
+        leaders = self._find_leaders()
+        rows = np.unique(np.asarray(leaders, dtype=np.intp))
+        rows = rows[self.violations[rows] <= 0]
+        found: list[int] = rows[pareto.front(self.objectives[rows])].tolist()
+        return found
+
+    def _note_unranked(self, row: int, was: int) -> None:
+        if self._unranked is None or was == OK or len(self._unranked) >= MAX_UNRANKED:
+            self._unranked = None
+        else:
+            self._unranked.append(row)
+
+    def _find_leaders(self) -> list[int]:
+        """The best row and the front, found among the former ones and what came in since."""
+        if self._unranked != []:
+            if self._unranked is None:
+                rows = np.flatnonzero(self.kinds == OK)
+            else:
+                rows = np.asarray(sorted({*self._leaders, *self._unranked}), dtype=np.intp)
+                rows = rows[self._kinds[rows] == OK]
+            self._leaders = self._leading(rows)
+            self._unranked = []
+        return self._leaders
+
+    def _leading(self, rows: NDArray[np.intp]) -> list[int]:
+        """First the best of these rows by violation and loss, if any has a loss; then those of their front."""
+        violations = np.zeros(len(rows)) if self._violations is None else self._violations[rows]
+        losses = self._losses[rows]
+        has_loss = ~np.isnan(losses)
+        leading: list[int] = rows[has_loss][np.lexsort((losses[has_loss], violations[has_loss]))[:1]].tolist()
+        if self.n_objectives > 1:
+            feasible = rows[violations <= 0]
+            leading += feasible[pareto.front(self.objectives[feasible])].tolist()
+        return leading
 
 
-def _kind_and_loss(document: Document) -> tuple[int, float]:
+def _result(document: Document) -> tuple[int, float, tuple[float, ...], tuple[float, ...]]:
+    """Kind, scalar loss, losses and constraints."""
     state = document["state"]
     if state in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-        return PENDING, np.nan
+        return PENDING, np.nan, (), ()
     if state == JOB_STATE_CANCEL:
-        return IGNORED, np.nan
-    loss = loss_of(document)
-    return (FAILED, loss) if loss != loss else (OK, loss)
+        return IGNORED, np.nan, (), ()
+    losses = losses_of(document)
+    if not losses:
+        return FAILED, np.nan, (), ()
+    return OK, loss_of(document), losses, constraints_of(document)
 
 
-def _read_only(array: Any) -> Any:
-    view = array.view()
+def _reading(document: Document) -> Any:
+    """What a document says of its result, in a form that equals itself as long as that is the same."""
+    result = document["result"]
+    loss = result.get("loss")
+    if document["state"] == JOB_STATE_DONE and result.get("status") == STATUS_OK and (loss is None or _is_float(loss)):
+        losses, constraints = _copied(result.get("losses")), _copied(result.get("constraints"))
+        if losses == constraints == ():
+            return loss  # nearly always; the document's own number, which takes no memory here
+        if losses is not None and constraints is not None:
+            return loss, losses, constraints
+    return _result(document)
+
+
+def _copied(numbers: Any) -> tuple[float, ...] | None:
+    """A list of floats as a tuple, empty for None; None if it is something else."""
+    if numbers is None:
+        return ()
+    return tuple(numbers) if type(numbers) is list and all(map(_is_float, numbers)) else None
+
+
+def _is_float(number: object) -> bool:
+    return type(number) is float
+
+
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """A longer array that begins with ``array``; the rest is to be written before it is read."""
+    grown = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+def _read_only(array: NDArray[S]) -> NDArray[S]:
+    view: NDArray[S] = array.view()
     view.flags.writeable = False
     return view

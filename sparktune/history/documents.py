@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 from sparktune.exceptions import InvalidLoss, InvalidResultStatus, InvalidTrial
@@ -115,14 +115,79 @@ def raw_values(document: Document) -> dict[str, Any]:
 
 
 def loss_of(document: Document) -> float:
-    """The loss, if the trial is done with status ok and a numeric loss; NaN otherwise."""
+    """The scalar loss, if the trial is done with status ok and has a numeric one; NaN otherwise."""
     result = document["result"]
     if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
         return math.nan
+    loss = result.get("loss")
+    if loss is None:
+        given = as_floats(result.get("losses"))
+        return given[0] if given and len(given) == 1 else math.nan
     try:
-        return float(result["loss"])
-    except (KeyError, TypeError, ValueError):
+        return float(loss)
+    except (TypeError, ValueError):
         return math.nan
+
+
+def losses_of(document: Document) -> tuple[float, ...]:
+    """What the trial minimises: its ``losses``, or its one loss; empty if there is none, or any is no number."""
+    result = document["result"]
+    loss = loss_of(document)
+    if result.get("losses") is None:
+        return () if math.isnan(loss) else (loss,)
+    if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
+        return ()
+    losses = as_floats(result["losses"]) or ()
+    if len(losses) == 1 and not math.isnan(loss):
+        return (loss,)
+    has_bad_loss = result.get("loss") is not None and math.isnan(loss)
+    return () if has_bad_loss or any(map(math.isnan, losses)) else losses
+
+
+def constraints_of(document: Document) -> tuple[float, ...]:
+    """The constraints of a trial that is done with status ok; empty if it gives none that can be read."""
+    result = document["result"]
+    if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
+        return ()
+    return as_floats(result.get("constraints")) or ()
+
+
+def violation_of(document: Document, n_constraints: int) -> float:
+    """The total violation of a finished trial's constraints, infinite if it does not give n of them as numbers."""
+    if not n_constraints:
+        return 0.0
+    constraints = constraints_of(document)
+    total = sum(max(0.0, constraint) if constraint == constraint else math.inf for constraint in constraints)
+    return total if len(constraints) == n_constraints else math.inf
+
+
+def mismatch(result: Mapping[str, Any], n_losses: int, n_constraints: int) -> str | None:
+    """What is wrong with the number of losses or constraints in a result, in words; None if nothing is.
+
+    Args:
+        result: As :func:`as_result` returns it.
+        n_losses, n_constraints: How many the other trials have.
+    """
+    if result["status"] != STATUS_OK:
+        return None
+    n_given = 1 if result.get("losses") is None else len(result["losses"])
+    if n_given != n_losses:
+        return f"all trials of a study have the same number of losses, here {n_losses}, got {n_given}"
+    n_given = len(result.get("constraints") or ())
+    if n_constraints and n_given not in (0, n_constraints):
+        return f"all trials of a study have the same number of constraints, here {n_constraints}, got {n_given}"
+    return None
+
+
+def as_floats(values: Any) -> tuple[float, ...] | None:
+    """A sequence or array of numbers as floats; None if it is not one."""
+    if values is None or isinstance(values, (str, bytes, Mapping, Set)):
+        return None
+    try:
+        # One NaN for all: tuples with the same NaN are equal, and a reader can tell that nothing has changed.
+        return tuple(math.nan if number != number else number for number in map(float, values))
+    except (TypeError, ValueError):
+        return None
 
 
 def failure_text(document: Document) -> str | None:
@@ -132,7 +197,7 @@ def failure_text(document: Document) -> str | None:
     if document["state"] == JOB_STATE_ERROR and error:
         trace = document["misc"].get("traceback") or f"{error[0]}: {error[1]}"
         return f"trial {document['tid']} with {params} raised:\n{trace}"
-    if document["state"] == JOB_STATE_DONE and math.isnan(loss_of(document)):
+    if document["state"] == JOB_STATE_DONE and not losses_of(document):
         return f"trial {document['tid']} with {params} returned {document['result']!r}"
     return None
 
@@ -176,10 +241,10 @@ def finish(document: Document, outcome: Outcome) -> None:
 
 
 def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:
-    """What an objective returned, as a result dictionary: a copy, with a float ``loss``.
+    """What an objective returned, as a result dictionary: a copy, with floats for its loss, losses and constraints.
 
     Args:
-        value: A number, or a mapping with ``status`` and, if that is ok, ``loss``.
+        value: A number, or a mapping with ``status`` and, if that is ok, ``loss`` or ``losses``.
         numeric_types: Further types that count as numbers.
 
     Raises:
@@ -207,17 +272,55 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
             value, f"a result's status is one of {', '.join(STATUS_STRINGS)}, got {result['status']!r}"
         )
     if result["status"] == STATUS_OK:
-        try:
-            result["loss"] = float(result["loss"])
-        except KeyError:
-            raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}") from None
-        except (TypeError, ValueError):
+        _check_losses(result, value)
+        _check_constraints(result, value)
+    return result
+
+
+def _check_losses(result: dict[str, Any], value: object) -> None:
+    """Make ``loss`` and ``losses`` of a result floats; with several losses, ``loss`` may be left out."""
+    if result.get("losses") is not None:
+        losses = as_floats(result["losses"])
+        if not losses:
             raise InvalidLoss(
                 value,
-                f"a loss is a number, got {result['loss']!r} ({type(result['loss']).__name__}): return a float, or "
-                "'status': STATUS_FAIL if there is none",
-            ) from None
-    return result
+                f"losses is a list of at least one number, all to be minimised, got {_short(result['losses'])}: "
+                "return floats, or 'status': STATUS_FAIL if there are none",
+            )
+        result["losses"] = list(losses)
+        if result.get("loss") is None:
+            result.pop("loss", None)
+            if len(losses) > 1:
+                return
+            result["loss"] = losses[0]
+        elif len(losses) == 1 and as_floats([result["loss"]]) != losses:
+            raise InvalidLoss(
+                value,
+                f"one number in 'losses' is the loss, got {losses[0]!r} and 'loss': {result['loss']!r}: leave one out",
+            )
+    try:
+        result["loss"] = float(result["loss"])
+    except KeyError:
+        raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}") from None
+    except (TypeError, ValueError):
+        raise InvalidLoss(
+            value,
+            f"a loss is a number, got {result['loss']!r} ({type(result['loss']).__name__}): return a float, or "
+            "'status': STATUS_FAIL if there is none",
+        ) from None
+
+
+def _check_constraints(result: dict[str, Any], value: object) -> None:
+    """Make the ``constraints`` of a result, if there are any, a list of floats."""
+    if result.get("constraints") is not None:
+        constraints = as_floats(result["constraints"])
+        if constraints is None:
+            raise InvalidLoss(
+                value,
+                f"constraints is a list of numbers, each <= 0 where it is met, got {_short(result['constraints'])}: "
+                "write 'constraints': [memory - limit]",
+            )
+        result["constraints"] = list(constraints)
 
 
 def _short(value: object, limit: int = 200) -> str:
@@ -274,7 +377,9 @@ def spec_from_misc(misc: Document) -> dict[str, Any]:
     return {label: values[0] for label, values in misc["vals"].items() if len(values)}
 
 
-def proposal_documents(values: Any, new_ids: Sequence[Any], domain: Any, trials: Any) -> list[Document]:
+def proposal_documents(
+    values: Any, new_ids: Sequence[Any], domain: Any, trials: Any, record: Mapping[str, Any] | None = None
+) -> list[Document]:
     """New documents for proposed points.
 
     Args:
@@ -282,13 +387,55 @@ def proposal_documents(values: Any, new_ids: Sequence[Any], domain: Any, trials:
         new_ids: n ids.
         domain: Gives ``space``, ``cmd`` and ``workdir``.
         trials: Makes the documents.
+        record: What the proposals saw, from :func:`record_of`; goes into ``misc["search"]``.
     """
     space = domain.space
     miscs = [
         new_misc(tid, space.raw(row), space.labels, domain.cmd, domain.workdir)
         for tid, row in zip(new_ids, values, strict=True)
     ]
+    if record is not None:
+        for position, misc in enumerate(miscs):
+            # Each takes those before it in the batch for running.
+            misc["search"] = {**record, "running": [*record["running"], *new_ids[:position]]}
     docs: list[Document] = trials.new_trial_docs(
         list(new_ids), [None] * len(miscs), [new_result() for _ in miscs], miscs
     )
     return docs
+
+
+def record_of(algo: str, seed: Any, n_startup: float, n_trials: int, running: Sequence[Any]) -> dict[str, Any]:
+    """What a proposal saw, for ``misc["search"]``: enough to see it again.
+
+    Args:
+        algo: The algorithm's name.
+        seed: Its seed; kept if it is an integer.
+        n_startup: Finished trials until which it does not learn.
+        n_trials: How many documents there were.
+        running: The tids of those without a result.
+    """
+    return {
+        "algo": algo,
+        "seed": int(seed) if hasattr(seed, "__index__") else None,
+        "n_startup": n_startup,
+        "n_trials": n_trials,
+        "running": list(running),
+    }
+
+
+def proposal_record(document: Document) -> Document | None:
+    """What the proposal of a trial saw; None if nobody wrote it down."""
+    record: Document | None = document["misc"].get("search")
+    return record
+
+
+def as_it_was(documents: Sequence[Document], record: Mapping[str, Any]) -> list[Document]:
+    """The documents that a proposal saw, those without a result by then as running ones."""
+    running = set(record["running"])
+    seen = list(documents[: record["n_trials"]])
+    known = {document["tid"] for document in seen}
+    seen += [document for document in documents[record["n_trials"] :] if document["tid"] in running - known]
+    return [
+        {**document, "state": JOB_STATE_RUNNING, "result": new_result()} if document["tid"] in running else document
+        for document in seen
+    ]

@@ -1,4 +1,4 @@
-"""Arguments of ``fmin``, checked and brought into one form."""
+"""Arguments of ``fmin`` and of ``Trials``, checked and brought into one form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.history.documents import as_floats
 from sparktune.space.nodes import is_number
 
 
@@ -66,3 +68,18 @@ def require_algo(algo: Any) -> Callable[..., Any]:
         return algo  # type: ignore[no-any-return]
     hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"
     raise InvalidTypeError(f"algo must be callable, got {algo!r}: pass {hint}")
+
+
+def as_reference(reference: Any, n_objectives: int | None) -> NDArray[np.float64]:
+    """The reference point of a hypervolume as an array; its length is checked if the number of losses is known."""
+    numbers = as_floats(reference)
+    if numbers is None:
+        raise InvalidTypeError(f"reference is a list of numbers, one per loss, or None, got {reference!r}")
+    if not np.isfinite(numbers).all():
+        raise InvalidArgumentError(f"reference has finite numbers, got {reference!r}: name the worst loss that matters")
+    if n_objectives is not None and len(numbers) != n_objectives:
+        raise InvalidArgumentError(
+            f"reference has one number per loss, of which these trials have {n_objectives}, got {len(numbers)}: "
+            f"{reference!r}"
+        )
+    return np.asarray(numbers)

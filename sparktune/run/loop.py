@@ -14,15 +14,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from sparktune.exceptions import ObjectiveError
+from sparktune.exceptions import InvalidLoss, ObjectiveError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
 from sparktune.run.arguments import as_generator, as_queue_length, as_save_file
-from sparktune.run.domain import Ctrl, Domain
+from sparktune.run.domain import Ctrl, Domain, failure_from
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.saving import save_atomically
 from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
@@ -243,7 +244,7 @@ class FMinIter:
         """Write an outcome into its document; the failure, if it must end the run."""
         if document["tid"] not in self._in_flight:
             return None  # recorded, or given up, when an earlier run was cancelled
-        outcome = Outcome() if future.cancelled() else future.result()
+        outcome = self._checked(Outcome() if future.cancelled() else future.result())
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         documents.finish(document, outcome)
@@ -258,9 +259,22 @@ class FMinIter:
         logger.log(level, "trial %s failed, and the run goes on: %s", document["tid"], _headline(outcome.failure))
         return None
 
+    def _checked(self, outcome: Outcome) -> Outcome:
+        """The outcome, or a failed one if its result is not of the kind that the study's other results are."""
+        history = self.trials.history(self.domain.space.labels)
+        if outcome.result is None or not history.n_ok:
+            return outcome
+        text = documents.mismatch(outcome.result, history.n_objectives, history.n_constraints)
+        if text is None:
+            return outcome
+        return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
+
     def _show(self, bar: progress.Progress, n: int) -> None:
         best_loss = self.trials.best_loss
-        bar.postfix = f"best loss: {'?' if best_loss is None else best_loss}"
+        if best_loss is None and self.trials.n_objectives > 1:
+            bar.postfix = f"Pareto front: {len(self.trials.front_losses)}"
+        else:
+            bar.postfix = f"best loss: {'?' if best_loss is None else best_loss}"
         bar.update(n)
 
     def _cancel(self, executor: Executor, bar: progress.Progress) -> None:

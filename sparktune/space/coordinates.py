@@ -12,8 +12,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sparktune.kernels.parzen import Layout
+from sparktune.kernels.special import normal_ppf
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import (
     MAX_EXPONENT,
@@ -32,6 +33,8 @@ from sparktune.space.distributions import (
 
 #: Up to this many integers a ``randint`` is a set of categories; above, neighbours are taken to be alike.
 MAX_CATEGORICAL_RANDINT = 10
+#: A grid of up to this many steps has a mass for each; a finer one is as good as continuous.
+MAX_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,18 @@ class Axis:
     q: float
     first: float
     last: float
+
+    def edges(self) -> FloatArray | None:
+        """Edges of the grid's cells in z, ascending from 0 to 1; None without a grid of few steps."""
+        if not self.q or math.isinf(self.low):
+            return None
+        first, last = round(self.first / self.q), round(self.last / self.q)
+        if last - first >= MAX_STEPS:
+            return None
+        x = (np.arange(first, last + 2) - 0.5) * self.q
+        edges = ((np.log(x) if self.is_log else x) - self.shift) / self.scale
+        edges[0], edges[-1] = 0.0, 1.0
+        return np.asarray(edges)
 
 
 def _bounded(is_log: bool, low: float, high: float, q: float, first: float, last: float) -> Axis:
@@ -115,11 +130,15 @@ class Coordinates:
         self.numeric = np.array([c for c, n in enumerate(counts) if not n], dtype=np.intp)
         self.categorical = np.array([c for c, n in enumerate(counts) if n], dtype=np.intp)
         axes = [axis_of(space.parameters[c].distribution) for c in self.numeric]
-        self._is_log = np.array([a.is_log for a in axes], dtype=bool)
-        self._shift, self._scale, self.low, self.high, self._q, self._first, self._last = (
+        self._shift, self._scale, self.low, self.high, q, self._first, self._last = (
             np.array([getattr(a, name) for a in axes], dtype=float)
             for name in ("shift", "scale", "low", "high", "q", "first", "last")
         )
+        self._grids = np.flatnonzero(q > 0)
+        self._q = q[self._grids]
+        self._logs = np.array([i for i, axis in enumerate(axes) if axis.is_log], dtype=np.intp)
+        # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
+        self._tiny = np.where(q > 0, 0.25 * q, np.finfo(float).tiny)[self._logs]
         self.is_unbounded = np.isinf(self.low)
         self._offset = np.array(
             [getattr(space.parameters[c].distribution, "low", 0) for c in self.categorical], dtype=float
@@ -128,48 +147,56 @@ class Coordinates:
             space.parameters[c].distribution.log_pdf(np.arange(counts[c]) + offset)
             for c, offset in zip(self.categorical, self._offset, strict=True)
         ]
+        self._n_categories = np.array([len(log_p) for log_p in self.log_priors], dtype=np.intp)
         self._cumulative = [np.cumsum(np.exp(log_p)) for log_p in self.log_priors]
+        self.layout = self._layout(axes)
         self.is_discrete = np.array([n > 0 for n in counts], dtype=bool)
-        self.is_discrete[self.numeric] = self._q > 0
+        self.is_discrete[self.numeric] = q > 0
+
+    def _layout(self, axes: list[Axis]) -> Layout:
+        d = len(self.space)
+        low, high, widths = np.zeros(d), np.ones(d), np.zeros(d)
+        low[self.numeric], high[self.numeric] = self.low, self.high
+        widths[self.numeric] = [0.0 if axis.is_log else axis.q / axis.scale for axis in axes]
+        edges = {int(c): e for c, axis in zip(self.numeric, axes, strict=True) if (e := axis.edges()) is not None}
+        log_priors = {int(c): p for c, p in zip(self.categorical, self.log_priors, strict=True)}
+        return Layout(low, high, widths, edges, log_priors)
 
     def encode(self, values: FloatArray) -> FloatArray:
         """Coordinates of values (n, d); NaN stays NaN, and a category that does not exist becomes it."""
         z = np.array(values, dtype=float)
         x = z[:, self.numeric]
-        if self._is_log.any():
-            # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
-            tiny = np.where(self._q > 0, 0.25 * self._q, np.finfo(float).tiny)
-            x[:, self._is_log] = np.log(np.maximum(x, tiny)[:, self._is_log])
+        if len(self._logs):
+            x[:, self._logs] = np.log(np.maximum(x[:, self._logs], self._tiny))
         z[:, self.numeric] = np.clip((x - self._shift) / self._scale, self.low, self.high)
         categories = z[:, self.categorical] - self._offset
         # A history may know options that the space no longer has; they say nothing of those it has.
-        z[:, self.categorical] = np.where((categories >= 0) & (categories < self.n_categories()), categories, np.nan)
+        z[:, self.categorical] = np.where((categories >= 0) & (categories < self._n_categories), categories, np.nan)
         return z
 
     def decode(self, z: FloatArray) -> FloatArray:
         """Values at coordinates (n, d), on their grids and within their bounds; every column filled."""
         values = np.array(z, dtype=float)
         x = z[:, self.numeric] * self._scale + self._shift
-        if self._is_log.any():
-            x[:, self._is_log] = np.exp(np.minimum(x[:, self._is_log], MAX_EXPONENT))
-        on_grid = self._q > 0
-        if on_grid.any():
-            x[:, on_grid] = np.round(x[:, on_grid] / self._q[on_grid]) * self._q[on_grid]
+        if len(self._logs):
+            x[:, self._logs] = np.exp(np.minimum(x[:, self._logs], MAX_EXPONENT))
+        if len(self._grids):
+            x[:, self._grids] = np.round(x[:, self._grids] / self._q) * self._q + 0.0  # not -0.0
         values[:, self.numeric] = np.clip(x, self._first, self._last)
         values[:, self.categorical] += self._offset
         return values
 
     def sample_prior(self, rng: np.random.Generator, n: int) -> FloatArray:
         """Draw coordinates from the prior, shape (n, d), every column filled."""
-        z = rng.random((n, len(self.space)))
+        return self.prior_quantile(rng.random((n, len(self.space))))
+
+    def prior_quantile(self, u: FloatArray) -> FloatArray:
+        """The prior's quantiles at ``u`` in [0, 1), shape (n, d): a uniform draw becomes one of the prior."""
+        z = np.array(u)
         if self.is_unbounded.any():
             columns = self.numeric[self.is_unbounded]
-            z[:, columns] = rng.standard_normal((n, len(columns)))
+            z[:, columns] = normal_ppf(np.maximum(z[:, columns], np.finfo(float).tiny))
         for column, cumulative in zip(self.categorical, self._cumulative, strict=True):
             drawn = np.searchsorted(cumulative, z[:, column] * cumulative[-1], side="right")
             z[:, column] = np.minimum(drawn, len(cumulative) - 1)
         return z
-
-    def n_categories(self) -> NDArray[np.intp]:
-        """Number of categories of each categorical column."""
-        return np.array([len(p) for p in self.log_priors], dtype=np.intp)

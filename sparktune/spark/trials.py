@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparktune.exceptions import InvalidTypeError
-from sparktune.history.documents import loss_of
+from sparktune.history.documents import losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
@@ -126,7 +126,7 @@ class SparkTrials(Trials):
 
     def count_successful_trials(self) -> int:
         """Trials that ended with a loss."""
-        return sum(loss_of(document) == loss_of(document) for document in self._dynamic_trials)
+        return sum(bool(losses_of(document)) for document in self._dynamic_trials)
 
     def count_failed_trials(self) -> int:
         """Trials that ended without a loss: an error, a dead worker, status fail, a NaN loss."""

@@ -6,6 +6,7 @@ Where hyperopt itself is installed every test runs against it as well, which sho
 import importlib.util
 import inspect
 import pickle
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -29,6 +30,20 @@ def module(lib, name):
 def minimise(lib, fn, space, **options):
     options = {"algo": lib.rand.suggest, "max_evals": 8, "rstate": np.random.default_rng(0), **options}
     return lib.fmin(fn, space, verbose=False, **options)
+
+
+#: Algorithms by name; those that hyperopt does not have run against ours alone.
+OURS = ["tpe by hyperopt's rules", "gp", "auto"]
+
+
+@pytest.fixture(params=["rand", "tpe", *OURS])
+def suggest(lib, request):
+    """An algorithm of the library."""
+    if request.param in OURS and lib.__name__ != "sparktune":
+        pytest.skip("hyperopt has no such algorithm")
+    if request.param == "tpe by hyperopt's rules":
+        return partial(lib.tpe.suggest, hyperopt_rules=True)
+    return getattr(lib, request.param).suggest
 
 
 def tree(lib):
@@ -116,8 +131,7 @@ def test_names_can_be_imported_from_their_paths(lib, path, names):
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algo", ["rand", "tpe"])
-def test_a_run_from_end_to_end(lib, algo):
+def test_a_run_from_end_to_end(lib, suggest):
     """fmin, space_eval, and what is read from Trials afterwards."""
     space, trials = tree(lib), lib.Trials()
 
@@ -129,7 +143,7 @@ def test_a_run_from_end_to_end(lib, algo):
             "width": params["layers"][0],
         }
 
-    best = minimise(lib, objective, space, algo=getattr(lib, algo).suggest, trials=trials, max_evals=30)
+    best = minimise(lib, objective, space, algo=suggest, trials=trials, max_evals=30)
     assert len(trials) == len(trials.losses()) == 30
     assert trials.best_trial["result"]["loss"] == min(trials.losses())
     assert trials.argmin == best
@@ -165,7 +179,8 @@ def test_a_document_field_by_field(lib):
         "version": 0,
     }
     assert doc["result"] == {"loss": x, "status": "ok"}
-    assert set(doc["misc"]) == {"tid", "cmd", "workdir", "idxs", "vals"}
+    # "search" is ours: what the proposal saw.
+    assert set(doc["misc"]) - {"search"} == {"tid", "cmd", "workdir", "idxs", "vals"}
     assert doc["misc"]["idxs"] == {"x": [0]}
     assert tuple(doc["misc"]["cmd"]) == ("domain_attachment", "FMinIter_Domain")
 
@@ -307,15 +322,14 @@ def test_an_objective_that_evaluates_the_space_itself(lib):
 # -- driving it oneself ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algo", ["rand", "tpe"])
-def test_ask_and_tell(lib, algo):
+def test_ask_and_tell(lib, suggest):
     """The loop other tuners build around an algorithm: ids, suggest, insert, evaluate, write back, refresh."""
     base, trials, rng = module(lib, "base"), lib.Trials(), np.random.default_rng(0)
     domain = lib.Domain(lambda params: params, tree(lib))
     for _ in range(25):
         new_ids = trials.new_trial_ids(1)
         trials.refresh()
-        docs = getattr(lib, algo).suggest(new_ids, domain, trials, int(rng.integers(2**31 - 1)))
+        docs = suggest(new_ids, domain, trials, int(rng.integers(2**31 - 1)))
         trials.insert_trial_docs(docs)
         trials.refresh()
         (doc,) = [d for d in trials._dynamic_trials if d["tid"] == new_ids[0]]
@@ -328,6 +342,62 @@ def test_ask_and_tell(lib, algo):
     assert trials.tids == list(range(25))
     assert trials.losses() == trials.vals["lr"]
     assert trials.best_trial["result"]["loss"] == min(trials.losses())
+
+
+def test_a_batch_of_ids(lib, suggest):
+    """A document per id, with the ids in order, new trials all, values of the active labels alone; the seed decides."""
+    if lib.__name__ == "hyperopt":
+        pytest.skip("hyperopt's tpe gives one document, whatever the number of ids")
+    trials, domain = lib.Trials(), lib.Domain(lambda params: 0.0, tree(lib))
+    minimise(lib, lambda params: params["lr"], tree(lib), trials=trials, max_evals=25)
+    ids = trials.new_trial_ids(4)
+    docs, again = suggest(ids, domain, trials, 5), suggest(ids, domain, trials, 5)
+    assert [doc["tid"] for doc in docs] == ids
+    assert [doc["misc"]["vals"] for doc in docs] == [doc["misc"]["vals"] for doc in again]
+    assert len({str(doc["misc"]["vals"]) for doc in docs}) == 4
+    for doc in docs:
+        assert doc["state"] == lib.JOB_STATE_NEW
+        assert len(doc["misc"]["vals"]["c"]) == (doc["misc"]["vals"]["model"] == [0])
+    assert suggest([], domain, trials, 5) == []
+
+
+def test_trials_of_every_end(lib, suggest):
+    """Failed trials, NaN and infinite losses, and exceptions caught: the run goes on to its end."""
+    ends = [float("nan"), float("inf"), 1.0, {"status": lib.STATUS_FAIL}, {"status": lib.STATUS_OK, "loss": 0.5}]
+    calls = iter(range(100))
+
+    def objective(x):
+        number = next(calls)
+        if number % 6 == 5:
+            raise ValueError("no result")
+        return ends[number % 6]
+
+    if lib.__name__ == "hyperopt":
+        pytest.skip("hyperopt compares NaN losses")
+    trials = lib.Trials()
+    minimise(
+        lib,
+        objective,
+        lib.hp.uniform("x", 0, 1),
+        algo=suggest,
+        trials=trials,
+        max_evals=36,
+        catch_eval_exceptions=True,
+        return_argmin=False,
+    )
+    assert next(calls) == 36
+    assert trials.best_trial["result"]["loss"] == 0.5
+
+
+@pytest.mark.parametrize("n_startup_jobs", [0, 1])
+def test_start_up_may_be_short(lib, suggest, n_startup_jobs):
+    """From the first or second trial on a model proposes."""
+    if lib.__name__ == "hyperopt" or suggest is lib.rand.suggest:
+        pytest.skip("hyperopt's own, and random search, have no short start-up to speak of")
+    trials = lib.Trials()
+    algo = partial(suggest, n_startup_jobs=n_startup_jobs)
+    minimise(lib, lambda params: params["lr"], tree(lib), algo=algo, trials=trials, max_evals=12)
+    assert len(trials.losses()) == 12
 
 
 def test_an_algorithm_of_ones_own(lib):

@@ -16,7 +16,7 @@ from sparktune.spark.java import ensure_java
 pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).parents[2]
-TESTED = {"quickstart.py", "tune_random_forest.py"}
+TESTED = {"quickstart.py", "trade_offs.py", "tune_random_forest.py"}
 SMALL = ["--rows", "4000", "--max-evals", "6"]
 
 
@@ -82,6 +82,19 @@ def test_quickstart_finds_a_good_model(run):
     assert best["shape"]["kernel"] in {"linear", "rbf"}
     assert ("gamma" in best["shape"]) == (best["shape"]["kernel"] == "rbf")
     assert 0.96 < float(re.search(r"^accuracy: (.*)$", output, re.MULTILINE)[1]) < 1
+
+
+def test_trade_offs_lists_models_from_accurate_to_small(run):
+    """It prints a front on which errors grow while sizes shrink, all within the limit, and the smallest good model."""
+    output = run(sys.executable, "examples/trade_offs.py")
+    rows = [line.split() for line in output.partition("error   nodes\n")[2].partition("\n\n")[0].splitlines()]
+    errors, sizes = [float(cells[0].rstrip("%")) for cells in rows], [int(cells[1].replace(",", "")) for cells in rows]
+    assert len(rows) > 2
+    assert errors == sorted(errors)
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert sizes[0] <= 20_000
+    smallest_good = re.search(r"^smallest forest with an error below 6%: ([\d,]+) nodes$", output, re.MULTILINE)
+    assert int(smallest_good[1].replace(",", "")) in sizes
 
 
 def test_forest_prints_parameters_scores_and_times(run):

@@ -71,7 +71,8 @@ def test_any_history_gives_points_of_the_space(space, ends, seed, n, n_candidate
 def test_the_groups_part_the_trials(ends, gamma, seed):
     """Good trials have losses, no bad one with a loss is better; cancelled trials are in neither group."""
     history = history_of(SPACES[0], ends, seed)
-    good, bad = tpe.split(history, gamma)
+    good, is_bad = tpe.split(history, gamma)
+    bad = np.flatnonzero(is_bad)
     losses, kinds = history.losses, history.kinds
     assert len(good) == min(math.ceil(gamma * history.n_finished), tpe.MAX_GOOD, np.count_nonzero(kinds == OK))
     assert (kinds[good] == OK).all()

@@ -29,6 +29,16 @@ def test_code_in_the_space_page_runs():
         scope.undefine("halving")
 
 
+@pytest.mark.parametrize("page", ["docs/search.md", "docs/importances.md"])
+def test_code_in_the_pages_on_the_search_runs(page):
+    """The blocks run in order, with what they import."""
+    blocks = PYTHON_BLOCK.findall((ROOT / page).read_text())
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(block, names)
+
+
 def test_every_function_that_the_space_page_names_exists():
     """Names in the list of scope functions are registered, or are methods of scope."""
     page = (ROOT / "docs/space.md").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparktune
-from sparktune import STATUS_FAIL, STATUS_OK, Trials, fmin, hp, partial, pyll, rand, space_eval, tpe
+from sparktune import STATUS_FAIL, STATUS_OK, Trials, auto, fmin, hp, partial, pyll, rand, space_eval, tpe
 from sparktune.exceptions import (
     AllTrialsFailed,
     BadSearchSpace,
@@ -105,10 +105,10 @@ def test_return_argmin_false_gives_none_if_there_is_no_best(options):
     assert minimise(return_argmin=False, **options) is None
 
 
-def test_tpe_is_the_default_algorithm():
-    """Without algo the run is the one tpe.suggest gives."""
+def test_auto_is_the_default_algorithm():
+    """Without algo the run is the one auto.suggest gives."""
     runs = []
-    for algo in (None, tpe.suggest):
+    for algo in (None, auto.suggest):
         trials = Trials()
         minimise(algo=algo, trials=trials, max_evals=15)
         runs.append(trials.vals)

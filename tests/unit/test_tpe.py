@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 from sparktune import Domain, Trials, hp, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
@@ -18,6 +19,9 @@ from sparktune.history.trial import (
     STATUS_FAIL,
     STATUS_OK,
 )
+from sparktune.kernels.parzen import neighbour_bandwidths
+from sparktune.search import classic_tpe
+from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 from sparktune.space.scope import scope
 
@@ -71,16 +75,16 @@ def mixed_space():
 def test_the_good_group_is_the_best_share_best_first(losses, gamma, expected, history_of, rng):
     """gamma of the finished trials, those that failed included in the count; ties go to the earlier trial."""
     history = history_of(LINE, LINE.sample(rng, len(losses)), losses)
-    good, bad = tpe.split(history, gamma)
+    good, is_bad = tpe.split(history, gamma)
     assert good.tolist() == expected
-    assert sorted([*good, *bad]) == list(range(len(losses)))
+    assert sorted([*good, *np.flatnonzero(is_bad)]) == list(range(len(losses)))
 
 
 def test_the_good_group_is_bounded(history_of, rng):
     """However long the history, at most 25 trials are good."""
     history = history_of(LINE, LINE.sample(rng, 1000), losses=range(1000))
-    good, bad = tpe.split(history, 0.5)
-    assert (good.tolist(), len(bad)) == (list(range(25)), 975)
+    good, is_bad = tpe.split(history, 0.5)
+    assert (good.tolist(), is_bad.sum()) == (list(range(25)), 975)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_trials_without_a_loss_are_never_good(state, status, is_bad, document):
     history.sync([*documents, document(5, {"x": 0.9}, -1e9, state, status)])
     good, bad = tpe.split(history, 0.9)
     assert 5 not in good
-    assert (5 in bad) == is_bad
+    assert bad[5] == is_bad
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 25])
@@ -160,6 +164,79 @@ def test_the_first_point_without_start_up_is_a_prior_draw(history_of, rng):
     assert ((proposed >= 0) & (proposed <= 1)).all()
 
 
+# -- the densities -----------------------------------------------------------------------------------------------------
+
+
+def densities_of(space, history, **options):
+    return tpe.Densities(SearchState.of(space, history), history, tpe.Settings(**options))
+
+
+def test_the_score_is_high_where_good_trials_are_and_low_where_bad_ones_are(history_of, rng):
+    """Near the best, beside it, and among the worst: the score falls."""
+    values = np.concatenate([0.2 + 0.02 * rng.standard_normal(10), rng.uniform(0.5, 1, 60)])[:, None]
+    history = history_of(LINE, values, np.abs(values[:, 0] - 0.2))
+    state = SearchState.of(LINE, history)
+    scores = densities_of(LINE, history).score(state.points(np.array([[0.2], [0.4], [0.75]])))
+    assert scores[0] > scores[1] > scores[2]
+
+
+def test_a_running_trial_lowers_the_score_around_it(history_of, rng):
+    """Counted as running, a point is less wanted, and one far away is not."""
+    history = history_of(LINE, LINE.sample(rng, 30), losses=rng.random(30))
+    state, densities = SearchState.of(LINE, history), densities_of(LINE, history)
+    at = state.points(np.array([[0.3], [0.95]]))
+    before = densities.score(at)
+    densities.add_running(np.array([[0.3]]))
+    change = densities.score(at) - before
+    assert change[0] < -0.05
+    assert change[1] > -0.05
+
+
+def test_the_score_is_that_of_double_precision(history_of, rng):
+    """Scored in single precision, as the same densities written out in double precision, to a hundredth."""
+    space = Space({f"x{i}": hp.uniform(f"x{i}", 0, 1) for i in range(8)})
+    values = np.clip(np.where(np.arange(300)[:, None] % 3, rng.random((300, 8)), 0.5), 0, 1)
+    history = history_of(space, values + 0.0, np.abs(values - 0.5).sum(axis=1))
+    state, densities = SearchState.of(space, history), densities_of(space, history)
+    points = state.points(np.vstack([rng.random((40, 8)), np.full((1, 8), 0.5)]))
+    good, is_bad = tpe.split(history, tpe.Settings().gamma)
+    z = points.z
+
+    def log_sum(centres, sigmas, weights):
+        pdf = stats.truncnorm.logpdf(z[:, None], -centres / sigmas, (1 - centres) / sigmas, centres, sigmas)
+        pdf = np.column_stack([pdf.sum(axis=2), np.zeros(len(z))])
+        return logsumexp(pdf, axis=1, b=np.append(weights, prior) / (weights.sum() + prior))
+
+    prior = tpe.Settings().prior_weight
+    kernels = state.kernels_among(np.empty((0, 8))).shape[1]
+    assert kernels == 24  # three features for each number
+    coefficients = state.coefficients[1:]
+    sigmas = (-2.0 * coefficients[:, :8].astype(float)) ** -0.5
+    means = coefficients[:, 8:16] * sigmas**2
+    weights = state.weights(is_bad, prior)[1:]
+    floor = max(0.01, 2 / 302)
+    good_sigmas = neighbour_bandwidths(history.values[good], np.zeros(8), np.ones(8), floor)
+    expected = log_sum(history.values[good], good_sigmas, tpe.rank_weights(len(good)))
+    expected -= log_sum(np.clip(means, 0, 1), sigmas, weights)
+    mixture = densities._good
+    marginals = mixture.log_marginals(points) - state.histogram.log_marginals(
+        points, state.histogram.density(state.points(history.values[good]), state.smoothing, prior)
+    )
+    np.testing.assert_allclose(densities.score(points), expected + marginals.sum(axis=1), rtol=0, atol=1e-2)
+
+
+def test_candidates_lie_in_the_space_and_mostly_where_good_trials_are(mixed_space, history_of, rng):
+    """As many as asked for, on their grids, with the conditions of the space."""
+    history = history_of(mixed_space, mixed_space.sample(rng, 40), losses=rng.random(40))
+    values, points = densities_of(mixed_space, history).candidates(rng, 50)
+    assert values.shape == (50, len(mixed_space))
+    assert len(points) == 50
+    np.testing.assert_array_equal(mixed_space.mask(np.nan_to_num(values)), values)
+    for column, parameter in enumerate(mixed_space.parameters):
+        active = values[~np.isnan(values[:, column]), column]
+        assert np.isfinite(parameter.distribution.log_pdf(active)).all(), parameter.label
+
+
 # -- proposals --------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +281,30 @@ def test_units_do_not_matter(history_of, rng):
     np.testing.assert_allclose(second, first * 1000, rtol=1e-6)
 
 
+def test_the_order_of_options_and_of_parameters_does_not_matter(history_of, rng):
+    """With options and labels permuted, proposals have the same statistics."""
+    spaces = [
+        Space({"c": hp.choice(c, [0, 1, 2, 3]), "x": hp.uniform(x, 0, 1), "y": hp.uniform(y, 0, 1)})
+        for c, x, y in ("cxy", "zba")
+    ]
+    columns = [[space.index[label] for label in labels] for space, labels in zip(spaces, ("cxy", "zba"), strict=True)]
+    options = [np.arange(4), np.array([2, 0, 3, 1])]
+    values = rng.random((60, 3))
+    values[:, 0] = rng.integers(0, 4, 60)
+    losses = (values[:, 0] - 1) ** 2 + (values[:, 1] - 0.3) ** 2 + 0.1 * rng.random(60)
+    found = []
+    for space, column, numbers in zip(spaces, columns, options, strict=True):
+        given = np.empty_like(values)
+        given[:, column] = np.column_stack([numbers[values[:, 0].astype(int)], values[:, 1:]])
+        history = history_of(space, given, losses)
+        proposed = np.vstack([tpe.propose(space, history, np.random.default_rng(s), 1) for s in range(300)])
+        back = proposed[:, column]
+        back[:, 0] = np.argsort(numbers)[back[:, 0].astype(int)]
+        found.append(back)
+    for column in range(3):
+        assert stats.ks_2samp(found[0][:, column], found[1][:, column]).pvalue > 1e-3
+
+
 def test_points_of_a_batch_are_different(history_of, rng):
     """Each point of a batch takes those before it for running trials: all differ, and they spread."""
     space = Space([hp.randint("a", 5), hp.randint("b", 5)])
@@ -231,7 +332,7 @@ def test_a_finite_space_is_gone_through(study):
     settings = tpe.Settings(n_startup_jobs=5)
     history, _ = study(tpe.propose, space, lambda p: p["a"] + p["b"], 30, settings=settings)
     distinct = [len({tuple(row) for row in history.values[:n].tolist()}) for n in (25, 30)]
-    # Start-up draws may repeat, and of the last few points a sample of the prior may miss one.
+    # Of the last few points 64 draws of the prior may miss one.
     assert distinct[0] >= 22
     assert distinct[1] >= 24
 
@@ -323,7 +424,6 @@ def test_few_candidates(n_candidates, mixed_space, history_of, rng):
         ("gamma", 1, "between 0 and 1"),
         ("gamma", NAN, "between 0 and 1"),
         ("gamma", "0.1", "a number"),
-        ("gamma", None, "a number"),
         ("n_EI_candidates", 0, ">= 1"),
         ("n_EI_candidates", 24.5, "an integer"),
         ("n_EI_candidates", 24.0, "an integer"),
@@ -341,6 +441,28 @@ def test_options_are_checked(option, value, rule):
     with pytest.raises(InvalidArgumentError, match=rule) as caught:
         tpe.suggest([0], Domain(lambda _: 0.0, LINE.expr), Trials(), 0, **{option: value})
     assert f"{option}={value!r}" in str(caught.value)
+
+
+def test_none_is_the_default_of_an_option(history_of, rng):
+    """Options that are None are as if not given, whether by our rules or by hyperopt's."""
+    domain, trials = Domain(lambda _: 0.0, LINE.expr), Trials()
+    for rules in (False, True):
+        plain = tpe.suggest([0], domain, trials, 3, hyperopt_rules=rules)
+        none = tpe.suggest([0], domain, trials, 3, None, None, None, None, hyperopt_rules=rules)
+        assert [d["misc"] for d in plain] == [d["misc"] for d in none]
+
+
+def test_hyperopt_rules_are_the_classic_search(document):
+    """With hyperopt_rules the proposals are those of the classic module, with the options passed on."""
+    trials = Trials()
+    trials.insert_trial_docs([document(tid, {"x": tid / 30}, abs(tid - 5)) for tid in range(30)])
+    trials.refresh()
+    domain = Domain(lambda _: 0.0, LINE.expr)
+    docs = tpe.suggest([30, 31], domain, trials, 3, gamma=0.4, n_startup_jobs=5, hyperopt_rules=True)
+    options = classic_tpe.Settings(gamma=0.4, n_startup_jobs=5)
+    history = trials.history(domain.space.labels)
+    expected = classic_tpe.propose(domain.space, history, np.random.default_rng(3), 2, options)
+    assert [document["misc"]["vals"]["x"][0] for document in docs] == expected[:, 0].tolist()
 
 
 def test_options_take_numpy_numbers_and_infinity():

@@ -38,10 +38,10 @@ def trials():
 
 
 def test_a_document_has_hyperopts_keys(trials):
-    """Documents have hyperopt's keys in hyperopt's order, with times in naive UTC to the millisecond."""
+    """Documents have hyperopt's keys in hyperopt's order, then ours, with times in naive UTC to the millisecond."""
     doc = trials.trials[0]
     assert list(doc) == "state tid spec result misc exp_key owner version book_time refresh_time".split()
-    assert list(doc["misc"]) == ["tid", "cmd", "workdir", "idxs", "vals"]
+    assert list(doc["misc"]) == ["tid", "cmd", "workdir", "idxs", "vals", "search"]
     assert doc["misc"]["cmd"] == ("domain_attachment", "FMinIter_Domain")
     assert doc["misc"]["idxs"] == {"x": [0]}
     assert doc["result"] == {"loss": 4.0, "status": "ok"}

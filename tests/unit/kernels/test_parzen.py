@@ -1,91 +1,182 @@
-"""Parzen mixtures, against a slow explicit reference, quadrature and their own draws."""
+"""Parzen mixtures, against a slow explicit reference, quadrature, sums over cells, and their own draws."""
+
+import itertools
+import math
 
 import numpy as np
 import pytest
 from scipy import integrate, stats
+from scipy.special import logsumexp, ndtr
 
-from sparktune.kernels.parzen import Mixture, category_smoothing, neighbour_bandwidths
+from sparktune.kernels.parzen import (
+    Kernels,
+    Layout,
+    Mixture,
+    bandwidths_among,
+    category_smoothing,
+    log_sum_exp,
+    neighbour_bandwidths,
+)
 
-NAN = np.nan
+NAN, INF = np.nan, np.inf
+STEPS = np.array([0.0, 0.1, 0.4, 0.5, 1.0])
+PRIOR = np.array([0.2, 0.3, 0.5])
+
+# Scores are in single precision where all coordinates are bounded. With the narrowest bandwidth, 0.01, the terms of an
+# exponent reach 0.5 / 0.01**2 = 5,000 per coordinate, and single precision keeps 6e-8 of that. What gets far below the
+# prior's weight is cut off by it, so the errors of a few such terms are all there is.
+SINGLE = 5e-3
 
 
-def mixture(numeric, categories, low, high, log_priors, weights=None, prior_weight=1.0, n=None):
+def layout_of(numeric=0, unbounded=0, ordinal=(), categorical=(), widths=0.0):
+    """Numeric columns first, then unbounded, ordinal (by edges) and categorical ones (by probabilities)."""
+    n_ordered = numeric + unbounded + len(ordinal)
+    d = n_ordered + len(categorical)
+    low, high = np.zeros(d), np.ones(d)
+    low[numeric : numeric + unbounded], high[numeric : numeric + unbounded] = -INF, INF
+    edges = {numeric + unbounded + i: np.asarray(e) for i, e in enumerate(ordinal)}
+    with np.errstate(divide="ignore"):
+        log_priors = {n_ordered + i: np.log(p) for i, p in enumerate(categorical)}
+    steps = np.zeros(d)
+    steps[:numeric] = widths
+    return Layout(low, high, steps, edges, log_priors)
+
+
+def mixture(layout, z, weights=None, prior_weight=1.0, floor=None):
     """A mixture of kernels given as lists."""
-    numeric = np.array(numeric, dtype=float)
-    weights = np.ones(len(numeric)) if weights is None else np.array(weights, dtype=float)
-    categories = np.array(categories, dtype=np.intp).reshape(len(numeric), len(log_priors))
-    low, high = np.array(low, dtype=float), np.array(high, dtype=float)
-    return Mixture(numeric, categories, weights, prior_weight, low, high, log_priors, len(numeric) if n is None else n)
+    z = np.array(z, dtype=float).reshape(len(z), len(layout.low))
+    weights = np.ones(len(z)) if weights is None else np.array(weights, dtype=float)
+    return Mixture(layout, z, weights, prior_weight, floor)
 
 
-@pytest.fixture
-def mixed():
-    """Two bounded coordinates, an unbounded one, two categorical ones; inactive entries in all of them."""
-    return mixture(
-        [[0.1, 0.7, -1.0], [0.15, NAN, 2.0], [0.9, 0.2, NAN], [NAN, 0.99, 0.0], [0.5, 0.0, 0.3]],
-        [[0, 2], [1, -1], [-1, 0], [0, 1], [1, 1]],
-        [0, 0, -np.inf],
-        [1, 1, np.inf],
-        [np.log([0.5, 0.5]), np.log([0.2, 0.3, 0.5])],
-        weights=[2.0, 1.5, 1.0, 0.4, 0.1],
-        prior_weight=0.7,
-    )
+MIXED = layout_of(2, 0, [STEPS], [[0.5, 0.5], PRIOR])
+MIXED_UNBOUNDED = layout_of(2, 1, [STEPS], [[0.5, 0.5], PRIOR])
+CENTRES = np.array(
+    [
+        [0.1, 0.7, -1.0, 0.05, 0, 2],
+        [0.15, NAN, 2.0, 0.45, 1, NAN],
+        [0.9, 0.2, NAN, NAN, NAN, 0],
+        [NAN, 0.99, 0.0, 0.75, 0, 1],
+        [0.5, 0.0, 0.3, 0.75, 1, 1],
+    ]
+)
+WEIGHTS = [2.0, 1.5, 1.0, 0.4, 0.1]
 
 
-def prior_density(mix, column, x):
-    return stats.norm.pdf(x) if np.isinf(mix.low[column]) else stats.uniform.pdf(x)
+@pytest.fixture(params=["single", "double"])
+def mixed(request):
+    """Numeric, ordinal and categorical coordinates with inactive entries in all; in double with an unbounded one."""
+    if request.param == "double":
+        return mixture(MIXED_UNBOUNDED, CENTRES, WEIGHTS, 0.7)
+    return mixture(MIXED, np.delete(CENTRES, 2, axis=1), WEIGHTS, 0.7)
 
 
-def kernel_density(mix, kernel, column, x):
-    """The density of one kernel in one numeric coordinate, by scipy.stats."""
-    mean, sigma = mix.numeric[kernel, column], mix.sigmas[kernel, column]
+def precision(layout):
+    return 1e-9 if layout.dtype == np.float64 else SINGLE
+
+
+# -- the reference -----------------------------------------------------------------------------------------------------
+
+
+def sigmas_of(z, layout, floor=None):
+    sigmas = np.ones(z.shape)
+    columns = layout.ordered
+    sigmas[:, columns] = neighbour_bandwidths(z[:, columns], layout.low[columns], layout.high[columns], floor)
+    return sigmas
+
+
+def alone(layout, column, x):
+    """Points in which one coordinate is active."""
+    z = np.full((len(x), len(layout.low)), NAN)
+    z[:, column] = x
+    return z
+
+
+def prior_factor(layout, column, x):
+    """The prior's density (of a step relative to its width) or mass at x, shape (n,)."""
+    if column in layout.categorical:
+        return np.exp(layout.log_prior_cells[layout.cells(alone(layout, column, x)).max(axis=1)])
+    return stats.norm.pdf(x) if layout.is_unbounded[column] else np.ones(len(x))
+
+
+def factor(layout, column, mean, sigma, n, x):
+    """One kernel's factor in one coordinate at x, shape (n,), by scipy.stats."""
     if np.isnan(mean):
-        return prior_density(mix, column, x)
-    if np.isinf(mix.low[column]):
-        return stats.norm.pdf(x, mean, sigma)
-    return stats.truncnorm.pdf(x, -mean / sigma, (1 - mean) / sigma, loc=mean, scale=sigma)
+        return prior_factor(layout, column, x)
+    if column in layout.categorical:
+        size = layout.n_categories[list(layout.categorical).index(column)]
+        share = category_smoothing(n, np.array([size]))[0]
+        return (1 - share) * (x == mean) + share * prior_factor(layout, column, x)
+    sd = math.hypot(sigma, layout.widths[column] / math.sqrt(12))
+    if layout.is_unbounded[column]:
+        return stats.norm.pdf(x, mean, sd)
+    if column in layout.ordinal:
+        cell = np.searchsorted(STEPS, x, side="right") - 1
+        cdf = stats.truncnorm(-mean / sigma, (1 - mean) / sigma, loc=mean, scale=sigma).cdf(STEPS)
+        return (np.diff(cdf) / np.diff(STEPS))[cell]
+    return stats.truncnorm.pdf(x, -mean / sd, (1 - mean) / sd, loc=mean, scale=sd)
 
 
-def kernel_mass(mix, kernel, column, category):
-    """The probability of a category in one kernel."""
-    own, p = mix.categories[kernel, column], np.exp(mix.log_priors[column])
-    if own == -1:
-        return p[category]
-    share = mix.smoothing[column]
-    return (1 - share) * (category == own) + share * p[category]
-
-
-def reference_log_pdf(mix, numeric, categories):
+def reference(layout, centres, weights, prior_weight, z, floor=None):
     """The joint log density written out: a sum over components of products over active coordinates."""
-    weights = np.append(mix.weights, mix.prior_weight)
-    density = np.zeros(len(numeric))
-    for i, (xs, chosen) in enumerate(zip(numeric, categories, strict=True)):
-        for kernel, weight in enumerate(weights / weights.sum()):
-            is_prior = kernel == len(mix.weights)
-            factors = [
-                prior_density(mix, c, x) if is_prior else kernel_density(mix, kernel, c, x)
-                for c, x in enumerate(xs)
-                if not np.isnan(x)
-            ] + [
-                np.exp(mix.log_priors[c][k]) if is_prior else kernel_mass(mix, kernel, c, k)
-                for c, k in enumerate(chosen)
-                if k >= 0
-            ]
-            density[i] += weight * np.prod(factors)
-    return np.log(density)
+    sigmas = sigmas_of(centres, layout, floor)
+    columns = range(len(layout.low))
+    is_active = ~np.isnan(z)
+
+    def product(factors):
+        return np.prod([np.where(a, f, 1.0) for a, f in zip(is_active.T, factors, strict=True)], axis=0)
+
+    x = np.where(is_active, z, 0.0).T
+    density = prior_weight * product([prior_factor(layout, c, x[c]) for c in columns])
+    for weight, mean, sigma in zip(weights, centres, sigmas, strict=True):
+        density += weight * product([factor(layout, c, mean[c], sigma[c], len(centres), x[c]) for c in columns])
+    return np.log(density / (np.sum(weights) + prior_weight))
+
+
+def draws(layout, n, rng, inactive=0.3):
+    """Points all over the space, some coordinates inactive."""
+    z = rng.random((n, len(layout.low)))
+    z[:, layout.is_unbounded] = rng.normal(0, 2, (n, layout.is_unbounded.sum()))
+    for column, size in zip(layout.categorical, layout.n_categories, strict=True):
+        z[:, column] = rng.integers(size, size=n)
+    z[rng.random(z.shape) < inactive] = NAN
+    return z
+
+
+def grid(layout, n=129):
+    """A grid over all coordinates and the volume of each point's cell (Simpson's weights where there is a density)."""
+    axes, volumes = [], []
+    for column in range(len(layout.low)):
+        if column in layout.ordinal:
+            x, w = 0.5 * (STEPS[1:] + STEPS[:-1]), np.diff(STEPS)
+        elif column in layout.categorical:
+            x = np.arange(float(layout.n_categories[list(layout.categorical).index(column)]))
+            w = np.ones(len(x))
+        else:
+            x = np.linspace(-12, 12, 4 * n - 3) if layout.is_unbounded[column] else np.linspace(0, 1, n)
+            w = np.where(np.arange(len(x)) % 2, 4.0, 2.0) * (x[1] - x[0]) / 3
+            w[[0, -1]] /= 2
+        axes.append(x)
+        volumes.append(w)
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    return points, np.stack(np.meshgrid(*volumes, indexing="ij"), axis=-1).reshape(-1, len(axes)).prod(axis=1)
+
+
+# -- bandwidths --------------------------------------------------------------------------------------------------------
 
 
 def test_bandwidths_of_a_hand_made_example():
     """Each point has the larger distance to its neighbours, from 1 / (m + 2) to 1; alone it reaches the bounds."""
     points = np.array([[0.5, 0.2, NAN], [0.0, NAN, NAN], [0.8, NAN, 3.0], [0.9, NAN, 3.1]])
-    sigmas = neighbour_bandwidths(points, np.array([0, 0, -np.inf]), np.array([1, 1, np.inf]))
+    sigmas = neighbour_bandwidths(points, np.array([0, 0, -INF]), np.array([1, 1, INF]))
     np.testing.assert_allclose(sigmas, [[0.5, 0.8, 1], [0.5, 1, 1], [0.3, 1, 0.25], [1 / 6, 1, 0.25]])
 
 
 def test_bandwidths_at_the_limits():
     """Points on one spot have the narrowest bandwidth, far apart the widest, a single unbounded one 1."""
-    low, high = np.array([-np.inf]), np.array([np.inf])
+    low, high = np.array([-INF]), np.array([INF])
     np.testing.assert_allclose(neighbour_bandwidths(np.full((500, 1), 0.3), low, high), 1 / 100)
+    np.testing.assert_allclose(neighbour_bandwidths(np.full((5, 1), 0.3), low, high, floor=0.07), 0.07)
     np.testing.assert_allclose(neighbour_bandwidths(np.array([[-50.0], [50.0]]), low, high), 1)
     np.testing.assert_allclose(neighbour_bandwidths(np.array([[2.0]]), low, high), 1)
     assert neighbour_bandwidths(np.empty((0, 1)), low, high).shape == (0, 1)
@@ -99,6 +190,22 @@ def test_bandwidths_do_not_hang_on_the_order_of_the_points(rng):
     np.testing.assert_array_equal(shuffled, neighbour_bandwidths(points, low, high)[order])
 
 
+def test_a_further_point_has_the_bandwidth_of_its_place(rng):
+    """Among known points a further one looks at the neighbours it would have, with the limits of the known ones."""
+    known = rng.random((9, 2))
+    known[:4, 1] = NAN
+    n_active = np.array([9, 5])
+    further = np.array([[0.5, 0.5], [0.0, 1.0], [NAN, 0.2]])
+    sigmas = bandwidths_among(np.sort(known, axis=0), n_active, further)
+    for row, column in itertools.product(range(3), range(2)):
+        x, others = further[row, column], known[~np.isnan(known[:, column]), column]
+        below, above = others[others < x], others[others >= x]
+        gaps = [x - below.max() if len(below) else 0, above.min() - x if len(above) else 0]
+        expected = 1.0 if np.isnan(x) else np.clip(max(gaps), 1 / (len(others) + 2), 1)
+        assert sigmas[row, column] == pytest.approx(expected), (row, column)
+    np.testing.assert_array_equal(bandwidths_among(np.empty((0, 2)), np.zeros(2, dtype=int), further), 1)
+
+
 def test_categories_are_smoothed_less_the_more_is_known():
     """The prior's share falls with the number of observations and grows with the number of categories."""
     shares = [category_smoothing(n, np.array([2, 50])) for n in (0, 1, 10, 10_000)]
@@ -106,135 +213,328 @@ def test_categories_are_smoothed_less_the_more_is_known():
     assert all(0 < few < many < 1 for few, many in shares)
 
 
+# -- points ------------------------------------------------------------------------------------------------------------
+
+
+def test_points_know_their_cells():
+    """A step is closed below and open above, the last one closed; categories follow; inactive is -1."""
+    layout = layout_of(1, 0, [STEPS, [0.0, 0.5, 1.0]], [[0.5, 0.5]])
+    z = np.array([[0.3, 0.0, 0.0, 0], [0.3, 0.1, 0.5, 1], [NAN, 0.39, 1.0, NAN], [0.3, 1.0, NAN, 0], [0.3, NAN, 0, 1]])
+    expected = [[0, 4, 6], [1, 5, 7], [1, 5, -1], [3, -1, 6], [-1, 4, 7]]
+    np.testing.assert_array_equal(layout.cells(z), expected)
+    points = layout.points(z)
+    assert len(points) == 5
+    np.testing.assert_array_equal(points.cells, expected)
+    np.testing.assert_array_equal(points.is_active[:, 0], [True, True, False, True, True])
+
+
+def test_layouts_without_a_kind_of_coordinate(rng):
+    """Numeric alone, ordinal alone, categories alone, one step, one category, nothing at all."""
+    for layout in (
+        layout_of(2),
+        layout_of(0, 0, [STEPS]),
+        layout_of(0, 0, (), [PRIOR]),
+        layout_of(0, 0, [[0.0, 1.0]]),
+        layout_of(0, 0, (), [[1.0]]),
+        layout_of(),
+    ):
+        mix = mixture(layout, draws(layout, 4, rng))
+        points = layout.points(draws(layout, 6, rng))
+        assert mix.log_pdf(points).shape == (6,)
+        assert np.isfinite(mix.log_pdf(points)).all()
+        assert mix.log_marginals(points).shape == (6, len(layout.low))
+
+
+def test_one_step_and_one_category_say_nothing(rng):
+    """A coordinate that can be only one thing has log density 0, jointly and on its own."""
+    layout = layout_of(0, 0, [[0.0, 1.0]], [[1.0]])
+    mix = mixture(layout, [[0.5, 0], [0.5, NAN], [NAN, 0]])
+    points = layout.points(np.array([[0.5, 0.0]]))
+    np.testing.assert_allclose(mix.log_pdf(points), 0, atol=1e-6)
+    np.testing.assert_allclose(mix.log_marginals(points), 0, atol=1e-6)
+
+
+# -- the joint density -------------------------------------------------------------------------------------------------
+
+
 def test_log_pdf_is_that_of_the_explicit_reference(mixed, rng):
-    """Numeric, categorical, unbounded and inactive coordinates: as a loop over scipy.stats has it."""
-    numeric = np.column_stack([rng.random(40), rng.random(40), rng.normal(0, 2, 40)])
-    numeric[rng.random(numeric.shape) < 0.3] = NAN
-    categories = np.column_stack([rng.integers(-1, 2, 40), rng.integers(-1, 3, 40)])
-    expected = reference_log_pdf(mixed, numeric, categories)
-    np.testing.assert_allclose(mixed.log_pdf(numeric, categories), expected, rtol=1e-9, atol=1e-9)
+    """All kinds of coordinates, inactive ones too: as a loop over scipy.stats has it."""
+    layout, z = mixed.layout, draws(mixed.layout, 60, rng)
+    expected = reference(layout, mixed.kernels.z, WEIGHTS, 0.7, z)
+    np.testing.assert_allclose(mixed.log_pdf(layout.points(z)), expected, rtol=0, atol=precision(layout))
 
 
 @pytest.mark.parametrize("n_kernels", [0, 1, 2, 3, 4, 50])
 def test_log_pdf_is_that_of_the_reference_for_any_number_of_kernels(n_kernels, rng):
     """No kernel leaves the prior; few and many agree with the reference."""
-    mix = mixture(rng.random((n_kernels, 1)), rng.integers(0, 2, (n_kernels, 1)), [0], [1], [np.log([0.1, 0.9])])
-    numeric, categories = rng.random((5, 1)), rng.integers(0, 2, (5, 1))
-    np.testing.assert_allclose(mix.log_pdf(numeric, categories), reference_log_pdf(mix, numeric, categories), rtol=1e-9)
+    centres, z = draws(MIXED, n_kernels, rng), draws(MIXED, 8, rng)
+    mix = mixture(MIXED, centres)
+    expected = reference(MIXED, centres, np.ones(n_kernels), 1.0, z)
+    np.testing.assert_allclose(mix.log_pdf(MIXED.points(z)), expected, rtol=0, atol=SINGLE)
 
 
-def test_log_pdf_of_a_kernel_far_from_the_prior(rng):
-    """An observation 50 standard deviations out: the expanded square keeps 8 digits."""
-    mix = mixture([[50.0], [50.01], [0.0]], [[], [], []], [-np.inf], [np.inf], [])
-    x = np.array([[50.0], [49.9], [0.0], [25.0]])
-    no_categories = np.empty((4, 0), dtype=np.intp)
-    np.testing.assert_allclose(mix.log_pdf(x, no_categories), reference_log_pdf(mix, x, no_categories), rtol=1e-7)
+@pytest.mark.parametrize("d", [1, 5, 30])
+def test_single_precision_is_enough_for_the_narrowest_kernels(d, rng):
+    """Many points close together in many dimensions, bandwidths at 0.01: scores as in double precision."""
+    layout = layout_of(d)
+    corner = rng.random(d) > 0.5
+    centres = np.clip(corner + 0.01 * rng.standard_normal((60, d)), 0, 1)
+    z = np.clip(np.vstack([corner + 0.02 * rng.standard_normal((20, d)), rng.random((5, d))]), 0, 1)
+    sigmas = sigmas_of(centres, layout, 0.01)[:, None]
+    means = centres[:, None]
+    log_kernels = stats.norm.logpdf(z, means, sigmas) - np.log(ndtr((1 - means) / sigmas) - ndtr(-means / sigmas))
+    expected = logsumexp(np.vstack([log_kernels.sum(axis=2), np.zeros(len(z))]), axis=0) - math.log(61)
+    assert expected.max() > 2 * d  # they are close indeed
+    mix = mixture(layout, centres, floor=0.01)
+    # The terms that cancel grow with d, to 5,000 d: 6e-8 of that is 3e-4 d, and rounding adds up ten times at worst.
+    np.testing.assert_allclose(mix.log_pdf(layout.points(z)), expected, rtol=0, atol=3e-3 * d)
 
 
-def test_a_density_in_one_dimension_integrates_to_one():
-    """Bounded and unbounded."""
-    for low, high, ends in ((0, 1, (0, 1)), (-np.inf, np.inf, (-12, 12))):
-        mix = mixture([[0.1], [0.12], [0.9]], [[], [], []], [low], [high], [])
-        x = np.linspace(*ends, 20_001)[:, None]
-        density = np.exp(mix.log_pdf(x, np.empty((len(x), 0), dtype=np.intp)))
-        assert integrate.simpson(density, x=x[:, 0]) == pytest.approx(1, abs=1e-8)
+@pytest.mark.parametrize("sigma", [1e-4, 1e-2, 1.0, 1e3])
+@pytest.mark.parametrize("mean", [0.0, 0.5, 1.0])
+def test_kernels_of_any_width(mean, sigma):
+    """From far narrower than is used to far wider than the range, on a bound or not: as the truncated normal."""
+    layout = layout_of(1, 1)  # the unbounded column asks for double precision
+    kernels = Kernels(layout, np.array([[mean, NAN]]), np.array([[sigma, 1.0]]), 1)
+    x = np.clip(mean + sigma * np.array([-9, -1, -0.1, 0, 0.1, 1, 9]), 0, 1)
+    points = layout.points(np.column_stack([x, np.full(len(x), NAN)]))
+    expected = stats.truncnorm.logpdf(x, -mean / sigma, (1 - mean) / sigma, loc=mean, scale=sigma)
+    log_density = points.features @ kernels.coefficients[0]
+    # The expanded square cancels: 0.5 / 1e-4**2 times 1e-16, twice.
+    np.testing.assert_allclose(log_density, expected, rtol=1e-7, atol=1e-7)
 
 
-def test_a_joint_density_integrates_to_one():
-    """Over a bounded and an unbounded coordinate and a category, one kernel inactive in each."""
-    mix = mixture(
-        [[0.2, 1.0], [NAN, 0.5], [0.6, NAN]],
-        [[0], [1], [-1]],
-        [0, -np.inf],
-        [1, np.inf],
-        [np.log([0.3, 0.7])],
-    )
-    u, v = np.linspace(0, 1, 201), np.linspace(-9, 9, 601)
-    grid = np.stack(np.meshgrid(u, v, indexing="ij"), axis=-1).reshape(-1, 2)
-    total = 0.0
-    for category in (0, 1):
-        density = np.exp(mix.log_pdf(grid, np.full((len(grid), 1), category))).reshape(len(u), len(v))
-        total += integrate.simpson(integrate.simpson(density, x=v), x=u)
-    assert total == pytest.approx(1, abs=1e-6)
+@pytest.mark.parametrize("far", [30.0, -30.0, 50.0])
+def test_kernels_far_from_an_unbounded_prior(far):
+    """Observations 30 and more standard deviations out: the expanded square keeps 7 digits; the prior underflows."""
+    layout = layout_of(0, 1)
+    centres = np.array([[far], [far + 0.01], [0.0]])
+    mix = mixture(layout, centres)
+    z = np.array([[far], [far - 0.1], [0.0], [far / 2]])
+    expected = reference(layout, centres, np.ones(3), 1.0, z)
+    np.testing.assert_allclose(mix.log_pdf(layout.points(z)), expected, rtol=1e-7)
+    assert np.isfinite(mix.log_marginals(layout.points(z))).all()
 
 
-def test_joint_draws_follow_the_density(mixed):
-    """Each coordinate of joint draws has its marginal of the joint mixture (KS, chi-square)."""
-    rng, n = np.random.default_rng(3), 5000
-    prior = [rng.random(n), rng.random(n), rng.standard_normal(n)]
-    numeric = np.column_stack(prior)
-    categories = np.column_stack([rng.choice(2, n), rng.choice(3, n, p=[0.2, 0.3, 0.5])])
-    mixed.sample_joint(rng, numeric, categories)
-    weights = np.append(mixed.weights, mixed.prior_weight) / (mixed.weights.sum() + mixed.prior_weight)
-    for column, grid in enumerate((np.linspace(0, 1, 4001), np.linspace(0, 1, 4001), np.linspace(-9, 9, 8001))):
-        parts = [kernel_density(mixed, k, column, grid) for k in range(5)] + [prior_density(mixed, column, grid)]
-        cdf = integrate.cumulative_trapezoid(weights @ np.array(parts), grid, initial=0)
-        assert cdf[-1] == pytest.approx(1, abs=1e-3)
-        assert stats.kstest(numeric[:, column], lambda x, g=grid, c=cdf: np.interp(x, g, c / c[-1])).pvalue > 1e-3
-    for column, log_p in enumerate(mixed.log_priors):
-        mass = [
-            weights[:-1] @ [kernel_mass(mixed, k, column, c) for k in range(5)] + weights[-1] * np.exp(log_p[c])
-            for c in range(len(log_p))
-        ]
-        counts = np.bincount(categories[:, column], minlength=len(log_p))
-        assert stats.chisquare(counts, np.array(mass) * n).pvalue > 1e-3
+@pytest.mark.parametrize(("mean", "sigma"), [(0.05, 1e-3), (0.05, 0.01), (0.95, 1e-2), (0.5, 1e3)])
+def test_steps_in_the_far_tail_of_a_kernel(mean, sigma):
+    """The masses of the steps sum to one, and one beyond double precision is tiny, neither zero nor NaN."""
+    layout = layout_of(0, 0, [STEPS])
+    kernels = Kernels(layout, np.array([[mean]]), np.array([[sigma]]), 1)
+    assert np.isfinite(kernels.tables).all()
+    assert (np.exp(kernels.tables[0]) * np.diff(STEPS)).sum() == pytest.approx(1, abs=1e-9)
+    if sigma == 1e3:
+        np.testing.assert_allclose(kernels.tables, 0, atol=1e-6)  # flat
 
 
-def test_joint_draws_keep_coordinates_together_and_marginal_ones_do_not(rng):
-    """Two kernels on a diagonal: joint draws stay on it, marginal draws leave it."""
-    mix = mixture([[0.1, 0.1], [0.9, 0.9]] * 20, [[]] * 40, [0, 0], [1, 1], [], prior_weight=1e-9)
-    drawn = {}
-    for name in ("sample_joint", "sample_marginals"):
-        numeric = rng.random((2000, 2))
-        getattr(mix, name)(rng, numeric, np.empty((2000, 0), dtype=np.intp))
-        drawn[name] = np.mean((numeric[:, 0] < 0.5) == (numeric[:, 1] < 0.5))
-    assert drawn["sample_joint"] > 0.95
-    assert 0.4 < drawn["sample_marginals"] < 0.6
+def test_without_kernels_the_density_is_the_prior(rng):
+    """0 on the log scale on bounded coordinates, the standard normal's on others, and that of the categories."""
+    z = draws(MIXED_UNBOUNDED, 20, rng, inactive=0)
+    expected = stats.norm.logpdf(z[:, 2]) + math.log(0.5) + np.log(PRIOR[z[:, 5].astype(int)])
+    np.testing.assert_allclose(mixture(MIXED_UNBOUNDED, []).log_pdf(MIXED_UNBOUNDED.points(z)), expected, rtol=1e-12)
 
 
-def test_draws_without_kernels_are_the_prior_draws(rng):
-    """An empty mixture leaves what it is given."""
-    mix = mixture(np.empty((0, 1)), [], [0], [1], [np.log([1.0])])
-    numeric, categories = rng.random((5, 1)), np.zeros((5, 1), dtype=np.intp)
-    before = numeric.copy()
-    mix.sample_joint(rng, numeric, categories)
-    mix.sample_marginals(rng, numeric, categories)
-    np.testing.assert_array_equal(numeric, before)
+def test_a_grid_widens_kernels_by_the_variance_of_its_cells():
+    """Of a coordinate with a fine grid, each kernel's variance is the bandwidth's and that of a uniform cell."""
+    layout = layout_of(1, 1, widths=0.05)
+    kernels = Kernels(layout, np.array([[0.5, NAN]]), np.array([[0.01, 1.0]]), 1)
+    log_density = layout.points(np.array([[0.53, NAN]])).features @ kernels.coefficients[0]
+    assert log_density == pytest.approx(stats.norm.logpdf(0.53, 0.5, math.sqrt(0.01**2 + 0.05**2 / 12)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        layout_of(1),
+        layout_of(0, 1),
+        layout_of(0, 0, [STEPS]),
+        layout_of(0, 0, (), [PRIOR]),
+        layout_of(1, 1),
+        layout_of(2),
+        layout_of(1, 0, [STEPS], [PRIOR]),
+        layout_of(0, 1, [STEPS], [PRIOR, [0.5, 0.5]]),
+        layout_of(0, 0, [STEPS, STEPS], [[0.0, 1.0], PRIOR]),
+    ],
+    ids="numeric unbounded ordinal categorical two-numeric square numeric-mixed unbounded-mixed discrete".split(),
+)
+def test_a_joint_density_integrates_to_one(layout, rng):
+    """Quadrature over numbers and sums over steps and categories, with kernels inactive in some coordinates."""
+    mix = mixture(layout, draws(layout, 5, rng), rng.random(5), 0.3)
+    z, volumes = grid(layout)
+    # Single precision errors of 1e-3 in a logarithm, of either sign, over a thousand points and more.
+    assert np.exp(mix.log_pdf(layout.points(z))) @ volumes == pytest.approx(1, abs=2e-3)
+
+
+def test_the_density_of_a_conditional_space_sums_to_one(rng):
+    """Over each combination of active coordinates weighted by its choice: the points that exist have mass one.
+
+    A choice of two options, the first with a number, the second with an ordinal: kernels lie in either branch.
+    """
+    layout = layout_of(1, 0, [STEPS], [[0.3, 0.7]])
+    centres = [[0.2, NAN, 0], [0.7, NAN, 0], [NAN, 0.75, 1], [NAN, 0.2, 1], [NAN, 0.05, 1]]
+    mix = mixture(layout, centres, rng.random(5), 0.4)
+    x = np.linspace(0, 1, 2001)
+    first = np.column_stack([x, np.full(len(x), NAN), np.zeros(len(x))])
+    steps = 0.5 * (STEPS[1:] + STEPS[:-1])
+    second = np.column_stack([np.full(4, NAN), steps, np.ones(4)])
+    total = integrate.simpson(np.exp(mix.log_pdf(layout.points(first))), x=x)
+    total += np.exp(mix.log_pdf(layout.points(second))) @ np.diff(STEPS)
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_a_category_without_prior_mass_has_none_away_from_its_kernels(rng):
+    """An option of probability 0 that someone tried counts in its own kernel alone; all stays finite."""
+    layout = layout_of(1, 0, (), [[1.0, 0.0]])
+    some = layout.points(np.array([[0.5, 0], [0.5, 1]]))
+    with_it = mixture(layout, [[0.5, 1]] + [[0.5, 0]] * 4).log_pdf(some)
+    without = mixture(layout, [[0.5, 0]] * 5).log_pdf(some)
+    assert with_it[1] > -3
+    assert without[1] < -600  # log(1e-300)
+    assert np.isfinite(with_it).all()
+    assert np.isfinite(without).all()
+
+
+def test_weights_may_be_zero(rng):
+    """A kernel of weight 0 is not there; with all weights 0 the prior remains."""
+    z = MIXED.points(draws(MIXED, 10, rng))
+    centres = draws(MIXED, 3, rng)
+    with np.errstate(divide="ignore"):
+        nothing = mixture(MIXED, centres, [0, 0, 0])
+        none = mixture(MIXED, [])
+    np.testing.assert_allclose(nothing.log_pdf(z), none.log_pdf(z), atol=1e-5)
+
+
+# -- marginals ---------------------------------------------------------------------------------------------------------
+
+
+def test_marginals_of_always_active_coordinates_are_the_joint_density_marginalised(rng):
+    """Integrating and summing the joint over all other coordinates gives each coordinate's own density."""
+    layout = layout_of(1, 0, [STEPS], [PRIOR])
+    mix = mixture(layout, draws(layout, 6, rng, inactive=0), rng.random(6), 0.5)
+    z, volumes = grid(layout, 401)
+    points = layout.points(z)
+    joint, shape = np.exp(mix.log_pdf(points)).reshape(401, 4, 3), (401, 4, 3)
+    marginals = np.exp(mix.log_marginals(points)).reshape(*shape, 3)
+    x_widths = volumes.reshape(shape)[:, 0, 0] / STEPS[1]  # a category's volume is 1
+    widths = [x_widths, np.diff(STEPS), np.ones(3)]
+    for column, spec in enumerate(("abc,b,c->a", "abc,a,c->b", "abc,a,b->c")):
+        others = [w for i, w in enumerate(widths) if i != column]
+        first = tuple(slice(None) if i == column else 0 for i in range(3))
+        np.testing.assert_allclose(np.einsum(spec, joint, *others), marginals[(*first, column)], rtol=2e-3)
 
 
 def test_marginals_are_those_of_the_kernels_in_which_the_coordinate_is_active(mixed, rng):
     """A coordinate's own density mixes the kernels that have it, and the prior; inactive points have 0."""
-    numeric = np.column_stack([rng.random(10), rng.random(10), rng.normal(0, 2, 10)])
-    numeric[0] = NAN
-    categories = np.column_stack([rng.integers(0, 2, 10), rng.integers(0, 3, 10)])
-    categories[0] = -1
-    log_numeric, log_categories = mixed.log_marginals(numeric, categories)
-    assert (log_numeric[0] == 0).all()
-    assert (log_categories[0] == 0).all()
-    for c in range(3):
-        active = [k for k in range(5) if not np.isnan(mixed.numeric[k, c])]
-        w = np.append(mixed.weights[active], mixed.prior_weight)
-        parts = [kernel_density(mixed, k, c, numeric[1:, c]) for k in active] + [
-            prior_density(mixed, c, numeric[1:, c])
-        ]
-        np.testing.assert_allclose(log_numeric[1:, c], np.log(w @ np.array(parts) / w.sum()), rtol=1e-9, atol=1e-12)
-    for c in range(2):
-        active = [k for k in range(5) if mixed.categories[k, c] >= 0]
-        w = np.append(mixed.weights[active], mixed.prior_weight)
-        p = np.exp(mixed.log_priors[c])
-        table = (
-            w @ np.array([[kernel_mass(mixed, k, c, j) for j in range(len(p))] for k in active] + [list(p)]) / w.sum()
-        )
-        assert table.sum() == pytest.approx(1)
-        np.testing.assert_allclose(log_categories[1:, c], np.log(table[categories[1:, c]]), rtol=1e-9)
+    layout, kernels = mixed.layout, mixed.kernels
+    z = draws(layout, 20, rng)
+    log_marginals = mixed.log_marginals(layout.points(z))
+    for i, column in enumerate(layout.columns):
+        active = [k for k in range(5) if not np.isnan(kernels.z[k, column])]
+        w = np.append(np.array(WEIGHTS)[active], 0.7)
+        has_it = ~np.isnan(z[:, column])
+        x = z[has_it, column]
+        parts = [factor(layout, column, kernels.z[k, column], kernels.sigmas[k, column], 5, x) for k in active]
+        expected = np.log(w @ [*parts, prior_factor(layout, column, x)] / w.sum())
+        np.testing.assert_allclose(log_marginals[has_it, i], expected, rtol=0, atol=precision(layout))
+        assert (log_marginals[~has_it, i] == 0).all()
 
 
-def test_a_category_without_prior_mass_has_none_away_from_its_kernels():
-    """An option of probability 0 that someone tried counts in its own kernel alone; no NaN, no warning."""
-    log_priors = [np.array([0.0, -np.inf])]
-    some = np.array([[0.5], [0.5]])
-    with_it = mixture([[0.5]] * 5, [[1]] + [[0]] * 4, [0], [1], log_priors)
-    without = mixture([[0.5]] * 5, [[0]] * 5, [0], [1], log_priors)
-    assert np.isfinite(with_it.log_pdf(some, np.array([[0], [1]]))).all()
-    np.testing.assert_array_equal(np.isfinite(without.log_pdf(some, np.array([[0], [1]]))), [True, False])
-    np.testing.assert_array_equal(without.log_pdf(some, np.array([[1], [1]])), -np.inf)
+def test_each_marginal_integrates_to_one(mixed):
+    """By quadrature or summed over the cells, for coordinates in which some kernels are inactive too."""
+    layout = mixed.layout
+    for i, column in enumerate(layout.columns):
+        if column in layout.ordinal:
+            x, widths = 0.5 * (STEPS[1:] + STEPS[:-1]), np.diff(STEPS)
+        elif column in layout.categorical:
+            x = np.arange(layout.n_categories[list(layout.categorical).index(column)])
+            widths = np.ones(len(x))
+        else:
+            x = np.linspace(-12, 12, 4001) if layout.is_unbounded[column] else np.linspace(0, 1, 4001)
+            widths = np.full(len(x), x[1] - x[0])
+            widths[[0, -1]] /= 2
+        z = alone(layout, column, x)
+        assert np.exp(mixed.log_marginals(layout.points(z))[:, i]) @ widths == pytest.approx(1, abs=1e-3)
+
+
+# -- draws -------------------------------------------------------------------------------------------------------------
+
+
+def prior_draws(layout, n, rng):
+    """Draws of the prior, every column filled."""
+    z = rng.random((n, len(layout.low)))
+    z[:, layout.is_unbounded] = rng.standard_normal((n, layout.is_unbounded.sum()))
+    for column, first, size in zip(
+        layout.categorical, layout.first_cells[len(layout.ordinal) :], layout.n_categories, strict=True
+    ):
+        p = layout.prior_mass[first : first + size]
+        z[:, column] = rng.choice(size, n, p=p / p.sum())
+    return z
+
+
+def test_joint_draws_follow_the_density(mixed):
+    """Each coordinate of joint draws has its marginal of the joint mixture (KS, chi-square)."""
+    rng, n, layout, kernels = np.random.default_rng(3), 5000, mixed.layout, mixed.kernels
+    prior = prior_draws(layout, n, rng)
+    drawn = mixed.sample(rng, np.repeat(mixed.choose(rng, n)[:, None], prior.shape[1], axis=1), prior)
+    weights = np.append(WEIGHTS, 0.7) / (sum(WEIGHTS) + 0.7)
+
+    def density(column, x):
+        parts = [factor(layout, column, kernels.z[k, column], kernels.sigmas[k, column], 5, x) for k in range(5)]
+        return weights @ [*parts, prior_factor(layout, column, x)]
+
+    for column in layout.numeric:
+        x = np.linspace(-9, 9, 2001) if layout.is_unbounded[column] else np.linspace(0, 1, 1001)
+        cdf = integrate.cumulative_trapezoid(density(column, x), x, initial=0)
+        assert cdf[-1] == pytest.approx(1, abs=1e-3)
+        assert stats.kstest(drawn[:, column], lambda at, x=x, c=cdf: np.interp(at, x, c / c[-1])).pvalue > 1e-3
+    for column in layout.stepped:
+        is_ordinal = column in layout.ordinal
+        centres = 0.5 * (STEPS[1:] + STEPS[:-1]) if is_ordinal else np.unique(drawn[:, column])
+        mass = density(column, centres) * (np.diff(STEPS) if is_ordinal else 1)
+        assert mass.sum() == pytest.approx(1)
+        counts = np.histogram(drawn[:, column], STEPS)[0] if is_ordinal else np.bincount(drawn[:, column].astype(int))
+        assert stats.chisquare(counts, mass * n).pvalue > 1e-3
+
+
+def test_draws_of_one_kernel_keep_coordinates_together_and_those_of_several_do_not(rng):
+    """Two kernels on a diagonal: joint draws stay on it, draws with a kernel for each coordinate leave it."""
+    mix = mixture(layout_of(2), [[0.1, 0.1], [0.9, 0.9]] * 20, prior_weight=1e-9)
+    prior = rng.random((2000, 2))
+    joint, own = np.repeat(mix.choose(rng, 2000)[:, None], 2, axis=1), mix.choose(rng, (2000, 2))
+    together = [np.mean((z[:, 0] < 0.5) == (z[:, 1] < 0.5)) for z in (mix.sample(rng, c, prior) for c in (joint, own))]
+    assert together[0] > 0.95
+    assert 0.4 < together[1] < 0.6
+
+
+def test_draws_without_kernels_are_the_prior_draws(rng):
+    """An empty mixture gives back what it is given; so does the number of the prior."""
+    prior = prior_draws(MIXED, 5, rng)
+    empty = mixture(MIXED, [])
+    np.testing.assert_array_equal(empty.sample(rng, empty.choose(rng, prior.shape), prior), prior)
+    one = mixture(MIXED, CENTRES[:1, [0, 1, 3, 4, 5]])
+    np.testing.assert_array_equal(one.sample(rng, np.full(prior.shape, 1), prior), prior)
+
+
+@pytest.mark.parametrize("far", [30.0, -30.0])
+def test_draws_stay_finite_and_within_bounds_at_the_extremes(far, rng):
+    """Kernels on the bounds, as narrow as they get, and 30 standard deviations out."""
+    layout = layout_of(2, 1)
+    mix = mixture(layout, [[0, 1, far]] * 200, prior_weight=1e-9, floor=0.01)
+    drawn = mix.sample(rng, np.zeros((3000, 3), dtype=int), prior_draws(layout, 3000, rng))
+    assert np.isfinite(drawn).all()
+    assert ((drawn[:, :2] >= 0) & (drawn[:, :2] <= 1)).all()
+    assert abs(drawn[:, 2] - far).max() < 1
+
+
+# -- log_sum_exp -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_sum_exp(dtype, rng):
+    """As numpy's, without overflow; a row of -inf is about -inf, not NaN."""
+    a = (1000 * rng.standard_normal((20, 7))).astype(dtype)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(log_sum_exp(a), np.logaddexp.reduce(a.astype(float), axis=1), rtol=tolerance)
+    a[0, :3], a[1] = -INF, -INF
+    assert np.isfinite(log_sum_exp(a)[0])
+    assert log_sum_exp(a)[1] < -1e30

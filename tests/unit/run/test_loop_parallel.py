@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from sparktune import Ctrl, fmin, hp, rand, tpe
+from sparktune import STATUS_OK, Ctrl, fmin, hp, rand, tpe
 from sparktune.early_stop import no_progress_loss
 from sparktune.run import loop
 
@@ -359,3 +359,18 @@ def test_an_interrupt_just_when_a_trial_is_started(thread_trials, gate):
     with pytest.raises(KeyboardInterrupt):
         minimise(lambda args: gate.enter(tid_of(args)), trials)
     assert states(trials) == [4, 4, 4]
+
+
+def test_results_at_the_same_time_are_checked_against_each_other(thread_trials):
+    """Of trials that end together, those with another number of losses than the first recorded fail, one by one."""
+    together = threading.Barrier(3)
+
+    def fn(args):
+        together.wait(timeout=60)
+        return {"status": STATUS_OK, "losses": np.arange(1.0, 4.0 if tid_of(args) == 1 else 3.0)}
+
+    trials = thread_trials(3)
+    minimise(fn, trials, max_evals=3, catch_eval_exceptions=True)
+    kinds = [len(document["result"].get("losses", ())) for document in trials._dynamic_trials]
+    assert (states(trials), kinds) in [([2, 3, 2], [2, 0, 2]), ([3, 2, 3], [0, 3, 0])]
+    assert trials.front_losses.tolist() in [[[1, 2]], [[1, 2, 3]]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparktune import hp, tpe
+from sparktune import auto, gp, hp, tpe
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates, axis_of, n_categories
 from sparktune.space.distributions import Categorical
@@ -30,6 +30,8 @@ PARAMETERS = [
     hp.randint("x", 1000),
     hp.randint("x", -5, 10**9),
     hp.randint("x", 2**31 - 1),
+    hp.randint("x", 2**40),
+    hp.randint("x", 1),
     hp.uniformint("x", 3, 300),
     hp.choice("x", list(range(12))),
     hp.choice("x", ["only"]),
@@ -75,6 +77,16 @@ def test_coordinates_outside_the_scale_decode_within_the_bounds(node):
     assert ((decoded >= low) & (decoded <= high) & np.isfinite(decoded)).all()
 
 
+def test_zero_has_no_sign():
+    """The cell of 0 of a grid decodes to 0.0, not to -0.0, which a document would show."""
+    for node in (hp.quniform("x", 0, 1, 0.1), hp.quniform("x", -1, 1, 0.5), hp.qnormal("x", 0, 1, 1)):
+        coordinates = Coordinates(Space(node))
+        z = coordinates.encode(np.array([[-1e-3], [-1e-9], [0.0], [1e-3]]))
+        decoded = coordinates.decode(z)
+        assert not np.signbit(decoded[decoded == 0]).any()
+        assert (decoded == 0).all()
+
+
 def test_bounded_coordinates_fill_the_unit_interval_and_normal_ones_are_standardised(rng):
     """Prior draws encode to uniforms on [0, 1], or to standard normals."""
     space = Space([hp.uniform("u", 5, 9), hp.loguniform("l", -9, 2), hp.normal("n", 50, 7), hp.lognormal("m", 5, 2)])
@@ -99,6 +111,78 @@ def test_values_that_the_space_no_longer_has(rng):
     np.testing.assert_array_equal(encoded[:, columns], [[1, np.nan, np.nan], [0, np.nan, np.nan], [0.5, 1, 0]])
 
 
+# -- prior and layout --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("node", PARAMETERS, ids=describe)
+def test_the_prior_quantile_turns_uniforms_into_the_prior(node):
+    """Evenly spaced ``u`` give the distribution's own quantiles; 0 and the last float below 1 stay finite."""
+    coordinates = Coordinates(Space(node))
+    distribution = coordinates.space.parameters[0].distribution
+    u = (np.arange(4000) + 0.5) / 4000
+    decoded = coordinates.decode(coordinates.prior_quantile(u[:, None]))[:, 0]
+    drawn = distribution.sample(np.random.default_rng(5), 4000)
+    assert stats.ks_2samp(decoded, drawn).statistic < 0.04  # 1.95 / sqrt(4000) = 0.031 is the 0.1 % point of one sample
+    extreme = coordinates.prior_quantile(np.array([[0.0], [np.nextafter(1.0, 0.0)]]))
+    assert np.isfinite(extreme).all()
+    assert np.isfinite(distribution.log_pdf(coordinates.decode(extreme))[:, 0]).all()
+
+
+def test_the_prior_quantile_never_picks_an_option_of_probability_zero():
+    """Not at 0, not at the end, not between."""
+    space = Space(hp.pchoice("x", [(0.0, "a"), (0.5, "b"), (0.0, "c"), (0.5, "d"), (0.0, "e")]))
+    u = np.append(np.linspace(0, 1, 2001)[:-1], np.nextafter(1.0, 0.0))
+    assert set(Coordinates(space).prior_quantile(u[:, None])[:, 0]) == {1.0, 3.0}
+
+
+@pytest.mark.parametrize("node", PARAMETERS, ids=describe)
+def test_every_value_that_can_be_drawn_is_in_its_own_cell(node, rng):
+    """Values of a short grid have steps, in order and of the prior's mass; long grids have none."""
+    coordinates = Coordinates(Space(node))
+    layout = coordinates.layout
+    assert len(layout.columns) == 1
+    if not len(layout.ordinal):
+        return
+    distribution = coordinates.space.parameters[0].distribution
+    values = np.unique(distribution.sample(rng, 3000))
+    cells = layout.cells(coordinates.encode(values[:, None]))[:, 0]
+    assert (np.diff(cells) > 0).all()
+    assert (np.diff(np.append(layout.lower, 1.0)) > 0).all()
+    np.testing.assert_allclose(np.log(layout.prior_mass[cells]), distribution.log_pdf(values), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "kind"),
+    [
+        (hp.uniform("x", 0, 1), "numeric"),
+        (hp.normal("x", 0, 1), "numeric"),
+        (hp.qnormal("x", 0, 1, 1), "numeric"),
+        (hp.quniform("x", 0, 31, 1), "ordinal"),
+        (hp.quniform("x", 0, 32, 1), "numeric"),
+        (hp.quniform("x", 0, 0.3, 0.1), "ordinal"),
+        (hp.qloguniform("x", 0, 3, 1), "ordinal"),
+        (hp.qloguniform("x", 0, 9, 1), "numeric"),
+        (hp.uniformint("x", 1, 9), "ordinal"),
+        (hp.randint("x", 11), "ordinal"),
+        (hp.randint("x", 10), "categorical"),
+        (hp.randint("x", 2**40), "numeric"),
+        (hp.choice("x", list(range(12))), "categorical"),
+    ],
+)
+def test_how_a_parameter_enters_kernels(node, kind):
+    """As a density, by steps, or as categories."""
+    layout = Coordinates(Space(node)).layout
+    assert getattr(layout, kind).tolist() == [0]
+    assert sum(map(len, (layout.numeric, layout.ordinal, layout.categorical))) == 1
+
+
+def test_numeric_columns_of_a_layout_know_their_grid():
+    """The step of a fine grid is its share of the range; continuous and logarithmic ones have none."""
+    space = Space([hp.quniform("a", 0, 99, 1), hp.uniform("b", 0, 1), hp.qloguniform("c", 0, 9, 1)])
+    layout = Coordinates(space).layout
+    assert [layout.widths[space.index[label]] for label in "abc"] == pytest.approx([0.01, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
@@ -115,16 +199,18 @@ def test_what_is_categorical(node, expected):
     assert n_categories(Space(node).parameters[0]) == expected
 
 
-def test_a_huge_randint_costs_no_memory(history_of, rng):
-    """Proposals over 2**31 integers allocate nothing of that length, and stay inside."""
-    space = Space(hp.randint("seed", 2**31 - 1))
+@pytest.mark.parametrize("algo", [tpe, gp, auto], ids=["tpe", "gp", "auto"])
+def test_a_huge_randint_costs_no_memory(algo, history_of, rng):
+    """Proposals over 2**40 integers allocate nothing of that length, and stay inside."""
+    space = Space(hp.randint("seed", 2**40))
     history = history_of(space, space.sample(rng, 30), losses=range(30))
+    algo.propose(space, history, rng, 1)  # imports SciPy
     tracemalloc.start()
-    proposed = tpe.propose(space, history, rng, 3)
+    proposed = algo.propose(space, history, rng, 3)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 50e6
-    assert ((proposed >= 0) & (proposed < 2**31 - 1) & (proposed == np.round(proposed))).all()
+    assert peak < 5e6
+    assert ((proposed >= 0) & (proposed < 2**40) & (proposed == np.round(proposed))).all()
 
 
 def test_a_distribution_without_order_has_no_axis():

@@ -1,0 +1,140 @@
+"""The algorithm to recommend: TPE and a Gaussian process choose together.
+
+A proposal maximises the Gaussian process's log expected improvement plus a share of TPE's log density ratio, over the
+candidates of both. The two err in different ways: the process needs few trials where the objective is smooth, and TPE
+is not misled by noise, by many optima, or by branches that have little in common. A share of the proposals is TPE's
+alone, and all but a few once the history is so long that the process can only look at a small part of it.
+
+Source:
+    The sum of an acquisition and a decaying log density is the form of Hvarfner et al. 2022 (piBO), with TPE in the
+    place of the user's prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparktune import gp, tpe
+from sparktune.exceptions import InvalidArgumentError
+from sparktune.history.columns import History
+from sparktune.history.documents import Document, proposal_documents
+from sparktune.search.state import SearchState
+from sparktune.space.compile import Space
+from sparktune.space.distributions import FloatArray
+from sparktune.space.nodes import is_number
+
+__all__ = ["Settings", "propose", "suggest"]
+
+#: TPE's log density ratio counts with this weight beside the log expected improvement.
+TPE_WEIGHT = 0.2
+#: From this many finished trials on, the Gaussian process takes part less often, in inverse proportion.
+LONG = 300
+#: Candidates that TPE adds.
+N_CANDIDATES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Options of :func:`suggest`.
+
+    Attributes:
+        n_startup_jobs: Take points that fill the space evenly until this many trials have finished.
+        tpe_share: Share of the proposals that are TPE's alone, from the end of the start-up on; in [0, 1].
+    """
+
+    n_startup_jobs: int = 10
+    tpe_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not is_number(self.n_startup_jobs) or not self.n_startup_jobs >= 0:
+            raise InvalidArgumentError(
+                f"auto.suggest takes for n_startup_jobs a number >= 0, got n_startup_jobs={self.n_startup_jobs!r}"
+            )
+        if not is_number(self.tpe_share) or not 0 <= self.tpe_share <= 1:
+            raise InvalidArgumentError(
+                f"auto.suggest takes for tpe_share a number from 0 to 1, got tpe_share={self.tpe_share!r}"
+            )
+
+
+DEFAULTS = Settings()
+#: TPE's part is to look elsewhere, so its prior weighs more than where it searches alone.
+TPE_SETTINGS = tpe.Settings(n_startup_jobs=0, prior_weight=12.0)
+
+
+def suggest(
+    new_ids: Sequence[Any],
+    domain: Any,
+    trials: Any,
+    seed: Any,
+    n_startup_jobs: int = DEFAULTS.n_startup_jobs,
+    tpe_share: float = DEFAULTS.tpe_share,
+) -> list[Document]:
+    """A document per id, proposed by TPE and a Gaussian process together.
+
+    Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
+    passed over while something else is in reach.
+
+    Args:
+        new_ids: Ids for the proposals.
+        domain: Gives the space.
+        trials: Gives the history, and makes the documents.
+        seed: Whatever ``numpy.random.default_rng`` takes.
+        n_startup_jobs, tpe_share: See :class:`Settings`.
+
+    Raises:
+        InvalidArgumentError: If an option is out of its rule.
+    """
+    settings = Settings(n_startup_jobs, tpe_share)
+    history = trials.history(domain.space.labels)
+    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
+    return proposal_documents(values, new_ids, domain, trials, history.record("auto", seed, n_startup_jobs))
+
+
+def propose(
+    space: Space, history: History, rng: np.random.Generator, n: int, settings: Settings | None = None
+) -> FloatArray:
+    """n points, shape (n, d), NaN where inactive; each takes those before it for running trials.
+
+    Args:
+        space: What may be tried.
+        history: What has been tried, with the columns of ``space``.
+        rng: Random stream.
+        n: Number of points.
+        settings: Options; the defaults if None.
+    """
+    settings = settings or DEFAULTS
+    state = SearchState.of(space, history)
+    if gp.is_starting(history, settings.n_startup_jobs) or not len(space):
+        return gp.even_draws(state, history, rng, n)
+    rows = np.empty((0, len(space)))
+    densities = tpe.Densities(state, history, TPE_SETTINGS)
+    gp_share = (1.0 - settings.tpe_share) * min(1.0, LONG / history.n_finished)
+    for _ in range(n):
+        if rng.random() < gp_share:
+            row = _both(state, history, densities, rows, rng)
+        else:
+            row = densities.propose_one(rows, rng)
+        rows = np.vstack([rows, row])
+        if len(rows) < n:
+            densities.add_running(rows[-1:])
+    return rows
+
+
+def _both(
+    state: SearchState, history: History, densities: tpe.Densities, batch: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """The candidate that both together like best, shape (d,)."""
+    surrogate = gp.Surrogate(state, history, batch, rng)
+    values, _ = densities.candidates(rng, N_CANDIDATES)
+    return gp.best_candidate(
+        state,
+        surrogate,
+        lambda points: surrogate.acquisition(points) + TPE_WEIGHT * densities.score(points),
+        batch,
+        rng,
+        values,
+    )

@@ -1,0 +1,189 @@
+"""Our search as a sampler of Optuna: trials that know what a study does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from sparktune import tpe
+from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
+from sparktune.exceptions import InvalidTypeError
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
+from sparktune.run.domain import Domain
+from sparktune.space.compile import Space
+from sparktune.trials import Trials
+
+
+class Sampler(BaseSampler):
+    """sparktune's search as a sampler: ``optuna.create_study(sampler=Sampler(seed=0))``.
+
+    The search is over all parameters that some trial of the study has had; a parameter that a trial did not ask for
+    counts as inactive in it. A parameter that is new, or has wider bounds than ever before, is drawn from its prior.
+    Running trials are taken into account, failed and pruned ones are learned from as bad.
+
+    Args:
+        algo: An algorithm of ``fmin``; None for ``tpe.suggest``.
+        seed: Whatever ``numpy.random.default_rng`` takes.
+        **options: Further arguments of ``algo``, such as ``n_startup_jobs=20``.
+
+    Raises:
+        InvalidTypeError: If ``algo`` cannot be called.
+    """
+
+    def __init__(self, algo: Callable[..., list[Document]] | None = None, *, seed: Any = None, **options: Any) -> None:
+        if algo is not None and not callable(algo):
+            raise InvalidTypeError(f"Sampler takes an algorithm such as tpe.suggest, got {algo!r}")
+        self._algo = tpe.suggest if algo is None else algo
+        self._options = options
+        self._rng = np.random.default_rng(seed)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # study.optimize(n_jobs=2) calls from two threads
+        self._mirrors: WeakKeyDictionary[Study, _TrialsMirror] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_mirrors")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def reseed_rng(self) -> None:
+        """Go on with fresh entropy."""
+        with self._lock:
+            self._rng = np.random.default_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter seen so far, with the widest bounds it had."""
+        with self._lock:
+            return dict(self._synced(study, trial).distributions)
+
+    def _synced(self, study: Study, trial: FrozenTrial) -> _TrialsMirror:
+        mirror = self._mirrors.get(study)
+        if mirror is None:
+            mirror = self._mirrors[study] = _TrialsMirror()
+        mirror.sync(study, trial.number)
+        return mirror
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """One proposal of the algorithm, by parameter."""
+        if not search_space:
+            return {}
+        with self._lock:
+            seed = int(self._rng.integers(2**31 - 1))
+            # Once more, since Optuna 4 hands in another view of the study here where a pruner splits it.
+            proposal = self._synced(study, trial).propose(self._algo, seed, self._options)
+        # Another thread may have brought in a parameter since the search space was inferred.
+        return {name: value for name, value in proposal.items() if name in search_space}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A draw from the prior."""
+        space = Space(node_of(param_name, param_distribution))
+        with self._lock:
+            value = space.sample(self._rng, 1)[0, 0]
+        return to_optuna(param_distribution, value)
+
+
+class _TrialsMirror:
+    """A ``Trials`` object that knows what an Optuna study does.
+
+    Attributes:
+        distributions: Every parameter seen so far that has more than one value.
+    """
+
+    def __init__(self) -> None:
+        self.distributions: dict[str, BaseDistribution] = {}
+        self._start()
+
+    def _start(self) -> None:
+        """Begin anew: the documents are in the units of the space."""
+        expr = {name: node_of(name, distribution) for name, distribution in self.distributions.items()}
+        self._domain = Domain(lambda _: 0.0, expr)
+        self._trials = Trials()
+        self._documents: dict[int, Document] = {}
+        self._n_finished = 0  # all trials before this number are
+
+    def sync(self, study: Study, current: int) -> None:
+        """Take in what is new; ``current`` is the number of the trial to propose for."""
+        trials = study.get_trials(deepcopy=False)
+        if self._widen(trials[self._n_finished :]):
+            self._start()
+        signs = [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in study.directions]
+        is_unbroken = True
+        for trial in trials[self._n_finished :]:
+            if trial.number != current and trial.state != TrialState.WAITING:
+                self._take(trial, signs)
+            is_unbroken = is_unbroken and trial.state.is_finished()
+            self._n_finished += is_unbroken
+        self._trials.refresh()
+
+    def _widen(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Take in new parameters and bounds; whether there were any."""
+        before = dict(self.distributions)
+        for trial in trials:
+            for name, distribution in trial.distributions.items():
+                if not distribution.single():
+                    known = self.distributions.get(name)
+                    self.distributions[name] = widest(known, distribution) if known else distribution
+        return self.distributions != before
+
+    def _take(self, trial: FrozenTrial, signs: Sequence[int]) -> None:
+        raw = {
+            name: from_optuna(self.distributions[name], value)
+            for name, value in trial.params.items()
+            if name in self.distributions
+        }
+        if not raw and not trial.state.is_finished():
+            return  # it has not asked for anything yet
+        document = self._documents.get(trial.number)
+        if document is not None and documents.raw_values(document) != raw:
+            # A running trial asks for one parameter after another; values of a document do not change.
+            documents.finish(document, Outcome())
+            document = None
+        if document is None:
+            document = self._documents[trial.number] = self._insert(raw)
+        if trial.state.is_finished() and document["state"] == JOB_STATE_RUNNING:
+            documents.finish(document, Outcome(result=_result_of(trial, signs)))
+
+    def _insert(self, raw: Mapping[str, Any]) -> Document:
+        tid = self._trials.new_trial_ids(1)[0]
+        misc = documents.new_misc(tid, raw, self._domain.space.labels)
+        document = documents.new_document(tid, None, documents.new_result(), misc, None)
+        documents.start(document)
+        self._trials.insert_trial_doc(document)
+        return document
+
+    def propose(self, algo: Callable[..., list[Document]], seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna's value by parameter; none if the algorithm has nothing to propose."""
+        proposed = algo(self._trials.new_trial_ids(1), self._domain, self._trials, seed, **options)
+        raw = documents.raw_values(proposed[0]) if proposed else {}
+        return {name: to_optuna(self.distributions[name], value) for name, value in raw.items()}
+
+
+def _result_of(trial: FrozenTrial, signs: Sequence[int]) -> dict[str, Any]:
+    """The result of a finished trial; a pruned one counts as failed, for its value is not comparable."""
+    if trial.state != TrialState.COMPLETE:
+        return documents.as_result({"status": STATUS_FAIL})
+    losses = [sign * value for sign, value in zip(signs, trial.values, strict=True)]
+    result: dict[str, Any] = {"status": STATUS_OK, "loss": losses[0]}
+    if len(losses) > 1:
+        result = {"status": STATUS_OK, "losses": losses}
+    constraints = getattr(trial, "constraints", None)
+    if constraints:
+        result["constraints"] = [constraints[name] for name in sorted(constraints)]
+    return documents.as_result(result)

@@ -1,0 +1,365 @@
+"""Gaussian process search: propose where a surrogate of the objective expects the greatest improvement.
+
+The losses are standardised and their tails drawn in; a Gaussian process is conditioned on them, with each running trial
+taken to give what the process expects there, so that proposals keep away from it. Candidates are draws from the prior
+and small moves of the points with the best predictions, refined in two rounds; the best by log expected improvement is
+proposed.
+
+Several losses become one by weights drawn anew for each proposal. Constraints have a process each: the improvement is
+weighted with the probability that all are met.
+
+Sources:
+    Jones et al. 1998 (expected improvement). Ginsbourger et al. 2010 (running trials at their expected value). Knowles
+    2006 (ParEGO, several losses). Gardner et al. 2014 (constraints).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparktune.exceptions import InvalidArgumentError
+from sparktune.history.columns import FAILED, OK, PENDING, History
+from sparktune.history.documents import Document, proposal_documents, proposal_record
+from sparktune.kernels.gaussian_process import GaussianProcess, log_expected_improvement, log_normal_cdf
+from sparktune.kernels.parzen import Points
+from sparktune.kernels.sobol import sobol
+from sparktune.search.state import SearchState
+from sparktune.space.compile import Space
+from sparktune.space.distributions import FloatArray
+from sparktune.space.nodes import is_number
+
+__all__ = ["Settings", "propose", "suggest"]
+
+Acquisition: TypeAlias = Callable[[Points], FloatArray]
+
+#: Points that a process is conditioned on, and those its hyperparameters are fitted to, at most.
+MAX_POINTS, MAX_FITTED = 250, 128
+#: Hyperparameters are fitted anew when the finished trials grew by this share, from the last ones, in so many steps.
+REFIT_GROWTH, FIT_STEPS = 0.15, 10
+#: Candidates: from the prior, moves of the best points, and moves in each round of refinement.
+N_PRIOR, N_MOVES, N_REFINED = 120, 150, 100
+#: How far candidates move, as a share of the range: at first, and in the rounds of refinement.
+MOVE, REFINED_MOVES = 0.1, (0.05, 0.02)
+#: The start takes from a Sobol sequence no more than this; beyond it, draws from the prior.
+MAX_SOBOL_DIMENSIONS, MAX_SOBOL_POINTS = 1000, 1024
+#: Losses are this many times their spread at most.
+LARGE = 1e300
+#: Points that candidates move from.
+N_STARTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Options of :func:`suggest`.
+
+    Attributes:
+        n_startup_jobs: Take points that fill the space evenly until this many trials have finished.
+    """
+
+    n_startup_jobs: int = 10
+
+    def __post_init__(self) -> None:
+        if not is_number(self.n_startup_jobs) or not self.n_startup_jobs >= 0:
+            raise InvalidArgumentError(
+                f"gp.suggest takes for n_startup_jobs a number >= 0, got n_startup_jobs={self.n_startup_jobs!r}"
+            )
+
+
+DEFAULTS = Settings()
+
+
+def suggest(
+    new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any, n_startup_jobs: int = DEFAULTS.n_startup_jobs
+) -> list[Document]:
+    """A document per id, proposed by a Gaussian process.
+
+    Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
+    passed over while something else is in reach.
+
+    Args:
+        new_ids: Ids for the proposals.
+        domain: Gives the space.
+        trials: Gives the history, and makes the documents.
+        seed: Whatever ``numpy.random.default_rng`` takes.
+        n_startup_jobs: See :class:`Settings`.
+
+    Raises:
+        InvalidArgumentError: If an option is out of its rule.
+    """
+    settings = Settings(n_startup_jobs)
+    history = trials.history(domain.space.labels)
+    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
+    return proposal_documents(values, new_ids, domain, trials, history.record("gp", seed, n_startup_jobs))
+
+
+def propose(
+    space: Space, history: History, rng: np.random.Generator, n: int, settings: Settings | None = None
+) -> FloatArray:
+    """n points, shape (n, d), NaN where inactive; each takes those before it for running trials.
+
+    Args:
+        space: What may be tried.
+        history: What has been tried, with the columns of ``space``.
+        rng: Random stream.
+        n: Number of points.
+        settings: Options; the defaults if None.
+    """
+    settings = settings or DEFAULTS
+    state = SearchState.of(space, history)
+    rows = np.empty((0, len(space)))
+    if is_starting(history, settings.n_startup_jobs) or not len(space):
+        return even_draws(state, history, rng, n)
+    for _ in range(n):
+        surrogate = Surrogate(state, history, rows, rng)
+        rows = np.vstack([rows, best_candidate(state, surrogate, surrogate.acquisition, rows, rng)])
+    return rows
+
+
+def is_starting(history: History, n_startup_jobs: int) -> bool:
+    """Whether there is too little to learn from: fewer finished trials than wanted, or none with a loss."""
+    return history.n_finished < n_startup_jobs or not history.n_ok
+
+
+def even_draws(state: SearchState, history: History, rng: np.random.Generator, n: int) -> FloatArray:
+    """The next n points of a Sobol sequence over the prior, shape (n, d); for one that was tried, any other."""
+    d, start = len(state.space), len(history)
+    values = np.full((n, d), np.nan)
+    if 0 < d <= MAX_SOBOL_DIMENSIONS and (n_even := min(n, MAX_SOBOL_POINTS - start)) > 0:
+        points = sobol(d, _sobol_seed(history, rng), start, n_even)
+        values[:n_even] = state.on_grid(state.coordinates.prior_quantile(points))
+    for i, row in enumerate(values):
+        if np.isnan(row).all() or state.is_tried(row, values[:i]):
+            values[i] = state.new_draw(values[:i], rng)
+    return values
+
+
+def _sobol_seed(history: History, rng: np.random.Generator) -> int:
+    """What picks the sequence: the first number that the study's first proposal drew."""
+    for document in history.documents:
+        record = proposal_record(document)
+        if record is not None and record["seed"] is not None:
+            rng = np.random.default_rng(record["seed"])
+            break
+    return int(rng.integers(2**31))
+
+
+class Surrogate:
+    """What Gaussian processes make of a study at one moment.
+
+    Args:
+        state: What is kept between proposals.
+        history: What has been tried; at least one trial has a loss.
+        batch: Points proposed just now, shape (b, d); they count as running.
+        rng: Random stream: for weights of several losses, and for a choice among many trials.
+    """
+
+    def __init__(self, state: SearchState, history: History, batch: FloatArray, rng: np.random.Generator) -> None:
+        self._state = state
+        kinds = history.kinds
+        finished = np.flatnonzero((kinds == OK) | (kinds == FAILED))
+        losses = np.full(len(finished), np.inf)  # of a failed trial, which then counts as the worst
+        is_ok = kinds[finished] == OK
+        losses[is_ok] = scalarised(history.objectives[finished[is_ok]], rng)
+        violations = history.violations[finished]
+        kept = representatives(losses, violations, rng)
+        scale = LossScale(losses[is_ok])
+        self._scale = scale if history.n_objectives == 1 else None
+        targets = scale(losses)[kept]
+        finished, violations = finished[kept], violations[kept]
+        self.x = state.inputs(state.coordinates.encode(history.values[finished]))
+        running = np.vstack([history.values[history.kinds == PENDING], batch])
+        self._running = state.inputs(state.coordinates.encode(running))
+        memory = history.memo.setdefault(("gp", state.key), {})
+        fit = dict(n_finished=history.n_finished, memory=memory)
+        self._loss, mean = self._process("loss", targets, **fit)
+        is_feasible = violations <= 0
+        #: The lowest loss that was observed among the points that meet the constraints.
+        self.incumbent = float(targets[is_feasible].min()) if is_feasible.any() else None
+        self._constraints = []
+        constraints = history.constraints[finished]
+        for column in range(history.n_constraints):
+            is_known = np.isfinite(constraints[:, column])
+            if is_known.any():
+                process, _ = self._process(f"constraint {column}", scaled(constraints[:, column]), is_known, **fit)
+                self._constraints.append(process)
+        order = np.lexsort((mean, violations))
+        self.best = state.coordinates.encode(history.values[finished[order[:N_STARTS]]])
+
+    def _process(
+        self,
+        name: str,
+        y: FloatArray,
+        is_known: NDArray[np.bool_] | slice = slice(None),
+        *,
+        n_finished: int,
+        memory: dict[str, tuple[FloatArray, int]],
+    ) -> tuple[GaussianProcess, FloatArray]:
+        """A process conditioned on values ``y`` at the points, and its means there."""
+        x, y = self.x[is_known], y[is_known]
+        theta, n_fitted = memory.get(name, (None, 0))
+        process = GaussianProcess(self._state.input_groups, theta)
+        if theta is None or n_finished >= n_fitted * (1.0 + REFIT_GROWTH):
+            process.fit(x[:MAX_FITTED], y[:MAX_FITTED], FIT_STEPS)
+            memory[name] = process.theta, n_finished
+        process.condition(x, y)
+        means, _ = process.predict(x)
+        if len(self._running):
+            expected, _ = process.predict(self._running)
+            process.condition(np.vstack([x, self._running]), np.append(y, expected))
+        return process, means
+
+    def acquisition(self, points: Points) -> FloatArray:
+        """Log expected improvement, with the log probability that the constraints are met added, shape (m,)."""
+        x = self._state.inputs(points.z)
+        total = np.zeros(len(points))
+        if self.incumbent is not None:
+            means, sds = self._loss.predict(x)
+            # What would be observed is compared with what was: where noise hides the differences between points, those
+            # with the best means are tried, not those of which least is known.
+            total += log_expected_improvement(means, np.sqrt(sds**2 + self._loss.noise), self.incumbent)
+        for process in self._constraints:
+            means, sds = process.predict(x)
+            total += log_normal_cdf(-means / sds)
+        return total
+
+    def expected_loss(self, point: Points) -> tuple[float, float, float] | None:
+        """Median loss expected at one point, and bounds of the central 68 %; None where there are several losses."""
+        if self._scale is None:
+            return None
+        means, sds = self._loss.predict(self._state.inputs(point.z))
+        median, low, high = self._scale.inverse(np.append(means, [means - sds, means + sds])).tolist()
+        return median, low, high
+
+
+def best_candidate(
+    state: SearchState,
+    surrogate: Surrogate,
+    acquisition: Acquisition,
+    batch: FloatArray,
+    rng: np.random.Generator,
+    extra: FloatArray | None = None,
+) -> FloatArray:
+    """The candidate with the highest acquisition that was not tried, shape (d,).
+
+    Args:
+        state, surrogate: The study.
+        acquisition: What to maximise.
+        batch: Points proposed just now, shape (b, d).
+        rng: Random stream.
+        extra: Values of further candidates, shape (m, d).
+    """
+    prior = state.on_grid(state.coordinates.sample_prior(rng, N_PRIOR))
+    moved = moves(state, surrogate.best, N_MOVES, MOVE, rng)
+    values = np.vstack([prior, moved] if extra is None else [prior, moved, extra])
+    scores = acquisition(state.points(values))
+    for scale in REFINED_MOVES:
+        best = values[np.argsort(-scores, kind="stable")[:N_STARTS]]
+        moved = moves(state, state.coordinates.encode(best), N_REFINED, scale, rng)
+        values, scores = np.vstack([values, moved]), np.append(scores, acquisition(state.points(moved)))
+    values = values[np.argsort(-scores, kind="stable")]
+    found = state.first_new(values, batch, rng)
+    return values[found] if isinstance(found, int) else found
+
+
+def moves(state: SearchState, starts: FloatArray, n: int, scale: float, rng: np.random.Generator) -> FloatArray:
+    """Values of n points near some of ``starts`` (k, d), shape (n, d), each changed in a few parameters.
+
+    Numbers move by normal steps, reflected at the bounds, and by one grid step at least; categories are drawn anew, and
+    so is what becomes active.
+    """
+    layout, d = state.layout, starts.shape[1]
+    start = starts[rng.integers(len(starts), size=n)]
+    drawn = state.coordinates.sample_prior(rng, n)
+    start = np.where(np.isnan(start), drawn, start)
+    is_changed = rng.random((n, d)) < (max(2.0 / d, 0.15) if d > 2 else 1.0)
+    is_changed[np.arange(n), rng.integers(d, size=n)] = True
+    # Steps of many sizes, for nobody knows how narrow the valley is.
+    steps = scale * np.exp(rng.standard_normal((n, 1))) * rng.standard_normal((n, d))
+    widths = state.coordinates.layout.widths
+    steps = np.where(np.abs(steps) < 0.6 * widths, np.where(steps < 0, -widths, widths), steps)
+    moved = start + steps
+    reflected = 1.0 - np.abs(1.0 - np.abs(moved))
+    moved = np.where(layout.is_unbounded, moved, np.clip(reflected, 0.0, 1.0))
+    moved[:, layout.categorical] = drawn[:, layout.categorical]
+    return state.on_grid(np.where(is_changed, moved, start))
+
+
+def scalarised(objectives: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """One loss per trial, shape (n,): the only one, or an augmented Chebyshev sum with random weights.
+
+    Args:
+        objectives: Losses, shape (n, m).
+        rng: Draws the weights.
+
+    Source:
+        Knowles 2006, equation 2.
+    """
+    if objectives.shape[1] == 1:
+        return np.asarray(objectives[:, 0])
+    weights = rng.dirichlet(np.ones(objectives.shape[1]))
+    scaled_losses = np.column_stack([LossScale(column)(column) for column in objectives.T])
+    scaled_losses -= scaled_losses.min(axis=0)
+    weighted = weights * scaled_losses
+    return np.asarray(weighted.max(axis=1) + 0.05 * weighted.sum(axis=1))
+
+
+class LossScale:
+    """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
+
+    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one.
+
+    Args:
+        losses: The losses that set it, shape (n,).
+    """
+
+    def __init__(self, losses: FloatArray) -> None:
+        finite = losses[np.isfinite(losses)]
+        self._low, self._high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        losses = np.clip(losses, self._low, self._high)
+        self._median = float(np.median(losses))
+        # The largest floats may overflow in a difference; halves of them do not.
+        self._spread = _spread(0.5 * losses - 0.5 * self._median)
+        z = self._drawn_in(losses)
+        self._mean, self._sd = float(z.mean()), float(z.std()) or 1.0
+
+    def _drawn_in(self, losses: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            relative = (0.5 * losses - 0.5 * self._median) / self._spread
+        return np.arcsinh(np.clip(relative, -LARGE, LARGE))
+
+    def __call__(self, losses: FloatArray) -> FloatArray:
+        """Losses on the scale, elementwise."""
+        return np.asarray((self._drawn_in(np.clip(losses, self._low, self._high)) - self._mean) / self._sd)
+
+    def inverse(self, z: FloatArray) -> FloatArray:
+        """Losses from the scale, elementwise."""
+        return np.asarray(self._median + 2.0 * self._spread * np.sinh(np.minimum(z * self._sd + self._mean, 700.0)))
+
+
+def scaled(constraints: FloatArray) -> FloatArray:
+    """Constraints on the scale of their spread, their tails drawn in; 0 stays 0."""
+    with np.errstate(over="ignore"):
+        relative = constraints / _spread(constraints)
+    return np.arcsinh(np.clip(relative, -LARGE, LARGE))
+
+
+def _spread(x: FloatArray) -> float:
+    """Interquartile range; where that is 0 the largest distance from 0; where that is 0, 1."""
+    low, high = np.percentile(x, [25, 75])
+    return float(0.5 * high - 0.5 * low) * 2.0 or float(np.abs(x).max()) or 1.0
+
+
+def representatives(losses: FloatArray, violations: FloatArray, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Indices of at most ``MAX_POINTS`` trials, in random order: half are the best, half any."""
+    n = len(losses)
+    if n <= MAX_POINTS:
+        return rng.permutation(n) if n > MAX_FITTED else np.arange(n)
+    order = np.lexsort((losses, violations))
+    n_best = MAX_POINTS // 2
+    others = rng.choice(order[n_best:], MAX_POINTS - n_best, replace=False)
+    return np.asarray(rng.permutation(np.append(order[:n_best], others)))

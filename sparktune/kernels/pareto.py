@@ -1,0 +1,279 @@
+"""Comparing points by several losses: non-domination, hypervolume, and an order from best to worst.
+
+A point dominates another if it is no worse in any loss and better in one. Losses are minimised, and may be infinite.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.intp]
+
+#: Points compared with all the others at once while a front is looked for: bounds the memory of the comparison.
+BLOCK = 64
+#: Where the reference point lies when points are ordered, on a scale on which the losses of a rank go from 0 to 1.
+REFERENCE = 1.1
+
+
+# -- non-domination ---------------------------------------------------------------------------------------------------
+
+
+def nondominated_ranks(losses: FloatArray, n_needed: int | None = None) -> IntArray:
+    """Rank of each point, shape (n,): 0 if no point dominates it, 1 if none does once those are taken away, and so on.
+
+    Args:
+        losses: Shape (n, m), without NaN.
+        n_needed: Stop when so many points have a rank; the others get the next rank, whatever theirs would be. None:
+            all get theirs. Time grows with the number of ranks, and with the number of points times those in a rank.
+
+    Source:
+        Goldberg 1989; Deb et al. 2002 (NSGA-II), section III A.
+    """
+    ranks = np.zeros(len(losses), dtype=np.intp)
+    coded, rows = _coded(losses)
+    rank, n_ranked = 0, 0
+    while len(rows) and (n_needed is None or n_ranked < n_needed):
+        is_best = _is_nondominated(coded)
+        ranks[rows[is_best]] = rank
+        n_ranked += int(np.count_nonzero(is_best))
+        rank += 1
+        coded, rows = coded[~is_best], rows[~is_best]
+    ranks[rows] = rank
+    return ranks
+
+
+def front(losses: FloatArray) -> IntArray:
+    """Indices of the points that no other dominates, by their first loss; of equal points only the first one.
+
+    Args:
+        losses: Shape (n, m), without NaN.
+    """
+    coded, rows = _coded(losses)
+    best = np.sort(rows[_is_nondominated(coded)])
+    _, first = np.unique(losses[best], axis=0, return_index=True)
+    return best[first]
+
+
+def _coded(losses: FloatArray) -> tuple[NDArray[np.int64], IntArray]:
+    """The losses as whole numbers of the same order, with their sum as last column, sorted by it; and the indices.
+
+    A point can only be dominated by one with a smaller sum. Whole numbers make that exact, and infinite losses no
+    special case.
+    """
+    columns = [np.unique(column, return_inverse=True)[1].ravel() for column in losses.T]
+    coded = np.column_stack([*columns, np.sum(columns, axis=0)]).astype(np.int64)
+    rows = np.argsort(coded[:, -1], kind="stable")
+    return coded[rows], rows
+
+
+def _is_nondominated(coded: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows no other row dominates; the rows are as :func:`_coded` gives them."""
+    result = np.zeros(len(coded), dtype=bool)
+    left = np.arange(len(coded))
+    while len(left):
+        block = left[:BLOCK]
+        block = block[~_is_dominated(coded[block], coded[block])]
+        result[block] = True
+        left = left[BLOCK:]
+        # In small steps: a few good points strike out most of the others.
+        for start in range(0, len(block), 8):
+            left = left[~_is_dominated(coded[left], coded[block[start : start + 8]])]
+    return result
+
+
+def _is_dominated(coded: NDArray[np.int64], by: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows of ``coded`` some row of ``by`` dominates."""
+    dominated = coded[:, -1, None] > by[:, -1]
+    for column in range(coded.shape[1] - 1):
+        dominated &= coded[:, column, None] >= by[:, column]
+    return np.asarray(dominated.any(axis=1))
+
+
+# -- hypervolume ------------------------------------------------------------------------------------------------------
+
+
+def hypervolume(losses: FloatArray, reference: FloatArray) -> float:
+    """Volume of the points that some of the given ones dominates and that dominate the reference.
+
+    Args:
+        losses: Shape (n, m), without NaN, m >= 1.
+        reference: Shape (m,). Points that are not below it in every loss add nothing.
+
+    Returns:
+        The volume; infinite if a point below the reference has a loss of minus infinity.
+
+    Source:
+        While, Bradstreet and Barone 2012 (WFG): exclusive volumes, added up; the points are taken by their last loss,
+        so that each is a problem with one loss less.
+    """
+    inside = np.asarray(losses[(losses < reference).all(axis=1)], dtype=float)
+    if np.isinf(inside).any():
+        return np.inf
+    return _volume(inside, np.asarray(reference, dtype=float)) if len(inside) else 0.0
+
+
+def _volume(losses: FloatArray, reference: FloatArray) -> float:
+    """:func:`hypervolume` of points below the reference."""
+    if losses.shape[1] == 1:
+        return float(reference[0] - losses.min())
+    if losses.shape[1] == 2:
+        return _area(losses, reference)
+    # By the last loss: those that come before a point reach as deep as it does, or deeper.
+    losses = losses[np.argsort(losses[:, -1], kind="stable")]
+    depths = reference[-1] - losses[:, -1]
+    total = 0.0
+    for i, depth in enumerate(depths):
+        total += float(depth) * _exclusive(losses[i, :-1], losses[:i, :-1], reference[:-1])
+    return total
+
+
+def _area(losses: FloatArray, reference: FloatArray) -> float:
+    """:func:`hypervolume` of points with two losses, by a sweep over the first."""
+    x, y = losses[np.argsort(losses[:, 0], kind="stable")].T
+    lowest = np.minimum.accumulate(y)
+    return float(np.diff(x, append=reference[0]) @ (reference[1] - lowest))
+
+
+def _exclusive(point: FloatArray, others: FloatArray, reference: FloatArray) -> float:
+    """Volume that ``point`` adds to that of ``others``; all below the reference."""
+    own = float(np.prod(reference - point))
+    if not len(others):
+        return own
+    shared = np.maximum(others, point)
+    if shared.shape[1] > 2:
+        shared = _front_of_few(shared)
+    return max(0.0, own - _volume(shared, reference))
+
+
+def _front_of_few(losses: FloatArray) -> FloatArray:
+    """The points that no other dominates, each once."""
+    losses = np.unique(losses, axis=0)
+    is_worse = np.ones((len(losses), len(losses)), dtype=bool)
+    for column in losses.T:
+        is_worse &= column[:, None] >= column
+    is_best = np.count_nonzero(is_worse, axis=1) == 1  # each is no better than itself
+    return np.asarray(losses[is_best])
+
+
+def hypervolume_subset(losses: FloatArray, reference: FloatArray, k: int) -> IntArray:
+    """Indices of k points that together dominate a large volume, in the order in which they were picked.
+
+    The greedy choice: each time the point that adds most volume to those already picked, the first one of equals. Its
+    volume is at least 1 - 1/e of the largest that k points can have.
+
+    Args:
+        losses: Shape (n, m), without NaN and minus infinity.
+        reference: Shape (m,), finite. Points that are not below it in every loss add nothing.
+        k: How many to pick; all if there are no more.
+
+    Source:
+        Guerreiro, Fonseca and Paquete 2016, "Greedy hypervolume subset selection in low dimensions", for the greedy
+        choice. Here the volume not yet dominated is kept as disjoint boxes: what a pick takes away from them is what
+        the other points lose.
+    """
+    reference = np.asarray(reference, dtype=float)
+    points = np.minimum(losses, reference)
+    gains = np.prod(reference - points, axis=1)
+    low, high = points.min(axis=0, initial=np.inf)[None, :], reference[None, :]
+    picked: list[int] = []
+    while len(picked) < min(k, len(points)):
+        best = int(np.argmax(gains))
+        if gains[best] <= 0:  # the others add nothing any more
+            is_left = np.ones(len(points), dtype=bool)
+            is_left[picked] = False
+            picked.extend(np.flatnonzero(is_left)[: k - len(picked)].tolist())
+            break
+        picked.append(best)
+        is_cut = (high > points[best]).all(axis=1)
+        inner = np.maximum(low[is_cut], points[best])
+        gains -= _volumes_above(points, inner, high[is_cut])
+        gains[best] = -np.inf
+        pieces = _cut(low[is_cut], high[is_cut], inner)
+        low, high = np.vstack([low[~is_cut], pieces[0]]), np.vstack([high[~is_cut], pieces[1]])
+    return np.asarray(picked, dtype=np.intp)
+
+
+def _volumes_above(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Volume that each point (n, m) dominates of all the boxes [low, high] (b, m) together, shape (n,)."""
+    total = np.zeros(len(points))
+    for start in range(0, len(low), BLOCK):
+        volumes = np.ones((len(points), len(low[start : start + BLOCK])))
+        for j in range(points.shape[1]):
+            lower = np.maximum(points[:, j, None], low[start : start + BLOCK, j])
+            volumes *= np.maximum(0.0, high[start : start + BLOCK, j] - lower)
+        total += volumes.sum(axis=1)
+    return total
+
+
+def _cut(low: FloatArray, high: FloatArray, inner: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What is left of the boxes [low, high] without [inner, high], as disjoint boxes: below inner in one loss each."""
+    lows, highs = [], []
+    for j in range(low.shape[1]):
+        piece_low, piece_high = low.copy(), high.copy()
+        piece_low[:, :j] = inner[:, :j]
+        piece_high[:, j] = inner[:, j]
+        is_there = piece_high[:, j] > piece_low[:, j]
+        lows.append(piece_low[is_there])
+        highs.append(piece_high[is_there])
+    return np.vstack(lows), np.vstack(highs)
+
+
+# -- order ------------------------------------------------------------------------------------------------------------
+
+
+def order(objectives: FloatArray, violations: FloatArray, k: int | None = None) -> IntArray:
+    """Indices of the k best points, best first.
+
+    Points that meet the constraints come before those that do not. Among the former, one loss is compared as it is,
+    with equals in the order given; several by non-domination rank, and within a rank by the volume that a point adds
+    to those before it. The others come by their total violation, and for one loss, if that is the same, by the loss.
+
+    Args:
+        objectives: Losses, shape (n, m), without NaN.
+        violations: Total violation of the constraints, shape (n,); 0 where they are met.
+        k: How many; None: all. Work on volumes is done for no more than k points.
+
+    Source:
+        Ozaki et al. 2022, "Multiobjective tree-structured Parzen estimator", section 4; for constraints, Deb et al.
+        2002, section VI.
+    """
+    n = len(objectives)
+    k = n if k is None else min(k, n)
+    if objectives.shape[1] == 1:
+        return np.lexsort((objectives[:, 0], violations))[:k]
+    is_feasible = violations <= 0
+    feasible = np.flatnonzero(is_feasible)
+    best = feasible[_order_by_volume(objectives[feasible], min(k, len(feasible)))]
+    others = np.flatnonzero(~is_feasible)
+    others = others[np.argsort(violations[others], kind="stable")]
+    return np.concatenate([best, others])[:k]
+
+
+def _order_by_volume(losses: FloatArray, k: int) -> IntArray:
+    """Indices of the k best points by rank, and within a rank by the volume they add."""
+    ranks = nondominated_ranks(losses, k)
+    parts: list[IntArray] = [np.empty(0, dtype=np.intp)]
+    n_left, rank = k, 0
+    while n_left > 0:
+        rows = np.flatnonzero(ranks == rank)
+        scaled, reference = _scaled(losses[rows])
+        parts.append(rows[hypervolume_subset(scaled, reference, n_left)])
+        n_left -= len(parts[-1])
+        rank += 1
+    return np.concatenate(parts)
+
+
+def _scaled(losses: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Losses moved to [0, 1], each on its own, and a reference point: the units of the losses do not matter then."""
+    finite = np.where(np.isfinite(losses), losses, np.nan)
+    with np.errstate(all="ignore"):
+        low = np.nan_to_num(np.fmin.reduce(finite, axis=0))
+        high = np.nan_to_num(np.fmax.reduce(finite, axis=0))
+        width = np.where(high > low, high - low, 1.0)
+        scaled = (losses - low) / width
+    # An infinite loss is as good as the best, or as bad as the reference: it adds no volume.
+    return np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, REFERENCE), np.full(losses.shape[1], REFERENCE)

@@ -1,0 +1,1 @@
+"""What the algorithms share: state kept between proposals, hyperopt's rules, and what a search has learned."""

@@ -1,0 +1,134 @@
+"""Why a point was proposed: what the densities and the surrogate said of it, given what had been seen by then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparktune import gp, tpe
+from sparktune.exceptions import InvalidArgumentError
+from sparktune.history.columns import History
+from sparktune.history.documents import Document, as_it_was, proposal_record, raw_values
+from sparktune.search.state import SearchState
+from sparktune.space.compile import Space
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a trial's point was proposed. ``print`` it for a summary in words.
+
+    Attributes:
+        tid: The trial.
+        algo: The algorithm, such as ``"auto"``.
+        params: Value of each active parameter; a choice's is the option's number.
+        n_finished, n_running: Trials whose results were in, and trials that ran, when it was proposed.
+        running: The tids of the latter; with the trials inserted before this one, that is the history it saw.
+        best_loss: The lowest loss seen by then; None if there was none, or each trial has several.
+        is_startup: Whether there was too little to learn from, so that the point is a draw from the prior.
+        log_good, log_bad: Log density of the point among the good trials and among the others (relative to the prior's
+            scale: uniform on a bounded parameter); None in the start-up.
+        log_ratios: For each active parameter, log of its density among the good trials over that among the others: what
+            spoke for its value (above 0) or against it. Empty in the start-up.
+        expected_loss: What a Gaussian process expected at the point: median, and the bounds of its central 68 %, noise
+            left out. None in the start-up, and where each trial has several losses.
+        log_expected_improvement: Log of the expected improvement there, with the log probability that the constraints
+            are met; on a scale of its own, to compare points of one study with. None in the start-up.
+    """
+
+    tid: Any
+    algo: str
+    params: Mapping[str, Any]
+    n_finished: int
+    n_running: int
+    running: Sequence[Any]
+    best_loss: float | None
+    is_startup: bool
+    log_good: float | None
+    log_bad: float | None
+    log_ratios: Mapping[str, float]
+    expected_loss: tuple[float, float, float] | None
+    log_expected_improvement: float | None
+
+    def __str__(self) -> str:
+        best = "" if self.best_loss is None else f", the best loss was {self.best_loss:.6g}"
+        lines = [
+            f"trial {self.tid}, proposed by {self.algo}: {dict(self.params)}",
+            f"  seen: {self.n_finished} finished trials, {self.n_running} running{best}",
+        ]
+        if self.is_startup:
+            return "\n".join([*lines, "  a draw from the prior: there was too little to learn from"])
+        if self.log_good is not None and self.log_bad is not None:
+            times = math.exp(min(self.log_good - self.log_bad, 700.0))
+            lines.append(f"  density: {times:.3g} times as high among the good trials as among the others")
+        if self.log_ratios:
+            ordered = sorted(self.log_ratios.items(), key=lambda item: -item[1])
+            lines.append("  of that, by parameter (log): " + ", ".join(f"{k} {v:+.2f}" for k, v in ordered))
+        if self.expected_loss is not None:
+            median, low, high = self.expected_loss
+            lines.append(f"  expected loss: {median:.6g}, between {low:.6g} and {high:.6g} in 68 of 100 cases")
+        return "\n".join(lines)
+
+
+def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanation:
+    """Why trial ``tid`` was proposed, worked out again from the history that it saw.
+
+    The densities are those of ``tpe.suggest`` with its default options, and the surrogate that of ``gp.suggest``,
+    whichever algorithm proposed the point: so trials of any algorithm can be compared.
+
+    Args:
+        space: The search space.
+        documents: The study's documents, in the order they were inserted.
+        tid: The trial.
+
+    Raises:
+        InvalidArgumentError: If there is no such trial, or it has no record of what it saw.
+    """
+    found = [document for document in documents if document["tid"] == tid]
+    if not found:
+        raise InvalidArgumentError(f"explain takes the tid of a trial of this study, got {tid!r}")
+    record = proposal_record(found[0])
+    if record is None:
+        raise InvalidArgumentError(
+            f"explain needs a trial that one of sparktune's algorithms proposed, and trial {tid!r} has no record of "
+            "what its proposal saw: it is a point of the user's, or was made elsewhere"
+        )
+    history = History(space.labels)
+    history.sync(as_it_was(documents, record))
+    values = space.row(raw_values(found[0]))
+    is_startup = gp.is_starting(history, record["n_startup"]) or not len(space)
+    expected: tuple[float, float, float] | None = None
+    log_good = log_bad = log_improvement = None
+    log_ratios: dict[str, float] = {}
+    if not is_startup:
+        state = SearchState.of(space, history)
+        point = state.points(values[None])
+        densities = tpe.Densities(state, history, tpe.Settings(n_startup_jobs=0))
+        log_good, log_bad = densities.log_joint(point)
+        ratios = densities.log_ratios(point)[0]
+        log_ratios = {
+            space.labels[column]: float(ratio)
+            for column, ratio in zip(state.layout.columns, ratios, strict=True)
+            if not np.isnan(values[column])
+        }
+        surrogate = gp.Surrogate(state, history, np.empty((0, len(space))), np.random.default_rng(0))
+        log_improvement = float(surrogate.acquisition(point)[0])
+        expected = surrogate.expected_loss(point)
+    return Explanation(
+        tid=tid,
+        algo=record["algo"],
+        params=space.raw(values),
+        n_finished=history.n_finished,
+        n_running=len(record["running"]),
+        running=tuple(record["running"]),
+        best_loss=None if history.best_row is None else float(history.losses[history.best_row]),
+        is_startup=is_startup,
+        log_good=log_good,
+        log_bad=log_bad,
+        log_ratios=log_ratios,
+        expected_loss=expected,
+        log_expected_improvement=log_improvement,
+    )

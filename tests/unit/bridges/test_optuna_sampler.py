@@ -1,0 +1,313 @@
+"""Our search as a sampler of Optuna."""
+
+# ruff: noqa: E402  (imports come after the skip where Optuna is missing)
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+
+from sparktune import rand, tpe
+from sparktune.bridges.optuna import Sampler
+from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
+from sparktune.exceptions import InvalidTypeError
+from sparktune.history import documents
+from sparktune.history.columns import FAILED, OK, PENDING
+from sparktune.space.compile import Space
+
+DISTRIBUTIONS = [
+    FloatDistribution(-1, 2),
+    FloatDistribution(1e-5, 1, log=True),
+    FloatDistribution(0.1, 0.7, step=0.2),
+    IntDistribution(-2, 2),
+    IntDistribution(1, 300, log=True),
+    IntDistribution(3, 13, step=5),
+    IntDistribution(0, 2**40),
+    CategoricalDistribution(["a", None, 3]),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(verbosity)
+
+
+def distance(trial):
+    return sum((trial.suggest_float(f"x{i}", -1, 1) - 0.3) ** 2 for i in range(4))
+
+
+def conditional(trial):
+    """Best in branch b, near rate 0.01 and 20 units; a and c have parameters of their own."""
+    branch = trial.suggest_categorical("branch", ["a", "b", "c"])
+    if branch == "a":
+        return 1 + trial.suggest_float("xa", 0, 1) + trial.suggest_float("ya", 0, 1)
+    if branch == "b":
+        rate, units = trial.suggest_float("rate", 1e-4, 1, log=True), trial.suggest_int("units", 1, 64)
+        return (np.log10(rate) + 2) ** 2 + (units - 20) ** 2 / 400
+    return 0.5 + trial.suggest_float("xc", 0, 1) + (trial.suggest_int("nc", 1, 100, log=True) - 9) ** 2
+
+
+def best(objective, sampler, n=80, direction="minimize"):
+    study = optuna.create_study(sampler=sampler, direction=direction)
+    study.optimize(objective, n_trials=n)
+    return study.best_value
+
+
+@pytest.fixture
+def seen():
+    """A sampler that keeps the history it proposed from: (kinds, losses, values)."""
+    found = []
+
+    def algo(new_ids, domain, trials, seed):
+        history = trials.history(domain.space.labels)
+        found.append((history.kinds.tolist(), history.losses.tolist(), history.values.copy()))
+        return rand.suggest(new_ids, domain, trials, seed)
+
+    return Sampler(algo, seed=0), found
+
+
+@pytest.mark.parametrize(("objective", "bound"), [(distance, 0.05), (conditional, 0.02)])
+def test_it_reaches_what_random_search_does_not(objective, bound):
+    """Within 80 trials, means over three seeds, on a flat and on a conditional define-by-run objective."""
+    assert np.mean([best(objective, Sampler(seed=seed)) for seed in range(3)]) < bound
+    assert np.mean([best(objective, RandomSampler(seed=seed)) for seed in range(3)]) > bound
+
+
+def test_it_maximises():
+    """A study that maximises gets large values."""
+    assert best(lambda trial: -distance(trial), Sampler(seed=0), direction="maximize") > -0.05
+
+
+def test_two_threads_see_each_other(seen):
+    """With n_jobs=2 the trial that runs in the other thread is pending, and all results come in."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    turn, both = threading.Lock(), threading.Barrier(2, timeout=60)
+
+    def objective(trial):
+        with turn:  # so that the second of a pair proposes when the first has its parameters
+            x = trial.suggest_float("x", 0, 1)
+        both.wait()
+        return x
+
+    study.optimize(objective, n_trials=10, n_jobs=2)
+    # Of five pairs, the first knows no parameter yet.
+    assert sum(PENDING in kinds for kinds, *_ in histories) >= 4
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert sorted(histories[-1][1]) == sorted(trial.value for trial in study.trials[:10])
+
+
+def test_equal_seeds_give_equal_studies():
+    """The seed decides the trials."""
+    values = [best(conditional, Sampler(seed=seed), n=25) for seed in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_options_go_to_the_algorithm():
+    """Keyword arguments are the algorithm's: with start-up over the whole run, TPE draws as random search does."""
+    assert best(distance, Sampler(tpe.suggest, seed=0, n_startup_jobs=40), n=40) == best(
+        distance, Sampler(rand.suggest, seed=0), n=40
+    )
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_values_go_to_ours_and_back(distribution):
+    """Draws from our parameter are values of Optuna's, and convert back and forth."""
+    space = Space(node_of("x", distribution))
+    draws = space.sample(np.random.default_rng(0), 200)[:, 0]
+    values = [to_optuna(distribution, draw) for draw in draws]
+    assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
+    assert [to_optuna(distribution, from_optuna(distribution, value)) for value in values] == values
+    assert len(set(values)) > 1
+
+
+def test_every_distribution_is_searched():
+    """suggest_float, _int and _categorical with log, step and a single value work in one study."""
+    study = optuna.create_study(sampler=Sampler(seed=0, n_startup_jobs=5))
+
+    def objective(trial):
+        for k, d in enumerate(DISTRIBUTIONS):
+            if isinstance(d, CategoricalDistribution):
+                trial.suggest_categorical(f"p{k}", d.choices)
+            elif isinstance(d, IntDistribution):
+                trial.suggest_int(f"p{k}", d.low, d.high, step=d.step, log=d.log)
+            else:
+                trial.suggest_float(f"p{k}", d.low, d.high, step=d.step, log=d.log)
+        return trial.suggest_int("constant", 3, 3) + trial.params["p0"]
+
+    study.optimize(objective, n_trials=25)
+    assert study.best_value < 2.2  # a draw of p0 is below -0.8 in one of 15
+    assert {t.params["constant"] for t in study.trials} == {3}
+
+
+def test_a_parameter_that_was_not_asked_for_is_inactive(seen):
+    """The columns have every parameter seen so far, and NaN where a trial had none of that name."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    for branch, value in [("a", 0.5), ("b", 0.25)]:
+        study.enqueue_trial({"branch": branch, f"x{branch}": value})
+
+    def objective(trial):
+        branch = trial.suggest_categorical("branch", ["a", "b"])
+        return trial.suggest_float(f"x{branch}", 0, 1)
+
+    study.optimize(objective, n_trials=3)
+    kinds, losses, values = histories[-1]
+    assert (kinds, losses) == ([OK, OK], [0.5, 0.25])
+    np.testing.assert_array_equal(values, [[0, 0.5, np.nan], [1, np.nan, 0.25]])
+
+
+def test_running_failed_and_pruned_trials_are_known(seen):
+    """A running trial is pending with the parameters it has so far; failed and pruned ones count as failed."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    trials = [study.ask() for _ in range(4)]
+    for trial in trials:
+        trial.suggest_float("x", 0, 1)
+    study.tell(trials[1], state=optuna.trial.TrialState.FAIL)
+    study.tell(trials[2], state=optuna.trial.TrialState.PRUNED)
+    study.tell(trials[3], 1.0)
+    study.ask()  # it has not asked for anything, so there is nothing to take into account
+    last = study.ask()
+    last.suggest_float("x", 0, 1)
+    assert histories[-1][0] == [PENDING, FAILED, FAILED, OK]
+    study.tell(trials[0], 2.0)
+    study.ask().suggest_float("x", 0, 1)
+    assert histories[-1][0] == [OK, FAILED, FAILED, OK, PENDING]
+    assert histories[-1][1][0] == 2.0
+
+
+def test_a_running_trial_may_ask_for_more(seen):
+    """Parameters that a trial asks for after it was seen running are in its row when it has ended."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    first = study.ask()
+    first.suggest_float("x", 0, 1), first.suggest_float("y", 0, 1)
+    study.tell(first, 1.0)
+    second = study.ask()
+    x = second.suggest_float("x", 0, 1)
+    study.ask().suggest_float("x", 0, 1)
+    np.testing.assert_array_equal(histories[-1][2][1], [x, np.nan])
+    y = second.suggest_float("y", 0, 1)
+    study.tell(second, 3.0)
+    study.ask().suggest_float("x", 0, 1)
+    kinds, losses, values = histories[-1]
+    ended = [(loss, row) for kind, loss, row in zip(kinds, losses, values.tolist(), strict=True) if kind == OK]
+    assert ended[1:] == [(3.0, [x, y])]
+
+
+def test_bounds_that_move_from_trial_to_trial(seen):
+    """The search is over the widest bounds so far; a proposal outside the present ones is drawn anew."""
+    sampler, _ = seen
+    study = optuna.create_study(sampler=sampler)
+    for high in (10, 2, 20, 5):
+        trial = study.ask()
+        assert 0 <= trial.suggest_int("n", 0, high) <= high
+        study.tell(trial, 1.0)
+    assert sampler._mirrors[study].distributions == {"n": IntDistribution(0, 20)}
+
+
+def test_widest_bounds():
+    """Bounds around both where the grids agree, else the later ones."""
+    assert widest(FloatDistribution(0, 1), FloatDistribution(-1, 0.5)) == FloatDistribution(-1, 1)
+    assert widest(IntDistribution(0, 6, step=3), IntDistribution(3, 9, step=3)) == IntDistribution(0, 9, step=3)
+    assert widest(IntDistribution(0, 6, step=3), IntDistribution(1, 7, step=3)) == IntDistribution(1, 7, step=3)
+    assert widest(IntDistribution(0, 6), IntDistribution(0, 8, step=2)) == IntDistribution(0, 8, step=2)
+
+
+def test_several_objectives_and_constraints_are_told():
+    """Each value is a loss, negated where it is maximised; constraints are constraints."""
+    results = []
+
+    def algo(new_ids, domain, trials, seed):
+        results.append([trial["result"] for trial in trials.trials])
+        return rand.suggest(new_ids, domain, trials, seed)
+
+    study = optuna.create_study(sampler=Sampler(algo, seed=0), directions=["minimize", "maximize"])
+
+    def objective(trial):
+        if hasattr(trial, "set_constraint"):
+            trial.set_constraint("memory", -2.0)
+        x = trial.suggest_float("x", 0, 1)
+        return x, 3.0
+
+    study.optimize(objective, n_trials=2)
+    x = study.trials[0].params["x"]
+    assert results[-1][0]["losses"] == [x, -3.0]
+    assert results[-1][0].get("constraints", [-2.0]) == [-2.0]
+
+
+def test_one_sampler_serves_two_studies(seen):
+    """Each study has trials of its own."""
+    sampler, histories = seen
+    first, second = (optuna.create_study(sampler=sampler) for _ in range(2))
+    first.optimize(distance, n_trials=4)
+    second.optimize(distance, n_trials=2)
+    first.optimize(distance, n_trials=1)
+    assert [len(kinds) for kinds, *_ in histories] == [1, 2, 3, 1, 4]
+
+
+def test_a_pickled_sampler_goes_on():
+    """A copy knows the study's trials, and draws on from where the sampler was."""
+    study = optuna.create_study(sampler=Sampler(seed=0))
+    study.optimize(distance, n_trials=5)
+    copied = pickle.loads(pickle.dumps(study))
+    for each in (study, copied):
+        each.optimize(distance, n_trials=10)
+    assert [t.params for t in study.trials] == [t.params for t in copied.trials]
+
+
+def test_an_algorithm_without_proposals_leaves_it_to_the_prior():
+    """Where the algorithm has nothing to propose, values are drawn from the prior."""
+    assert best(distance, Sampler(lambda *_: [], seed=0), n=5) > 0
+
+
+def test_a_pruner_that_splits_the_study():
+    """Hyperband's brackets, of which each sees its own trials only, can be searched."""
+    study = optuna.create_study(
+        sampler=Sampler(seed=0, n_startup_jobs=2), pruner=optuna.pruners.HyperbandPruner(1, max_resource=9)
+    )
+
+    def objective(trial):
+        loss = distance(trial)
+        for step in range(9):
+            trial.report(loss + 1 / (step + 1), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return loss
+
+    study.optimize(objective, n_trials=30)
+    assert len(study.trials) == 30
+
+
+def test_reseeding_changes_the_stream():
+    """reseed_rng, which Optuna calls in each of its workers, takes fresh entropy."""
+    first, second = Sampler(seed=0), Sampler(seed=0)
+    second.reseed_rng()
+    assert best(distance, first, n=1) != best(distance, second, n=1)
+
+
+def test_what_is_no_algorithm_is_refused():
+    """A module or a sampler in place of an algorithm is an error."""
+    with pytest.raises(InvalidTypeError, match=r"takes an algorithm such as tpe\.suggest, got <module"):
+        Sampler(tpe)
+
+
+def test_documents_are_as_fmin_writes_them(seen):
+    """Values of a choice are indices, and every document is valid."""
+    sampler, _ = seen
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(conditional, n_trials=5)
+    for mirror in sampler._mirrors.values():
+        for document in mirror._trials.trials:
+            documents.validate(document)
+            assert document["misc"]["vals"]["branch"][0] in (0, 1, 2)

@@ -1,0 +1,272 @@
+"""What the algorithms keep between proposals: a function of the rows, and of nothing that happened in between."""
+
+import numpy as np
+import pytest
+
+from sparktune import hp, tpe
+from sparktune.history.columns import History
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING
+from sparktune.kernels.histogram import Smoothing
+from sparktune.search.state import EXACT, SearchState
+from sparktune.space.compile import Space
+
+SPACE = Space(
+    [
+        hp.loguniform("x", -9, 0),
+        hp.normal("z", 5, 2),
+        hp.quniform("q", 0, 1, 0.1),
+        hp.choice("c", [{"inner": hp.uniform("inner", 0, 1)}, "b", "c"]),
+    ]
+)
+GRID = Space([hp.randint("a", 4), hp.choice("b", [hp.randint("c", 3), 0])])
+
+
+def grown(space, values, document, sizes):
+    """Histories of the same rows: one filled at once, one in parts with the state asked for in between."""
+    documents = [document(i, space.raw(row), float(i % 17)) for i, row in enumerate(values)]
+    at_once, in_parts = History(space.labels), History(space.labels)
+    at_once.sync(documents)
+    for size in sizes:
+        in_parts.sync(documents[:size])
+        SearchState.of(space, in_parts)
+    in_parts.sync(documents)
+    return at_once, in_parts
+
+
+def everything(state, history, space, rng):
+    """What a state has to say: kernels, weights, histogram, and which points were tried."""
+    is_counted = np.arange(len(history)) % 3 > 0
+    nothing = state.points(np.empty((0, len(space))))
+    some = space.sample(rng, 20)
+    return (
+        state.coefficients,
+        state.weights(is_counted, 0.7),
+        state.histogram.density(nothing, state.smoothing, 0.7),
+        state.kernels_among(some),
+        np.array([state.is_tried(row, some[:0]) for row in [*some, *history.values[:20]]]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "every"), [(1, 1), (60, 1), (129, 1), (200, 7), (700, 33), (1100, 1), (1500, 400), (3100, 97), (3100, 3000)]
+)
+def test_a_state_is_that_of_the_same_rows_read_at_once(n, every, document, rng):
+    """However often it was asked for in between, below and above the sizes at which kernels are made anew."""
+    at_once, in_parts = grown(SPACE, SPACE.sample(rng, n), document, range(0, n, every))
+    for history in (at_once, in_parts):
+        SearchState.of(SPACE, history)
+    first, second = (
+        everything(SearchState.of(SPACE, h), h, SPACE, np.random.default_rng(1)) for h in (at_once, in_parts)
+    )
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_state_does_not_hang_on_when_results_came_in(document, rng):
+    """Rows read while they ran and again when they ended give the state of rows read at the end."""
+    values = SPACE.sample(rng, 300)
+    documents = [document(i, SPACE.raw(row), 1.0, JOB_STATE_RUNNING) for i, row in enumerate(values)]
+    early, late = History(SPACE.labels), History(SPACE.labels)
+    early.sync(documents)
+    SearchState.of(SPACE, early)
+    for row in rng.permutation(300):
+        documents[row]["state"] = JOB_STATE_DONE
+        if row % 50 == 0:
+            early.sync(documents)
+            SearchState.of(SPACE, early)
+    early.sync(documents)
+    late.sync(documents)
+    first, second = (everything(SearchState.of(SPACE, h), h, SPACE, np.random.default_rng(1)) for h in (early, late))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_history_that_begins_anew_begins_a_new_state(document, rng):
+    """When the rows change, nothing of the former ones is left."""
+    history, other = History(SPACE.labels), History(SPACE.labels)
+    for values in (SPACE.sample(rng, 40), SPACE.sample(rng, 30)):
+        documents = [document(i, SPACE.raw(row), 1.0) for i, row in enumerate(values)]
+        history.sync(documents)
+        SearchState.of(SPACE, history)
+    other.sync(documents)
+    first, second = (everything(SearchState.of(SPACE, h), h, SPACE, np.random.default_rng(1)) for h in (history, other))
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_state_is_kept_for_its_space(document, rng):
+    """The same history and an equal space give the same object; other bounds give another."""
+    history = History(["x"])
+    history.sync([document(i, {"x": 0.1 * i}, 1.0) for i in range(5)])
+    first = SearchState.of(Space(hp.uniform("x", 0, 1)), history)
+    assert SearchState.of(Space(hp.uniform("x", 0, 1)), history) is first
+    assert SearchState.of(Space(hp.uniform("x", 0, 2)), history) is not first
+
+
+@pytest.mark.parametrize("n", [0, 5, 128, 129, 500, 1025, 3000])
+def test_weights_sum_to_the_rows_that_count_and_the_prior(n, document, rng):
+    """Also where a part of the rows stands for all: the rows that count have their number as weight."""
+    history, _ = grown(SPACE, SPACE.sample(rng, n), document, ())
+    state = SearchState.of(SPACE, history)
+    is_counted = rng.random(n) < 0.7
+    weights = state.weights(is_counted, 0.25)
+    assert weights.shape == (len(state.coefficients),)
+    assert weights[0] == 0.25
+    assert weights.sum() == pytest.approx(is_counted.sum() + 0.25)
+    assert state.weights(np.zeros(n, dtype=bool), 0.25).sum() == 0.25
+
+
+def test_kernels_are_bounded(document, rng):
+    """With ten times the rows there are not ten times the kernels."""
+    space = Space(hp.uniform("x", 0, 1))
+    history = History(space.labels)
+    documents = [document(i, {"x": x}, 1.0) for i, x in enumerate(rng.random(12_000))]
+    history.sync(documents[:1200])
+    few = len(SearchState.of(space, history).coefficients)
+    history.sync(documents)
+    assert len(SearchState.of(space, history).coefficients) < few + 400
+
+
+def test_the_first_kernels_do_not_hang_on_the_order_of_the_rows(document, rng):
+    """The same points in another order have the same kernels; among equal values it is the order that parts them."""
+    space = Space([hp.normal("z", 5, 2), hp.uniform("x", 0, 1), hp.choice("c", [0, 1])])
+    history, _ = grown(space, space.sample(rng, EXACT), document, ())
+    again, _ = grown(space, history.values[::-1], document, ())
+    first, second = (SearchState.of(space, h).coefficients[1:] for h in (history, again))
+    np.testing.assert_allclose(second, first[::-1], rtol=1e-9)
+
+
+def test_the_histogram_counts_all_rows(document, rng):
+    """Far beyond the number of kernels, marginals are those of all rows."""
+    space = Space(hp.uniform("x", 0, 1))
+    history, _ = grown(space, np.append(np.full(2000, 0.2), np.full(1000, 0.8))[:, None], document, range(0, 3000, 100))
+    state = SearchState.of(space, history)
+    density = state.histogram.density(state.points(np.empty((0, 1))), Smoothing(state.layout, 3000), 1.0)
+    at = state.histogram.log_marginals(state.points(np.array([[0.2], [0.8], [0.5]])), density)[:, 0]
+    assert at[0] - at[1] == pytest.approx(np.log(2), abs=0.02)
+    assert at[2] < -7
+
+
+# -- points that were tried --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(document):
+    """A state in which the combinations 0-0-0 and 1-1 of ``GRID`` were tried and 2-1 was cancelled."""
+    history = History(GRID.labels)
+    points = [{"a": 0, "b": 0, "c": 0}, {"a": 1, "b": 1}]
+    history.sync(
+        [*(document(i, p, 1.0) for i, p in enumerate(points)), document(2, {"a": 2, "b": 1}, None, JOB_STATE_CANCEL)]
+    )
+    return SearchState.of(GRID, history)
+
+
+NO_BATCH = np.empty((0, 3))
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"a": 0, "b": 0, "c": 0}, True),
+        ({"a": 1, "b": 1}, True),
+        ({"a": 0, "b": 0, "c": 1}, False),
+        ({"a": 0, "b": 1}, False),
+        ({"a": 2, "b": 1}, False),
+    ],
+)
+def test_what_was_tried_is_known(tried, raw, expected):
+    """In all coordinates, inactive ones too; a cancelled trial does not count."""
+    assert tried.is_tried(GRID.row(raw), NO_BATCH) == expected
+    assert tried.is_tried(GRID.row(raw), GRID.row(raw)[None])
+
+
+def test_a_cancelled_point_counts_when_it_was_tried_again(document):
+    """A point cancelled first and evaluated later was tried."""
+    history = History(GRID.labels)
+    point = {"a": 2, "b": 1}
+    history.sync([document(0, point, None, JOB_STATE_CANCEL), document(1, point, 1.0)])
+    assert SearchState.of(GRID, history).is_tried(GRID.row(point), NO_BATCH)
+
+
+def test_minus_zero_is_zero(document):
+    """A grid value of 0 was tried whatever its sign, for rounding a small negative number gives -0.0."""
+    space = Space(hp.quniform("q", 0, 1, 0.5))
+    for one, other in ((0.0, -0.0), (-0.0, 0.0)):
+        history = History(space.labels)
+        history.sync([document(0, {"q": one}, 1.0)])
+        assert SearchState.of(space, history).is_tried(np.array([other]), NO_BATCH[:, :1])
+
+
+def test_a_point_with_an_active_number_never_counts_as_tried(document):
+    """A continuous parameter does not repeat by chance; where it is inactive, points do."""
+    space = Space(hp.choice("c", [hp.uniform("x", 0, 1), None]))
+    history = History(space.labels)
+    history.sync([document(0, {"c": 0, "x": 0.5}, 1.0), document(1, {"c": 1}, 1.0)])
+    state = SearchState.of(space, history)
+    assert not state.is_tried(space.row({"c": 0, "x": 0.5}), NO_BATCH[:, :2])
+    assert state.is_tried(space.row({"c": 1}), NO_BATCH[:, :2])
+
+
+def test_first_new_takes_the_first_that_was_not_tried(tried, rng):
+    """The index of the first new one, passing over the batch as well."""
+    rows = np.array([GRID.row(p) for p in ({"a": 1, "b": 1}, {"a": 3, "b": 1}, {"a": 0, "b": 1})])
+    assert tried.first_new(rows, NO_BATCH, rng) == 1
+    assert tried.first_new(rows, rows[1:2], rng) == 2
+
+
+def test_first_new_draws_where_all_were_tried(tried, rng):
+    """A new point of the prior comes back, and index 0 where there is none left."""
+    rows = np.array([GRID.row({"a": 1, "b": 1})])
+    found = tried.first_new(rows, NO_BATCH, rng)
+    assert not tried.is_tried(found, NO_BATCH)
+    every = np.unique(GRID.sample(rng, 2000), axis=0)
+    assert tried.first_new(rows, every, rng) == 0
+
+
+def test_new_draws_are_new_while_they_can_be(tried, rng):
+    """Of the 16 points, 14 were not tried: draw after draw finds nearly all of them, then goes on."""
+    batch = NO_BATCH
+    for _ in range(20):
+        batch = np.vstack([batch, tried.new_draw(batch, rng)])
+    assert len(np.unique(batch[:13], axis=0)) == 13  # of the last few, 64 draws of the prior may miss one
+    np.testing.assert_array_equal(GRID.mask(np.nan_to_num(batch)), batch)
+
+
+# -- what a Gaussian process sees --------------------------------------------------------------------------------------
+
+
+def test_inputs_are_in_the_unit_cube_one_column_for_each_option(document, rng):
+    """Numbers in [0, 1], normal ones by their distribution function, options as columns of which one is set."""
+    history, _ = grown(SPACE, SPACE.sample(rng, 40), document, ())
+    state = SearchState.of(SPACE, history)
+    z = state.coordinates.encode(history.values)
+    inputs, groups = state.inputs(z), state.input_groups
+    assert inputs.shape == (40, len(groups))
+    assert ((inputs >= 0) & (inputs <= 1)).all()
+    assert np.bincount(groups).tolist() == [3 if label == "c" else 1 for label in SPACE.labels]
+    c = SPACE.index["c"]
+    np.testing.assert_array_equal(inputs[:, groups == c].argmax(axis=1), z[:, c])
+    assert (np.count_nonzero(inputs[:, groups == c], axis=1) == 1).all()
+    one, other = inputs[:, groups == c][z[:, c] == 0][0], inputs[:, groups == c][z[:, c] == 1][0]
+    assert np.linalg.norm(one - other) == pytest.approx(1)
+
+
+def test_inactive_inputs_are_alike(document):
+    """Two points of a branch differ in nothing that belongs to the other."""
+    space = Space(hp.choice("c", [{"d": hp.choice("d", [0, 1]), "x": hp.uniform("x", 0, 1)}, "off"]))
+    history = History(space.labels)
+    history.sync([document(0, {"c": 1}, 1.0)])
+    state = SearchState.of(space, history)
+    inputs = state.inputs(state.coordinates.encode(np.array([space.row({"c": 1}), space.row({"c": 1})])))
+    np.testing.assert_array_equal(*inputs)
+    assert np.isfinite(inputs).all()
+
+
+@pytest.mark.parametrize("n", [150, 1300])
+def test_proposals_do_not_hang_on_the_state_kept(n, history_of, rng):
+    """A proposal from a history that made many before is that from a fresh history."""
+    values, losses = SPACE.sample(rng, n), rng.random(n)
+    used, fresh = history_of(SPACE, values, losses), history_of(SPACE, values, losses)
+    for seed in range(3):
+        tpe.propose(SPACE, used, np.random.default_rng(seed), 4)
+    np.testing.assert_array_equal(*(tpe.propose(SPACE, h, np.random.default_rng(9), 4) for h in (used, fresh)))
