@@ -54,7 +54,7 @@ class Settings:
             in (0, 1).
     """
 
-    prior_weight: float = 4.0
+    prior_weight: float = 1.0
     n_startup_jobs: int = 10
     n_EI_candidates: int = 64
     gamma: float = 0.1

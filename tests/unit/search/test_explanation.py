@@ -1,0 +1,120 @@
+"""``trials.explain``: what a proposal saw, and what that said of its point."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, rand, tpe
+from sparktune.exceptions import InvalidArgumentError
+from sparktune.history.documents import as_it_was
+
+SPACE = {
+    "x": hp.uniform("x", -5, 5),
+    "branch": hp.choice("branch", [{"a": hp.loguniform("a", -5, 0)}, {"b": hp.randint("b", 1000)}]),
+}
+ALGORITHMS = {
+    "rand": rand.suggest,
+    "tpe": tpe.suggest,
+    "tpe with hyperopt_rules": partial(tpe.suggest, hyperopt_rules=True),
+    "gp": gp.suggest,
+    "auto": auto.suggest,
+}
+
+
+def parabola(point):
+    return (point["x"] - 1) ** 2 + point["branch"].get("a", 0.5)
+
+
+def run(algo, n=30, objective=parabola, **options):
+    trials = Trials()
+    fmin(objective, SPACE, algo=algo, max_evals=n, trials=trials, rstate=0, verbose=False, **options)
+    return trials
+
+
+@pytest.fixture(scope="module")
+def searched():
+    return run(tpe.suggest, 40)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_explained(name):
+    """The explanation names the algorithm and what it had seen: the trials before it and their best loss."""
+    trials = run(ALGORITHMS[name], 15)
+    explanation = trials.explain(12)
+    assert (explanation.algo, explanation.n_finished, explanation.n_running) == (name, 12, 0)
+    assert explanation.best_loss == min(trials.losses()[:12])
+    assert explanation.params == {label: v[0] for label, v in trials.trials[12]["misc"]["vals"].items() if v}
+
+
+def test_a_point_of_the_start_is_a_draw(searched):
+    """Before there is enough to learn from nothing speaks for a point."""
+    explanation = searched.explain(4)
+    assert explanation.is_startup
+    assert (explanation.log_good, explanation.log_ratios, explanation.expected_loss) == (None, {}, None)
+    assert "too little to learn from" in str(explanation)
+
+
+def test_the_point_was_likelier_among_the_good_trials(searched):
+    """TPE's own proposals have a high density ratio, and a random point of the same study a lower one."""
+    proposed = [searched.explain(tid) for tid in range(20, 40)]
+    ratios = [e.log_good - e.log_bad for e in proposed]
+    assert np.median(ratios) > 0
+    drawn = run(rand.suggest, 40)
+    assert np.median(ratios) > np.median([e.log_good - e.log_bad for e in map(drawn.explain, range(20, 40))])
+
+
+def test_only_active_parameters_are_spoken_of(searched):
+    """Parameters of the branch that was not chosen are left out."""
+    explanation = searched.explain(39)
+    assert set(explanation.log_ratios) == set(explanation.params)
+    for label in explanation.params:
+        assert label in str(explanation)
+
+
+def test_the_expected_loss_is_in_units_of_the_loss(searched):
+    """What the Gaussian process expects of late points of a smooth objective is close to what came."""
+    errors = []
+    for tid in range(30, 40):
+        median, low, high = searched.explain(tid).expected_loss
+        assert low <= median <= high
+        errors.append(abs(median - searched.losses()[tid]))
+    assert np.median(errors) < 0.5
+
+
+def test_running_trials_are_as_they_were():
+    """Points of a batch take those before them for running, whatever became of them."""
+    trials = run(partial(tpe.suggest, n_startup_jobs=2), 12, max_queue_len=4)
+    explanation = trials.explain(11)
+    assert list(explanation.running) == [8, 9, 10]
+    assert explanation.n_finished == 8
+    seen = as_it_was(trials.trials, trials.trials[11]["misc"]["search"])
+    assert [document["result"] for document in seen[8:]] == [{"status": "new"}] * 3
+
+
+def test_a_loaded_study_is_explained_with_its_space(searched):
+    """A pickle has no space: it is asked for by name, and with it the explanation is the same."""
+    loaded = pickle.loads(pickle.dumps(searched))
+    with pytest.raises(InvalidArgumentError, match=r"trials\.explain\(30, space\)"):
+        loaded.explain(30)
+    assert loaded.explain(30, SPACE) == searched.explain(30)
+
+
+def test_what_cannot_be_explained(searched):
+    """No such trial, and a point of the user's, are errors that say so."""
+    with pytest.raises(InvalidArgumentError, match="got 99"):
+        searched.explain(99)
+    trials = run(tpe.suggest, 3, points_to_evaluate=[{"x": 0.0, "branch": 0, "a": 0.1}])
+    with pytest.raises(InvalidArgumentError, match="a point of the user's"):
+        trials.explain(0)
+
+
+def test_failed_trials_and_several_losses():
+    """Where there is no loss to expect, the rest is still said."""
+    failing = run(tpe.suggest, 15, lambda point: {"status": STATUS_FAIL} if point["x"] < 0 else parabola(point))
+    assert failing.explain(14).expected_loss is not None
+    fronts = run(auto.suggest, 15, lambda p: {"status": "ok", "losses": [parabola(p), p["x"]]})
+    explanation = fronts.explain(14)
+    assert explanation.expected_loss is None
+    assert explanation.best_loss is None
+    assert explanation.log_expected_improvement is not None
