@@ -15,9 +15,9 @@
     ├── SerializationError           (TypeError)
     └── SparkUnavailableError        (RuntimeError)
 
-Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Three
-stand beside the code that raises them: ``JavaNotFoundError`` and ``SparkJobError``, both a SparkUnavailableError, and
-``UndrawnParameterError``.
+Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Five
+stand beside the code that raises them: ``JavaNotFoundError`` and ``SparkJobError``, both a SparkUnavailableError,
+``UndrawnParameterError``, ``SeveralLossesError`` and ``MissingPackageError``.
 """
 
 from __future__ import annotations

@@ -111,9 +111,9 @@ def propose(
     """
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
-    rows = np.empty((0, len(space)))
     if is_starting(history, settings.n_startup_jobs) or not len(space):
         return even_draws(state, history, rng, n)
+    rows = np.empty((0, len(space)))
     for _ in range(n):
         surrogate = Surrogate(state, history, rows, rng)
         rows = np.vstack([rows, best_candidate(state, surrogate, surrogate.acquisition, rows, rng)])
@@ -172,7 +172,7 @@ class Surrogate:
         targets = scale(losses)[kept]
         finished, violations = finished[kept], violations[kept]
         self.x = state.inputs(state.coordinates.encode(history.values[finished]))
-        running = np.vstack([history.values[history.kinds == PENDING], batch])
+        running = np.vstack([history.values[kinds == PENDING], batch])
         self._running = state.inputs(state.coordinates.encode(running))
         memory = history.memo.setdefault(("gp", state.key), {})
         fit = dict(n_finished=history.n_finished, memory=memory)
@@ -280,7 +280,7 @@ def moves(state: SearchState, starts: FloatArray, n: int, scale: float, rng: np.
     is_changed[np.arange(n), rng.integers(d, size=n)] = True
     # Steps of many sizes, for nobody knows how narrow the valley is.
     steps = scale * np.exp(rng.standard_normal((n, 1))) * rng.standard_normal((n, d))
-    widths = state.coordinates.layout.widths
+    widths = layout.widths
     steps = np.where(np.abs(steps) < 0.6 * widths, np.where(steps < 0, -widths, widths), steps)
     moved = start + steps
     reflected = 1.0 - np.abs(1.0 - np.abs(moved))

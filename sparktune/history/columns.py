@@ -6,7 +6,7 @@ long the history is. Edits of finished documents are found by checking a bounded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,7 +19,6 @@ from sparktune.kernels import pareto
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
-Transform: TypeAlias = Callable[[FloatArray], FloatArray]
 S = TypeVar("S", bound=np.generic)
 
 PENDING, OK, FAILED, IGNORED = range(4)
@@ -71,7 +70,6 @@ class History:
         self._counts = [0, 0, 0, 0]
         self._leaders: list[int] = []
         self._unranked: list[int] | None = []  # rows read since the leaders were found; None: look at all
-        self._derived: dict[Hashable, FloatArray] = {}
         self.memo.clear()
         self._open: set[int] = set()
         self._next_check = 0
@@ -152,21 +150,6 @@ class History:
     def n_ok(self) -> int:
         """Trials that ended with a loss."""
         return self._counts[OK]
-
-    def derived(self, name: Hashable, transform: Transform) -> FloatArray:
-        """``transform(values)``, row by row, computed once per row and kept under ``name``."""
-        known = self._derived.get(name)
-        if known is None or len(known) > self._n:
-            known = np.empty((0, len(self.labels)))
-        if len(known) < self._n:
-            # Grown by a quarter at a time, so that a row is copied a constant number of times.
-            base = known.base if known.base is not None and len(known.base) >= self._n else None
-            if base is None:
-                base = np.empty((self._n + self._n // 4 + 16, len(self.labels)))
-                base[: len(known)] = known
-            base[len(known) : self._n] = transform(self._values[len(known) : self._n])
-            known = self._derived[name] = base[: self._n]
-        return known
 
     def sync(self, documents: Sequence[Document]) -> None:
         """Bring the columns up to date with ``documents``, the same list as before, possibly longer."""
@@ -293,7 +276,6 @@ class History:
     def _replace(self, row: int, document: Document) -> None:
         self._documents[row] = document
         self._read_values(row)
-        self._derived.clear()
         self.memo.clear()
         self._read_result(row)
 

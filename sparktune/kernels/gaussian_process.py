@@ -20,8 +20,15 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.intp]
 
 SQRT5 = math.sqrt(5.0)
+#: Added to the diagonal, so that equal points have a Cholesky factor.
 JITTER = 1e-8
-K = dict(shift=-1.5, sd_l=1.2, mu_n=math.log(1e-3), sd_n=2.0, iters=10)
+#: Priors of the logarithms, normal with these modes and standard deviations. That of the length-scales is Hvarfner's,
+#: ``sqrt(2) + log(d) / 2``, shifted: on [0, 1] objectives of few parameters bend more.
+LENGTH_SHIFT, LENGTH_SD = -1.5, 1.2
+SIGNAL_MODE, SIGNAL_SD = 0.0, 1.0
+NOISE_MODE, NOISE_SD = math.log(1e-3), 2.0
+#: Bounds of the logarithms of length-scales, signal variance and noise variance.
+LENGTH_BOUNDS, SIGNAL_BOUNDS, NOISE_BOUNDS = (-5.0, 5.0), (-3.0, 4.0), (math.log(1e-6), math.log(2.0))
 
 
 class GaussianProcess:
@@ -38,18 +45,18 @@ class GaussianProcess:
         self.groups = groups
         self.n_scales = int(groups.max()) + 1 if len(groups) else 0
         d = self.n_scales
-        self._mode = np.append(np.full(d, math.sqrt(2.0) + 0.5 * math.log(max(d, 1)) + K["shift"]), [0.0, K["mu_n"]])
-        self._widths = np.append(np.full(d, K["sd_l"]), [1.0, K["sd_n"]])
-        self._bounds = [(-5.0, 5.0)] * d + [(-3.0, 4.0), (math.log(1e-6), math.log(2.0))]
+        length_mode = math.sqrt(2.0) + 0.5 * math.log(max(d, 1)) + LENGTH_SHIFT
+        self._mode = np.append(np.full(d, length_mode), [SIGNAL_MODE, NOISE_MODE])
+        self._widths = np.append(np.full(d, LENGTH_SD), [SIGNAL_SD, NOISE_SD])
+        self._bounds = [LENGTH_BOUNDS] * d + [SIGNAL_BOUNDS, NOISE_BOUNDS]
         self.theta = self._mode if theta is None else theta
 
     def fit(self, x: FloatArray, y: FloatArray, n_iterations: int) -> None:
         """Move the hyperparameters towards the mode of their posterior given values ``y`` (n,) at ``x`` (n, p)."""
         from scipy.optimize import minimize
 
-        squares = np.stack(
-            [_squared_distances(x[:, self.groups == g], x[:, self.groups == g]).ravel() for g in range(self.n_scales)]
-        )
+        parts = [x[:, self.groups == group] for group in range(self.n_scales)]
+        squares = np.stack([_squared_distances(part, part).ravel() for part in parts])
         found = minimize(
             self._negative_log_posterior,
             self.theta,

@@ -90,8 +90,8 @@ class Smoothing:
     """
 
     def __init__(self, layout: Layout, n: int) -> None:
-        # Silverman's exponent would be 1/5; the marginals of a search are multimodal, for which it smooths too much.
         self.n = n
+        # Silverman's exponent would be 1/5; the marginals of a search are multimodal, for which it smooths too much.
         bandwidth = max(0.01, 0.5 * max(n, 1) ** -0.4)
         edges = np.arange(N_BINS + 1) / N_BINS
         self.bins = _spread(edges[:-1], edges[1:], bandwidth) * N_BINS

@@ -138,15 +138,16 @@ def test_a_finished_trial_may_be_reopened(history, document):
 
 
 def test_replaced_documents_are_read_anew(history, document):
-    """Another document in an old place brings its id, values and result, and what was derived is computed again."""
+    """Another document in an old place brings its id, values and result, and what was kept of the old values goes."""
     documents = [document(tid, {"x": tid}, float(tid)) for tid in range(3)]
     history.sync(documents)
-    history.derived("twice", lambda values: 2 * values)
+    history.memo["kept"] = history.values.sum()
     documents[1] = document("new", {"x": 10}, -1.0)
     history.sync(documents)
     assert history.tids == [0, "new", 2]
     np.testing.assert_array_equal(history.losses, [0, -1, 2])
-    np.testing.assert_array_equal(history.derived("twice", lambda values: 2 * values)[:, 0], [0, 20, 4])
+    np.testing.assert_array_equal(history.values[:, 0], [0, 10, 2])
+    assert history.memo == {}
 
 
 @pytest.mark.parametrize("first_state", [JOB_STATE_DONE, JOB_STATE_RUNNING])
@@ -174,40 +175,14 @@ def test_another_list_starts_over(history, document):
     assert (len(history), history.values.shape) == (0, (0, 2))
 
 
-def test_a_derived_column_is_extended_and_not_computed_again(history, document):
-    """Each row is passed to the transform once, however often it is asked for while the history grows."""
-    rows = []
-
-    def transform(values):
-        rows.append(len(values))
-        return values + 1
-
-    documents = []
-    for tid in range(300):
-        documents.append(document(tid, {"x": tid}, float(tid)))
-        history.sync(documents)
-        derived = history.derived("plus one", transform)
-        history.derived("plus one", transform)
-    assert sum(rows) == 300
-    np.testing.assert_array_equal(derived[:, 0], np.arange(300) + 1)
-
-
-def test_derived_columns_have_names_of_their_own(history, document):
-    """Two transforms under two names do not mix."""
-    history.sync([document(0, {"x": 1, "y": 2}, 0.0)])
-    assert history.derived("plus", lambda values: values + 1).tolist() == [[2, 3]]
-    assert history.derived("minus", lambda values: values - 1).tolist() == [[0, 1]]
-    assert history.derived("plus", lambda values: values * np.nan).tolist() == [[2, 3]]
-
-
-def test_results_are_not_needed_for_derived_columns(history, document):
-    """A pending trial has its values, and they are derived once, before and after it ends."""
+def test_what_was_kept_of_values_outlives_results(history, document):
+    """A pending trial has its values, and what was computed of them stays when it ends."""
     running = document(0, {"x": 1, "y": 1}, state=JOB_STATE_RUNNING)
     history.sync([running])
-    assert history.derived("plus", lambda values: values + 1).tolist() == [[2, 2]]
+    history.memo["plus"] = (history.values + 1).tolist()
     running.update(state=JOB_STATE_DONE, result={"status": STATUS_OK, "loss": 0.0})
     history.sync([running])
-    assert history.derived("plus", lambda values: values * 0).tolist() == [[2, 2]]
+    assert history.memo["plus"] == [[2, 2]]
 
 
 def test_value_that_is_no_number_is_named():
