@@ -20,11 +20,12 @@ BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test conformance check format bench bench-quality clean
+.PHONY: help demo test test-matrix conformance check format bench bench-quality clean
 
 help:
 	@echo 'make demo         tune a random forest on a local Spark'
 	@echo 'make test         run the whole test suite; ARGS="-k tpe -x" goes to pytest'
+	@echo 'make test-matrix  run the Spark tests on each pyspark in MATRIX="$(MATRIX)"'
 	@echo 'make conformance  run only the suite that every executor and algorithm must pass'
 	@echo 'make check        ruff, mypy --strict and the layers'
 	@echo 'make format       let ruff format and sort the imports'
@@ -38,6 +39,15 @@ demo: $(VENV)/.installed-local
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+# The oldest pyspark that is supported, and the newest; an environment for each, beside .venv.
+MATRIX := 3.5.9 4.3.0
+test-matrix:
+	@set -e; for version in $(MATRIX); do echo "== pyspark $$version"; \
+	  test -x .venv-$$version/bin/python || $(PYTHON) -m venv .venv-$$version; \
+	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check "pyspark[connect]==$$version" --editable '.[test]'; \
+	  PYSPARK_PYTHON="$(CURDIR)/.venv-$$version/bin/python" PYSPARK_DRIVER_PYTHON="$(CURDIR)/.venv-$$version/bin/python" \
+	    .venv-$$version/bin/python -m pytest tests/spark tests/conformance/test_executors.py $(ARGS); done
 
 conformance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
@@ -68,7 +78,7 @@ bench-quality: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/quality/report.py --add build/quality-*.jsonl
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist
 	rm -rf *.egg-info artifacts metastore_db spark-warehouse derby.log
 	find sparktune tests $(wildcard examples benchmarks docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -13,6 +13,9 @@
     ├── AllTrialsFailed
     ├── ObjectiveError               (RuntimeError)
     ├── SerializationError           (TypeError)
+    ├── WorkerLostError              (RuntimeError)
+    ├── TrialTimeoutError            (TimeoutError)
+    ├── TrialMemoryError             (MemoryError)
     └── SparkUnavailableError        (RuntimeError)
 
 Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Five
@@ -91,6 +94,18 @@ class ObjectiveError(SparktuneError, RuntimeError):
 
 class SerializationError(SparktuneError, TypeError):
     """Something that must travel to another process cannot be pickled."""
+
+
+class WorkerLostError(SparktuneError, RuntimeError):
+    """The process, or the machine, that evaluated a trial went away: killed, out of memory, crashed in native code."""
+
+
+class TrialTimeoutError(SparktuneError, TimeoutError):
+    """A trial ran longer than its limit and was killed."""
+
+
+class TrialMemoryError(SparktuneError, MemoryError):
+    """A trial's processes held more memory than its limit and were killed."""
 
 
 class SparkUnavailableError(SparktuneError, RuntimeError):

@@ -58,6 +58,8 @@ class Trials:
     """
 
     asynchronous = False
+    #: How often a trial is evaluated again whose process or machine was lost.
+    max_retries = 0
     _space: Space | None = None  # that of the last fmin in this process
 
     def __init__(self, exp_key: Any = None, refresh: bool = True) -> None:
@@ -312,6 +314,17 @@ class Trials:
             )
         return f"{NOTHING_TO_RETURN} {len(reasons)} trials ended without a loss; the first one:\n{reasons[0]}"
 
+    def logs(self, tid: Any) -> str:
+        """What trial ``tid`` printed and logged, the last 8 KiB of it, then its traceback if its objective raised.
+
+        Raises:
+            InvalidArgumentError: If there is no such trial.
+        """
+        for document in self._own_documents():
+            if document["tid"] == tid:
+                return documents.log_text(document)
+        raise InvalidArgumentError(f"logs takes the id of a trial of these, got {tid!r}: see trials.tids")
+
     def importances(
         self, space: Any = None, *, top: float = 0.1, baseline: float = 1.0, objective: int = 0
     ) -> dict[str, float]:
@@ -511,6 +524,7 @@ class Trials:
                 early_stop_fn=early_stop_fn,
                 trials_save_file=trials_save_file,
                 executor=executor,
+                max_retries=self.max_retries,
             )
             self.insert_trial_docs(points)  # not before every argument has been checked
             self.refresh()

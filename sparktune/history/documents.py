@@ -227,10 +227,31 @@ def start(document: Document, owner: Any = None) -> None:
     document["owner"] = owner
 
 
+def note_attempt(document: Document, outcome: Outcome) -> None:
+    """Write down one attempt at a trial; the last one is noted by :func:`finish`."""
+    attempt = {key: value for key, value in outcome.record.items() if key != "log"}
+    if outcome.failure is not None:
+        attempt["error"] = f"{outcome.failure.type}: {outcome.failure.message}"
+    document["misc"].setdefault("run", {}).setdefault("attempts", []).append(attempt)
+
+
+def n_attempts(document: Document) -> int:
+    """How many attempts at a trial have been noted."""
+    return len((document["misc"].get("run") or {}).get("attempts", ()))
+
+
+def log_text(document: Document) -> str:
+    """What the objective printed and logged, its end if it was long, and the traceback if it raised."""
+    printed: str = (document["misc"].get("run") or {}).get("log", "")
+    trace: str = document["misc"].get("traceback", "")
+    return printed + ("\n" if printed and trace and not printed.endswith("\n") else "") + trace
+
+
 def finish(document: Document, outcome: Outcome) -> None:
     """Write down what became of a trial. The result goes in before the state, so that no reader sees half of it."""
-    if outcome.record:
-        document["misc"]["run"] = dict(outcome.record)
+    if outcome.record or n_attempts(document):
+        note_attempt(document, outcome)
+        document["misc"]["run"].update(outcome.record)
     if outcome.result is not None:
         document["result"] = outcome.result
     if outcome.failure is not None:

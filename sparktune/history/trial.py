@@ -46,12 +46,14 @@ class Failure:
         message: ``str(error)``.
         traceback: Text of the traceback where it was raised.
         exception: The exception itself, where it could be brought here.
+        is_lost: Whether it says nothing about the objective: its process or machine went away, and another try may do.
     """
 
     type: str
     message: str
     traceback: str = ""
     exception: BaseException | None = None
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class Outcome:
         result: The objective's result as a dictionary with ``status``.
         failure: Why there is none.
         attachments: Large objects the objective attached to its result.
-        record: What the executor knows of the run: host, process, start, end.
+        record: What the executor knows of the run, of these what applies: ``host``, ``pid``, ``start`` and ``end``
+            (seconds since 1970), ``queue_time`` (seconds from submission to start), ``log`` (the end of what was printed
+            and logged).
     """
 
     result: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,43 @@ def as_max_evals(max_evals: Any) -> int:
     if max_evals < 0:
         raise InvalidArgumentError(f"max_evals is the number of trials in all and at least 0, got {max_evals!r}")
     return int(max_evals)
+
+
+def as_seconds(seconds: Any, name: str) -> float | None:
+    """A limit of time; None for no limit.
+
+    Args:
+        seconds: A number above 0, or None.
+        name: Of the argument, for the error.
+    """
+    if seconds is None:
+        return None
+    if not is_number(seconds):
+        raise InvalidTypeError(f"{name} is a number of seconds, or None for no limit, got {seconds!r}")
+    if not seconds > 0 or not np.isfinite(seconds):
+        raise InvalidArgumentError(f"{name} is a number of seconds above 0, or None for no limit, got {seconds!r}")
+    return float(seconds)
+
+
+def as_memory(memory: Any, name: str) -> int | None:
+    """A limit of memory in bytes; None for no limit.
+
+    Args:
+        memory: Bytes, or a text such as "512m" or "1.5g" (k, m, g and t are powers of 1024), or None.
+        name: Of the argument, for the error.
+    """
+    if memory is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)i?b?\s*", str(memory).lower()) if isinstance(memory, str) else None
+    if match is not None and match[1].count(".") <= 1:
+        n_bytes = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+    elif is_number(memory) and np.isfinite(memory):
+        n_bytes = int(memory)
+    else:
+        raise InvalidTypeError(f'{name} is a number of bytes, or a text such as "512m" or "2g", got {memory!r}')
+    if n_bytes < 1:
+        raise InvalidArgumentError(f"{name} is above 0 bytes, or None for no limit, got {memory!r}")
+    return n_bytes
 
 
 def require_algo(algo: Any) -> Callable[..., Any]:

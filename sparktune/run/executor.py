@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sparktune.history.trial import Call, Outcome
+from sparktune.run.capture import capture
 from sparktune.run.domain import Domain
 
 
@@ -13,7 +15,8 @@ class Executor(Protocol):
     """Runs evaluations, at most ``slots`` at a time.
 
     A future's result is an :class:`Outcome` whatever the objective does; an exception in it means that the backend
-    itself broke, and ends the run.
+    itself broke, and ends the run. An executor whose ``slots`` change by themselves has ``slots_interval`` as well: the
+    seconds after which to look at them again.
     """
 
     @property
@@ -41,7 +44,10 @@ class SerialExecutor:
     def submit(self, call: Call) -> Future[Outcome]:
         """Evaluate now; the future returned is done."""
         future: Future[Outcome] = Future()
-        future.set_result(self._domain.outcome(call))
+        with capture() as log:
+            outcome = self._domain.outcome(call)
+        text = log.text()
+        future.set_result(replace(outcome, record={"log": text}) if text else outcome)
         return future
 
     def cancel(self, tid: Any) -> None:

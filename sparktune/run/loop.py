@@ -6,15 +6,16 @@ It waits on a queue that finished evaluations are put into: no sleeping, no poll
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import os
 import queue
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from sparktune.exceptions import InvalidLoss, ObjectiveError
@@ -37,6 +38,19 @@ CANCEL_DEADLINE = 30.0
 Algo: TypeAlias = Callable[..., list[Document]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Running:
+    """An evaluation that an executor has been given."""
+
+    document: Document
+    call: Call
+    future: Future[Outcome]
+
+    @property
+    def tid(self) -> Any:
+        return self.call.tid
+
+
 class FMinIter:
     """One optimisation in progress: iterate over it, or call :meth:`exhaust`.
 
@@ -54,6 +68,7 @@ class FMinIter:
         show_progressbar: True, False, or a factory, see :mod:`sparktune.run.progress`.
         trials_save_file: Where ``trials`` is pickled after each result; empty for nowhere.
         executor: Runs the evaluations; None: in the calling thread, unless ``asynchronous``.
+        max_retries: How often a trial is evaluated again whose process or machine was lost.
 
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
@@ -77,6 +92,7 @@ class FMinIter:
         early_stop_fn: EarlyStop | None = None,
         trials_save_file: str | os.PathLike[str] = "",
         executor: Executor | None = None,
+        max_retries: int = 0,
     ) -> None:
         self.algo = algo
         self.domain = domain
@@ -95,8 +111,9 @@ class FMinIter:
         self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
         self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
         self._progress = progress.resolve(show_progressbar, verbose)
-        self._inbox: queue.SimpleQueue[tuple[Document, Future[Outcome]]] = queue.SimpleQueue()
-        self._in_flight: dict[Any, tuple[Document, Future[Outcome]]] = {}
+        self._max_retries = max_retries
+        self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
+        self._in_flight: dict[Any, _Running] = {}
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
         self._has_failure = False
@@ -169,7 +186,7 @@ class FMinIter:
                     n_new = self._fill(executor, n_new)
                     if not self._in_flight:
                         break
-                    has_result = self._collect(bar)
+                    has_result = self._collect(executor, bar)
                     self.stop_reason = self._stopping.reason(
                         self.trials, self.trials.best_loss, has_new_result=has_result
                     )
@@ -209,46 +226,71 @@ class FMinIter:
         return [document for document in newest if document["tid"] in tids]
 
     def _start(self, executor: Executor, document: Document) -> None:
-        tid = document["tid"]
-        call = Call(tid, documents.raw_values(document), Ctrl(self.trials, document))
+        call = Call(document["tid"], documents.raw_values(document), Ctrl(self.trials, document))
         try:
             documents.start(document)
-            future = executor.submit(call)
-            self._in_flight[tid] = (document, future)
-            future.add_done_callback(lambda done: self._inbox.put((document, done)))
+            self._submit(executor, document, call)
         except BaseException:  # an interrupt, at any point; of a trial in flight _cancel takes care
-            if tid not in self._in_flight:
+            if call.tid not in self._in_flight:
                 documents.finish(document, Outcome())
             raise
 
-    def _collect(self, bar: progress.Progress) -> bool:
+    def _submit(self, executor: Executor, document: Document, call: Call) -> None:
+        running = _Running(document, call, executor.submit(call))
+        self._in_flight[call.tid] = running
+        running.future.add_done_callback(lambda _: self._inbox.put(running))
+
+    def _collect(self, executor: Executor, bar: progress.Progress) -> bool:
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
-        try:
-            item = self._inbox.get(timeout=self._stopping.remaining())
-        except queue.Empty:
-            return False
-        failure = self._record(*item)
-        n_recorded = 1
-        while failure is None:
-            try:
-                failure = self._record(*self._inbox.get_nowait())
-                n_recorded += 1
-            except queue.Empty:
+        limits = [self._stopping.remaining(), getattr(executor, "slots_interval", None)]
+        failure, n_recorded = None, 0
+        for running in self._arrivals(min((limit for limit in limits if limit is not None), default=None)):
+            if self._retry(executor, running):
+                continue
+            failure = self._record(running)
+            n_recorded += 1
+            if failure is not None:
                 break
+        if not n_recorded:
+            return False
         self._show(bar, n_recorded)
         if failure is not None:
             raise _exception_of(failure)
         return True
 
-    def _record(self, document: Document, future: Future[Outcome]) -> Failure | None:
+    def _arrivals(self, timeout: float | None) -> Iterator[_Running]:
+        """What has ended, after a wait for the first; each is taken out of the inbox when it is asked for."""
+        with contextlib.suppress(queue.Empty):
+            yield self._inbox.get(timeout=timeout)
+            while True:
+                yield self._inbox.get_nowait()
+
+    def _retry(self, executor: Executor, running: _Running) -> bool:
+        """Submit a trial again that was lost, if it may; whether that was done."""
+        if running.tid not in self._in_flight or running.future.cancelled():
+            return False
+        outcome = running.future.result()
+        if outcome.failure is None or not outcome.failure.is_lost:
+            return False
+        n_lost = documents.n_attempts(running.document) + 1
+        if n_lost > self._max_retries:
+            return False
+        documents.note_attempt(running.document, outcome)
+        text = "trial %s was lost and is evaluated again, for the %d. of at most %d times: %s"
+        logger.warning(text, running.tid, n_lost, self._max_retries, outcome.failure.message)
+        self._submit(executor, running.document, running.call)
+        return True
+
+    def _record(self, running: _Running) -> Failure | None:
         """Write an outcome into its document; the failure, if it must end the run."""
-        if document["tid"] not in self._in_flight:
+        document, future = running.document, running.future
+        if running.tid not in self._in_flight:
             return None  # recorded, or given up, when an earlier run was cancelled
         outcome = self._checked(Outcome() if future.cancelled() else future.result())
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         documents.finish(document, outcome)
-        del self._in_flight[document["tid"]]
+        del self._in_flight[running.tid]
         self.trials.refresh()
         self._save()
         if outcome.failure is None or not self.catch_eval_exceptions:
@@ -256,7 +298,7 @@ class FMinIter:
         # A run may go on for hours in which every trial fails: say so once, and early.
         level = logging.DEBUG if self._has_failure else logging.WARNING
         self._has_failure = True
-        logger.log(level, "trial %s failed, and the run goes on: %s", document["tid"], _headline(outcome.failure))
+        logger.log(level, "trial %s failed, and the run goes on: %s", running.tid, _headline(outcome.failure))
         return None
 
     def _checked(self, outcome: Outcome) -> Outcome:
@@ -285,17 +327,17 @@ class FMinIter:
             for tid in list(self._in_flight):
                 executor.cancel(tid)
             # The futures and not the inbox: an interrupt may have come just when an item was taken out of it.
-            concurrent.futures.wait([future for _, future in self._in_flight.values()], timeout=CANCEL_DEADLINE)
-            for document, future in list(self._in_flight.values()):
-                if future.done() and (future.cancelled() or future.exception() is None):
-                    self._record(document, future)
+            concurrent.futures.wait([running.future for running in self._in_flight.values()], timeout=CANCEL_DEADLINE)
+            for running in list(self._in_flight.values()):
+                if running.future.done() and (running.future.cancelled() or running.future.exception() is None):
+                    self._record(running)
                     n_recorded += 1
-            running = [tid for tid, (_, future) in self._in_flight.items() if not future.done()]
-            if running:
-                logger.warning("trials %s did not stop within %g s of being cancelled", running, CANCEL_DEADLINE)
+            late = [running.tid for running in self._in_flight.values() if not running.future.done()]
+            if late:
+                logger.warning("trials %s did not stop within %g s of being cancelled", late, CANCEL_DEADLINE)
         finally:
             self.catch_eval_exceptions = caught
-            for document in [*(document for document, _ in self._in_flight.values()), *self._queued]:
+            for document in [*(running.document for running in self._in_flight.values()), *self._queued]:
                 if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
                     documents.finish(document, Outcome())
             self._in_flight.clear()

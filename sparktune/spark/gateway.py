@@ -1,206 +1,236 @@
-"""The one place that talks to Spark and translates its errors; here, classic Spark through py4j."""
+"""How engines talk to Spark: one protocol for classic sessions and Connect, and one place that translates errors."""
 
 from __future__ import annotations
 
-import functools
-import pickle
-import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
+from sparktune.exceptions import SparkUnavailableError
 
 if TYPE_CHECKING:
-    from pyspark import SparkContext
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
-#: Properties of the caller's thread that our threads take over, so that the jobs stay in the caller's group and pool.
-INHERITED_PROPERTIES = ("spark.jobGroup.id", "spark.job.interruptOnCancel", "spark.scheduler.pool")
+T = TypeVar("T")
+
+#: What a worker makes of one row, in an iterator, the one row of an iterator. It must read its input to the end first,
+#: or Spark throws the worker away after it.
+Task = Callable[[Iterator[bytes]], Iterator[bytes]]
+
+#: Bytes sent once: ``("bytes", themselves)``, ``("broadcast", a broadcast variable)`` or ``("file", a file's name)``;
+#: small to pickle, and read on a worker with ``open_blob`` of :mod:`sparktune.worker.task`.
+Blob = tuple[str, Any]
 
 STOPPED = (
     "the Spark session is stopped: make a new one and new SparkTrials on it (pickled and unpickled trials find the new "
     "session, and go on)"
 )
+ENDED = "the Spark application ended while trials were running; finished trials are kept in the trials object"
 
 
 class SparkJobError(SparkUnavailableError):
-    """A Spark job failed for a reason other than the objective: a worker died, an executor was lost."""
+    """A Spark job failed for a reason other than the objective.
 
-
-class PrePickled:
-    """A function that pickles as bytes made once; it arrives as the function itself."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        from pyspark import cloudpickle
-
-        self._pickle: bytes = cloudpickle.dumps(function)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self._pickle,)
-
-    def __call__(self, *args: Any) -> Any:
-        """Refuse: only there to make the object one that ``functools.partial`` takes."""
-        raise TypeError("a pre-pickled function is called where it arrives")
-
-
-class ClassicGateway:
-    """One-task Spark jobs on a classic session, each under a tag of its own.
-
-    Args:
-        session: A session with a ``sparkContext``.
-        resource_profile: Resources of each task, for stage-level scheduling.
-
-    Raises:
-        SparkUnavailableError: If the session is a Spark Connect one, or stopped.
-        InvalidArgumentError: If resources are asked for in local mode, where Spark has none to schedule.
+    Attributes:
+        is_lost: Whether its worker or executor died, so that another try may do.
     """
 
-    def __init__(self, session: SparkSession, resource_profile: ResourceProfile | None = None) -> None:
-        self._context = _context_of(session)
-        if resource_profile is not None and self.is_local:
-            raise InvalidArgumentError(
-                f"resource_profile needs a cluster, and this session runs on {self._context.master}: leave it out"
-            )
-        conf = self._context.getConf()
-        if conf.get("spark.speculation") == "true" and conf.get("spark.speculation.task.duration.threshold"):
-            # A copy of a slow trial cannot be told from a second attempt at a lost one, which is refused; see ADR 4.
-            raise SparkUnavailableError(
-                "this Spark application starts copies of slow tasks (spark.speculation is true and "
-                "spark.speculation.task.duration.threshold is set), which would end trials that run well: set "
-                "spark.speculation to false"
-            )
-        self._profile = resource_profile
-        self._ready = threading.local()
+    def __init__(self, message: str, *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
+
+
+class Gateway(Protocol):
+    """One-task Spark jobs, from bytes to bytes, on one session. All methods may be called from any thread.
+
+    Only :class:`SparkJobError` and its base :class:`SparkUnavailableError` leave it, never py4j's or gRPC's errors.
+    """
+
+    @property
+    def engine(self) -> str:
+        """``"jobs"`` on a classic session, ``"connect"`` on Spark Connect."""
+        ...
+
+    @property
+    def session_id(self) -> str:
+        """Identifies the application or the Connect session: what is shared belongs to it."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """How a module that workers lack is sent to them, in a sentence."""
+        ...
 
     @property
     def is_local(self) -> bool:
-        """Whether the workers run on this machine, under this user; a ``local-cluster`` is a cluster in all else."""
-        return str(self._context.master).split("[")[0] == "local"
-
-    @property
-    def n_slots(self) -> int:
-        """How many one-task jobs can run at once, by the session's own count of cores."""
-        cpus_per_task = int(self._context.getConf().get("spark.task.cpus", "1") or 1)
-        return max(1, self._context.defaultParallelism // cpus_per_task)
-
-    def properties(self) -> dict[str, str]:
-        """Those properties of the calling thread that its jobs in other threads should have too.
-
-        Raises:
-            SparkUnavailableError: If the Spark application has ended.
-        """
-        if self.is_stopped:
-            raise SparkUnavailableError(STOPPED)
-        values = {key: self._context.getLocalProperty(key) for key in INHERITED_PROPERTIES}
-        return {key: value for key, value in values.items() if value is not None}
-
-    def share(self, data: bytes) -> Any:
-        """Send bytes to the executors once; tasks read them from the variable's ``value``."""
-        return self._context.broadcast(data)
-
-    def unshare(self, shared: Any) -> None:
-        """Free what :meth:`share` made, on the driver and on the executors."""
-        if not self.is_stopped:
-            shared.destroy()
-
-    def run(
-        self,
-        function: Callable[..., Any],
-        request: bytes,
-        tag: str,
-        description: str,
-        properties: Mapping[str, str],
-    ) -> bytes:
-        """Run ``function(rows)`` as a job of one task over the one row ``request``; its one row of output.
-
-        Args:
-            function: Must pickle.
-            request: The row.
-            tag: Cancels the job, see :meth:`cancel`.
-            description: Shown in Spark's UI.
-            properties: Job group and pool, see :meth:`properties`; the same in all calls from one thread.
-
-        Raises:
-            SparkJobError: If the job failed or was cancelled.
-            SparkUnavailableError: If the Spark application has ended.
-        """
-        context = self._context
-        try:
-            if not hasattr(self._ready, "is_set"):  # once per thread: properties live in its twin in the JVM
-                for key, value in properties.items():
-                    context.setLocalProperty(key, value)
-                self._ready.is_set = True
-            context.setLocalProperty("spark.job.description", description)
-            context.addJobTag(tag)
-            try:
-                rows = context.parallelize([request], 1)
-                if self._profile is not None:
-                    rows = rows.withResources(self._profile)
-                [reply] = rows.mapPartitions(function).collect()
-            finally:
-                context.removeJobTag(tag)
-        except Exception as error:
-            if self.is_stopped:
-                raise SparkUnavailableError(
-                    "the Spark application ended while trials were running; finished trials are kept in the trials "
-                    f"object ({_first_line(error)})"
-                ) from error
-            raise SparkJobError(_explain(error)) from error
-        return reply  # type: ignore[no-any-return]
-
-    def cancel(self, tag: str) -> None:
-        """Cancel the jobs under a tag; other jobs of the application are not touched."""
-        if not self.is_stopped:
-            self._context.cancelJobsWithTag(tag)
+        """Whether the workers run on this machine, under this user, and can import what the driver can."""
+        ...
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the Spark application has ended."""
-        return _is_stopped(self._context)
+        """Whether the application or the session has ended."""
+        ...
+
+    def n_slots(self) -> int | None:
+        """Tasks with this gateway's resources that can run at once now; None if Spark does not say (Connect)."""
+        ...
+
+    def max_slots(self) -> int | None:
+        """The most there can be under dynamic allocation; None if unbounded or unknown."""
+        ...
+
+    def properties(self) -> dict[str, str]:
+        """What the jobs of other threads take over from the calling one: job group, pool, tags."""
+        ...
+
+    def share(self, data: bytes) -> Blob:
+        """Send bytes to the workers once."""
+        ...
+
+    def unshare(self, blob: Blob) -> None:
+        """Free what :meth:`share` made, where that is possible and nobody else uses it."""
+        ...
+
+    def run(self, task: Task, request: bytes, tag: str, description: str, properties: Mapping[str, str]) -> bytes:
+        """Run a task over one request, in the calling thread, and return its reply.
+
+        Args:
+            task: Must pickle, see :func:`sparktune.spark.shipping.ship`.
+            request: Its one row.
+            tag: Names the job for :meth:`cancel`; without commas.
+            description: For Spark's UI.
+            properties: What :meth:`properties` said.
+
+        Raises:
+            SparkJobError: If the job failed or was cancelled.
+            SparkUnavailableError: If Spark has ended, or can run no task at all.
+        """
+        ...
+
+    def cancel(self, tag: str) -> None:
+        """Cancel the jobs under a tag that are there now, and no others."""
+        ...
+
+    def in_thread(
+        self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
+    ) -> Callable[[], T]:
+        """``function`` for a thread of the driver: Spark jobs that it starts run under the tag, and in the pool."""
+        ...
 
 
-def bind(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """``function`` with its first arguments bound, made to be pickled many times at the cost of once."""
-    return functools.partial(PrePickled(function), *args)
+def connect_to(session: SparkSession, resource_profile: ResourceProfile | None = None) -> Gateway:
+    """The gateway that fits a session.
+
+    Args:
+        session: Classic or Connect.
+        resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`.
+
+    Raises:
+        SparkUnavailableError: If the session is stopped, or unfit.
+    """
+    from sparktune.spark.classic import ClassicGateway
+    from sparktune.spark.connect import ConnectGateway
+    from sparktune.spark.resources import is_connect
+
+    return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)
 
 
-def _context_of(session: SparkSession) -> SparkContext:
-    try:
-        context = session.sparkContext
-    except Exception as error:  # PySparkAttributeError and its kin differ between versions
-        raise SparkUnavailableError(
-            "SparkTrials needs a classic Spark session with a sparkContext, and this one "
-            f"({type(session).__module__}) has none: Spark Connect is not supported yet. Use a cluster in classic mode "
-            "(on Databricks, access mode 'dedicated')"
-        ) from error
-    if _is_stopped(context):
-        raise SparkUnavailableError(STOPPED)
-    return context
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+#: By what stands in an error's text: why no Python task can run, and what to do about it. Such an error ends the run.
+_UNFIT = {
+    "PYTHON_VERSION_MISMATCH": (
+        "the workers run another version of Python than this program: set PYSPARK_PYTHON, or spark.pyspark.python, to "
+        "a Python of the same minor version on the executors"
+    ),
+    "Cannot run program": (
+        "the workers' Python cannot be started: set PYSPARK_PYTHON, or spark.pyspark.python, to a Python that exists "
+        "on the executors"
+    ),
+    "No module named 'pyarrow'": "Spark Connect needs pyarrow on the workers: install it there",
+    "PyArrow >=": "Spark Connect needs a newer pyarrow on the workers: install it there",
+    "No module named 'pandas'": "Spark Connect needs pandas on the workers: install it there",
+}
+
+#: By what stands in an error's text: why one job failed.
+_JOB_FAILURES = {
+    "Python worker exited unexpectedly": (
+        "the Python worker died during the evaluation: killed (out of memory?), crashed, or ended by os._exit. "
+        "Its last words, if any, are in the executor's stderr"
+    ),
+    "ExecutorLostFailure": (
+        "the executor was lost during the evaluation: killed, out of memory, or its machine went away"
+    ),
+    "SPARK_JOB_CANCELLED": "the Spark job was cancelled",
+    "OPERATION_CANCELED": "the Spark job was cancelled",
+    "cancelled part of cancelled job": "the Spark job was cancelled",  # before 4.0
+    "spark.driver.maxResultSize": (
+        "the result is larger than spark.driver.maxResultSize: write models and predictions to storage and return "
+        "their path"
+    ),
+    "message larger than max": (
+        "the parameters or the result are larger than a message of Spark Connect may be (128 MiB): write what is large "
+        "to storage and pass its path"
+    ),
+}
+_JOB_FAILURES["Python worker failed to connect back"] = _JOB_FAILURES["Python worker exited unexpectedly"]
+_JOB_FAILURES["cancelled because killed via the Web UI"] = _JOB_FAILURES["SPARK_JOB_CANCELLED"]
+_LOST = ("Python worker exited unexpectedly", "Python worker failed to connect back", "ExecutorLostFailure")
+
+#: In the text of errors that say that the application or the session is no more.
+_GONE = (
+    "SESSION_CLOSED",
+    "SESSION_CHANGED",
+    "SESSION_NOT_FOUND",
+    "server side session identifier",
+    "stopped SparkContext",
+    "SparkContext was shut down",
+    "closed channel",
+    "Channel closed",
+)
 
 
-def _is_stopped(context: SparkContext) -> bool:
-    try:
-        return context._jsc is None or bool(context._jsc.sc().isStopped())
-    except Exception:  # py4j's errors: there is no JVM to ask
-        return True
+def translate(error: BaseException, *, is_stopped: bool) -> SparkUnavailableError:
+    """The error to raise for one of py4j, gRPC or pyspark.
+
+    Args:
+        error: What a call of Spark raised.
+        is_stopped: Whether the application or the session has ended.
+    """
+    if isinstance(error, SparkUnavailableError):
+        return error
+    text = _text(error)
+    if is_stopped or _is_unavailable(error) or any(sign in text for sign in _GONE):
+        return SparkUnavailableError(f"{ENDED} ({_first_line(text) or type(error).__name__})")
+    for sign, sentence in _UNFIT.items():
+        if sign in text:
+            return SparkUnavailableError(f"{sentence} ({_line_with(sign, text)})")
+    for sign, sentence in _JOB_FAILURES.items():
+        if sign in text:
+            return SparkJobError(sentence, is_lost=sign in _LOST)
+    return SparkJobError("the Spark job failed: " + "\n".join(text.splitlines()[:12]))
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _explain(error: BaseException) -> str:
-    """What went wrong in a Spark job, in the words of its innermost cause."""
-    text = str(error)
-    if "Python worker exited unexpectedly" in text or "Python worker failed to connect back" in text:
-        return (
-            "the Python worker died during the evaluation: killed (out of memory?), crashed, or ended by os._exit. "
-            "Its last words, if any, are in the executor's stderr"
-        )
-    if "ExecutorLostFailure" in text:
-        return "the executor was lost during the evaluation: killed, out of memory, or its machine went away"
+def _text(error: BaseException) -> str:
     java = getattr(error, "java_exception", None)
-    message = str(java.getMessage()) if java is not None else text
-    return "the Spark job failed: " + "\n".join(message.strip().splitlines()[:12])
+    try:
+        return str(java.getMessage() if java is not None else error).strip()
+    except Exception:  # the JVM it would ask is gone
+        return type(error).__name__
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    """Whether it is gRPC's word for a server that cannot be reached, after the client has tried for long."""
+    for source in ("getGrpcStatusCode", "code"):
+        status = getattr(error, source, None)
+        if callable(status) and getattr(status(), "name", None) == "UNAVAILABLE":
+            return True
+    return False
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else ""
+
+
+def _line_with(sign: str, text: str) -> str:
+    return next(line.strip() for line in text.splitlines() if sign in line)

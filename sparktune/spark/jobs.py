@@ -1,95 +1,194 @@
-"""The engine *jobs*: one tagged Spark job of one task per trial, each from a driver thread of its own."""
+"""The engines *jobs* and *connect*: one tagged Spark job of one task per trial, from a driver thread of its own."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import sys
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sparktune.exceptions import InvalidArgumentError, ObjectiveError, SerializationError
-from sparktune.history import documents
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
-from sparktune.spark import gateway as spark_gateway
-from sparktune.spark import task
-from sparktune.spark.gateway import ClassicGateway, SparkJobError
+from sparktune.run.replies import lost, outcome_of
+from sparktune.spark.gateway import Gateway, SparkJobError
+from sparktune.spark.objective import SharedValue, pickle_objective
+from sparktune.spark.preflight import Preflight
+from sparktune.spark.shipping import ship
 
 logger = logging.getLogger("sparktune")
 
 
-class JobsExecutor:
-    """Runs each evaluation as one Spark job of one task, at most ``slots`` at a time.
+@dataclass(frozen=True, slots=True)
+class TrialLimits:
+    """What each trial may use.
+
+    Attributes:
+        timeout: Seconds; None for no limit.
+        memory: Bytes, of all processes of the trial together; None for no limit.
+        cpus: Processors that thread pools are told of; None: those of the Spark task.
+    """
+
+    timeout: float | None = None
+    memory: int | None = None
+    cpus: int | None = None
+
+
+class Mission:
+    """An objective on its way to Spark, with all that its trials have in common.
 
     The objective, with whatever data it captures, is pickled and sent once; a trial then costs its parameters.
 
     Args:
         gateway: The way to Spark.
         domain: Objective and space; the space is evaluated here, so workers see plain parameters.
-        slots: Trials at a time.
+        limits: Of each trial.
+        preflight: Whether a worker must load the objective, and have the driver's versions, before the first trial.
+
+    Attributes:
+        run_id: In the tags of all Spark jobs of this run.
+        options: What a task needs to know, see :func:`sparktune.worker.task.run_trial`.
+        n_bytes_shipped: Length of the pickled objective.
 
     Raises:
         SerializationError: If the objective cannot be pickled.
         InvalidArgumentError: If the objective wants ``expr``, ``memo`` and ``ctrl``, which cannot travel.
     """
 
-    def __init__(self, gateway: ClassicGateway, domain: Domain, slots: int) -> None:
+    def __init__(self, gateway: Gateway, domain: Domain, limits: TrialLimits, preflight: bool = True) -> None:
         if domain.pass_expr_memo_ctrl:
             raise InvalidArgumentError(
-                "an objective with pass_expr_memo_ctrl runs in the driver, so SparkTrials cannot take it: use Trials() "
-                "or write an objective that takes the value of the space"
+                "an objective with pass_expr_memo_ctrl runs in the driver, so this engine cannot take it: use "
+                'SparkTrials(engine="driver") or Trials(), or write an objective that takes the value of the space'
             )
-        self.slots = slots
-        self._gateway = gateway
-        self._domain = domain
-        self._run_id = uuid.uuid4().hex[:12]
-        self._properties = gateway.properties()  # of the thread that calls fmin
-        pickled = _pickle_objective(domain.fn)
-        self.n_bytes_shipped = len(pickled)
-        self._shared = gateway.share(pickled)
-        digest = hashlib.sha256(pickled).hexdigest()
-        # On this machine the workers can import what the driver can: modules beside the user's script, for one.
-        path = tuple(sys.path) if gateway.is_local else ()
-        self._task = spark_gateway.bind(task.run_trial, self._shared, digest, path)
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="sparktune")
+        self.gateway = gateway
+        self.domain = domain
+        self.run_id = uuid.uuid4().hex[:12]
+        self.properties = gateway.properties()  # of the thread that calls fmin
+        objective = pickle_objective(domain.fn)
+        self.n_bytes_shipped = len(objective.data)
+        self._blob = gateway.share(objective.data)
+        self.options = {
+            "digest": objective.digest,
+            "objective": self._blob,
+            "values": {digest: _shared(gateway, value) for digest, value in objective.shared.items()},
+            "broadcasts": objective.broadcasts,
+            # On this machine the workers can import what the driver can: modules beside the user's script, for one.
+            "path": tuple(sys.path) if gateway.is_local else (),
+            "timeout": limits.timeout,
+            "memory": limits.memory,
+            "cpus": limits.cpus,
+        }
+        self._task = ship("task", "run_trial", self.options)
+        self._preflight = Preflight(self._check, objective, gateway.remedy) if preflight else None
+
+    def request(self, call: Call) -> bytes:
+        """What the objective is called with, pickled.
+
+        Raises:
+            Exception: If the space cannot be evaluated at this point, or its value not be pickled.
+        """
+        from pyspark import cloudpickle
+
+        return cloudpickle.dumps(self.domain.arguments(call.raw))  # type: ignore[no-any-return]
+
+    def wait_until_checked(self) -> None:
+        """Return when a worker has passed the preflight, if there is one; raises as :meth:`Preflight.wait`."""
+        if self._preflight is not None:
+            self._preflight.wait()
+
+    def _check(self, request: bytes) -> bytes:
+        return self.gateway.run(self._task, request, self.check_tag, "sparktune preflight", self.properties)
+
+    @property
+    def check_tag(self) -> str:
+        """The tag of the preflight's Spark job."""
+        return f"sparktune-{self.run_id}-preflight"
+
+    def evaluate(self, tid: Any, argument: bytes) -> dict[str, Any]:
+        """The reply of a Spark job that makes one evaluation; raises as :meth:`Gateway.run`."""
+        reply = self.gateway.run(
+            self._task, pickle.dumps(("evaluate", argument)), self.tag(tid), f"sparktune trial {tid}", self.properties
+        )
+        return pickle.loads(reply)  # type: ignore[no-any-return]
+
+    def tag(self, tid: Any) -> str:
+        """The tag of a trial's Spark job."""
+        return f"sparktune-{self.run_id}-{str(tid).replace(',', '_')}"
+
+    def close(self) -> None:
+        """Free the objective on the executors; shared values stay, for the next run."""
+        try:
+            self.gateway.unshare(self._blob)
+        except Exception as error:  # py4j, where the JVM goes away meanwhile: nothing is left to free then
+            logger.debug("could not free the objective on the executors: %s", error)
+
+
+def _shared(gateway: Gateway, value: SharedValue[Any]) -> Any:
+    return value.blob(gateway)
+
+
+class JobsExecutor:
+    """Runs each evaluation as one Spark job of one task, at most ``slots`` at a time.
+
+    Args:
+        mission: What to run.
+        slots: Says how many trials may run at a time, each time it is asked.
+    """
+
+    def __init__(self, mission: Mission, slots: Callable[[], int]) -> None:
+        self._mission = mission
+        self._slots = slots
+        self.slots_interval = getattr(slots, "interval", None)
+        # As many threads as there are trials to wait for: it starts them as they are needed.
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sparktune")
         self._futures: dict[Any, Future[Outcome]] = {}
         self._cancelled: set[Any] = set()
         self._is_shut_down = False
 
+    @property
+    def slots(self) -> int:
+        """Trials at a time."""
+        return self._slots()
+
     def submit(self, call: Call) -> Future[Outcome]:
         """Start an evaluation."""
         try:
-            request = _dumps(self._domain.arguments(call.raw))
+            argument = self._mission.request(call)
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
             failed: Future[Outcome] = Future()
             failed.set_result(Outcome(failure=failure_from(error)))
             return failed
-        future = self._threads.submit(self._evaluate, call.tid, request)
+        future = self._threads.submit(self._evaluate, call.tid, argument)
         self._futures[call.tid] = future
-        future.add_done_callback(lambda _: self._futures.pop(call.tid, None))
+        future.add_done_callback(lambda done: self._forget(call.tid, done))
         return future
 
-    def _tag(self, tid: Any) -> str:
-        return f"sparktune-{self._run_id}-{str(tid).replace(',', '_')}"
+    def _forget(self, tid: Any, future: Future[Outcome]) -> None:
+        if self._futures.get(tid) is future:  # not that of a second attempt
+            del self._futures[tid]
 
-    def _evaluate(self, tid: Any, request: bytes) -> Outcome:
+    def _evaluate(self, tid: Any, argument: bytes) -> Outcome:
         if tid in self._cancelled:
             return Outcome()
+        start = time.monotonic()
         try:
-            description = f"sparktune trial {tid}"
-            reply = self._gateway.run(self._task, request, self._tag(tid), description, self._properties)
+            self._mission.wait_until_checked()
+            reply = self._mission.evaluate(tid, argument)
         except SparkJobError as error:
             if tid in self._cancelled:
                 return Outcome()
-            return Outcome(failure=Failure(str(type(error)), str(error)))
-        return _outcome(pickle.loads(reply))
+            return lost(str(error)) if error.is_lost else Outcome(failure=Failure(str(type(error)), str(error)))
+        return with_queue_time(outcome_of(reply, self._mission.gateway.remedy), time.monotonic() - start)
 
     def cancel(self, tid: Any) -> None:
-        """Stop one evaluation; Spark kills its Python worker."""
+        """Stop one evaluation; Spark kills its Python worker, and that the trial's processes."""
         self._cancelled.add(tid)
         future = self._futures.get(tid)
         if future is not None and not future.cancel():
@@ -100,7 +199,8 @@ class JobsExecutor:
         # Again until it ends: a job that its thread submits just now is not there yet to be cancelled.
         pause = 0.1
         while not future.done():
-            self._gateway.cancel(self._tag(tid))
+            self._mission.gateway.cancel(self._mission.check_tag)
+            self._mission.gateway.cancel(self._mission.tag(tid))
             wait([future], timeout=pause)
             pause = min(2.0, 2.0 * pause)
 
@@ -113,68 +213,17 @@ class JobsExecutor:
             for tid in list(self._futures):
                 self.cancel(tid)
         self._threads.shutdown(wait=not cancel, cancel_futures=True)
-        try:
-            self._gateway.unshare(self._shared)
-        except Exception as error:  # py4j, where the JVM goes away meanwhile: nothing is left to free then
-            logger.debug("could not free the objective on the executors: %s", error)
+        self._mission.close()
 
 
-def _outcome(reply: dict[str, Any]) -> Outcome:
-    """The outcome that a worker's reply stands for.
-
-    Raises:
-        ObjectiveError: If the objective cannot be loaded on a worker, for then no trial can run.
-    """
-    record = reply["record"]
-    match reply["kind"]:
-        case "ok":
-            try:
-                result = documents.as_result(pickle.loads(reply["value"]))
-                attachments = dict(result.pop("attachments", None) or {})
-            except BaseException as error:  # not a result, or of a class that cannot be loaded here
-                return Outcome(failure=failure_from(error), record=record)
-            return Outcome(result, attachments=attachments, record=record)
-        case "lost":
-            message = (
-                "the Python worker or the executor died during the evaluation (out of memory? preempted?); Spark's "
-                f"second attempt on {record['host']} was refused, so that nothing is evaluated twice unasked"
-            )
-            return Outcome(failure=Failure(str(SparkJobError), message), record=record)
-        case kind:
-            name, message, text, pickled = reply["error"]
-            if kind == "unloadable":
-                raise ObjectiveError(
-                    f"the objective cannot be loaded on the executor {record['host']}: {message}. A missing module "
-                    "must be installed there, or sent along with spark-submit --py-files or SparkContext.addPyFile.\n"
-                    + text
-                )
-            return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
+#: Far above any number of trials at a time that one driver can feed.
+MAX_THREADS = 4096
 
 
-def _loads_exception(pickled: bytes | None) -> BaseException | None:
-    try:
-        error = pickle.loads(pickled) if pickled is not None else None
-    except BaseException:  # odd constructors, which may even call sys.exit, classes unknown here: the text has to do
-        return None
-    return error if isinstance(error, BaseException) else None
-
-
-def _dumps(value: Any) -> bytes:
-    from pyspark import cloudpickle
-
-    return cloudpickle.dumps(value)  # type: ignore[no-any-return]
-
-
-def _pickle_objective(fn: Any) -> bytes:
-    from pyspark import cloudpickle
-
-    cloudpickle.register_pickle_by_value(task)
-    try:
-        return _dumps(fn)
-    except Exception as error:  # pickling calls code of any class
-        hint = (
-            "it uses the Spark session, which exists on the driver only: evaluate it there, with Trials()"
-            if "SparkContext" in str(error) or "_ONLY_VALID_ON_DRIVER" in str(error)
-            else "open files, locks and connections inside the objective, not around it"
-        )
-        raise SerializationError(f"the objective cannot be pickled to be sent to Spark ({error}): {hint}") from error
+def with_queue_time(outcome: Outcome, total: float) -> Outcome:
+    """The outcome with the time it waited in its record: what is left of ``total`` seconds when it did not run."""
+    record = outcome.record
+    if "start" not in record or "end" not in record:
+        return outcome
+    # Differences of one clock each: those of two machines may disagree.
+    return replace(outcome, record={**record, "queue_time": max(0.0, total - (record["end"] - record["start"]))})

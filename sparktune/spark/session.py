@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Settings of a session that we start ourselves, unless given; ``conf/spark-defaults.conf`` says why for each.
 DEFAULTS = {
     "spark.python.task.killTimeout": "200ms",
+    "spark.scheduler.mode": "FAIR",
     "spark.ui.showConsoleProgress": "false",
 }
 #: A local session needs no address but the loopback one: this starts on machines whose own name does not resolve.

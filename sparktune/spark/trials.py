@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from sparktune.exceptions import InvalidTypeError
+from sparktune import rand
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.documents import losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
+from sparktune.run.arguments import as_max_evals, as_memory, as_seconds
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
 from sparktune.run.loop import FMinIter
 from sparktune.run.stopping import validate_loss_threshold, validate_timeout
-from sparktune.spark.gateway import ClassicGateway
-from sparktune.spark.jobs import JobsExecutor
+from sparktune.spark.driver import DriverExecutor
+from sparktune.spark.gateway import Gateway, connect_to
+from sparktune.spark.jobs import JobsExecutor, Mission, TrialLimits
+from sparktune.spark.objective import SharedValue
+from sparktune.spark.parallelism import Parallelism, Slots, validate, warn_if_blind
+from sparktune.spark.resources import build_profile
 from sparktune.spark.session import get_session
 from sparktune.trials import Trials
 
@@ -29,69 +34,137 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sparktune")
 
+T = TypeVar("T")
+
+#: By the kind of session, the engines that run on it, the default first.
+ENGINES = {"jobs": ("automatic", "jobs", "workers", "driver"), "connect": ("connect", "driver")}
+
 
 class SparkTrials(Trials):
     """Trials whose objective runs on Spark executors, up to ``parallelism`` at a time.
 
-    Each result goes to the algorithm as soon as it is in. A trial whose objective raises, or whose worker dies, is
-    recorded as failed and the run goes on. A timeout, a loss threshold, an early stop and Ctrl-C cancel the trials
-    that run, and those jobs only; finished results are kept, and a second ``fmin`` goes on from them.
+    Each result goes to the algorithm as soon as it is in. A trial whose objective raises is recorded as failed and the
+    run goes on; one whose process or executor is lost is evaluated again, ``max_retries`` times at most. A timeout, a
+    loss threshold, an early stop and Ctrl-C cancel the trials that run, and those jobs only; finished results are kept,
+    and a second ``fmin`` goes on from them.
 
     Args:
-        parallelism: Trials at a time; None (or 0): as many as the cluster has slots.
+        parallelism: Trials at a time; None (or 0): as many as the cluster has slots; ``"auto"``: as many as it has at
+            any time, with enough waiting to make it grow under dynamic allocation.
         timeout: Seconds for a whole ``fmin``; used where ``fmin`` is given none.
         loss_threshold: Used where ``fmin`` is given none.
-        spark_session: The session; None: the active one, or a new one, see :func:`sparktune.spark.get_session`.
+        spark_session: The session, classic or Connect; None: the active one, or a new one, see
+            :func:`sparktune.spark.get_session`.
         resource_profile: Resources of each trial's task, for stage-level scheduling; not in local mode.
+        engine: Where and how trials run. ``"jobs"``: each as a Spark job of one task. ``"workers"``: in long-lived
+            tasks that take one trial after another, for trials shorter than a second. None: jobs, and workers once
+            trials have turned out to be that short. On Spark Connect there is ``"connect"`` (the default there), the
+            same as jobs. ``"driver"``, on both: in threads of the driver, for objectives that use Spark themselves
+            (MLlib, DataFrames).
+        max_retries: How often a trial is evaluated again whose worker or executor was lost; 0 for never.
+        trial_timeout: Seconds that one trial may run before it is killed, with all processes it has started; counted
+            from the call of the objective. With ``engine="driver"`` its Spark jobs are cancelled.
+        trial_memory: Memory that the processes of one trial may hold together before they are killed: bytes, or a
+            text such as ``"512m"`` or ``"2g"``. It includes some 50 MB of Python's own.
+        cpus_per_trial: Cores that Spark reserves for each trial; not in local mode. None: ``spark.task.cpus``. Thread
+            pools (OpenMP, BLAS, joblib) are told to use that many.
+        gpus_per_trial: GPUs that Spark reserves for each trial; not in local mode.
+        preflight: Whether one task, before the first trial, checks that the objective can be loaded on a worker and
+            that versions are the driver's.
 
     Raises:
-        SparkUnavailableError: If pyspark is missing, or the session is stopped or a Spark Connect one.
+        SparkUnavailableError: If pyspark is missing, or the session is stopped or does not fit.
         JavaNotFoundError: If a local session is needed and there is no Java.
         InvalidTypeError, InvalidArgumentError: If an argument is out of its rule.
     """
 
     asynchronous = True
+    max_retries = 1
+    _saved_parallelism = 1
 
     def __init__(
         self,
-        parallelism: int | None = None,
+        parallelism: Parallelism = None,
         timeout: float | None = None,
         loss_threshold: float | None = None,
         spark_session: SparkSession | None = None,
         resource_profile: ResourceProfile | None = None,
+        *,
+        engine: str | None = None,
+        max_retries: int = 1,
+        trial_timeout: float | None = None,
+        trial_memory: int | str | None = None,
+        cpus_per_trial: int | None = None,
+        gpus_per_trial: float | None = None,
+        preflight: bool = True,
     ) -> None:
         super().__init__(exp_key=None, refresh=False)
-        is_whole = isinstance(parallelism, (int, np.integer)) and not isinstance(parallelism, bool)
-        if parallelism is not None and not is_whole:
-            raise InvalidTypeError(f"parallelism is a whole number of trials at a time, or None, got {parallelism!r}")
+        validate(parallelism)
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
-        self._spark = spark_session if spark_session is not None else get_session()
-        self._gateway = ClassicGateway(self._spark, resource_profile)
+        self.max_retries = _as_retries(max_retries)
+        self.trial_timeout = as_seconds(trial_timeout, "trial_timeout")
+        self.trial_memory = as_memory(trial_memory, "trial_memory")
+        self.cpus_per_trial = cpus_per_trial
+        self.gpus_per_trial = gpus_per_trial
+        self.preflight = bool(preflight)
         self.resource_profile = resource_profile
+        self._requested_engine = engine
+        self._spark = spark_session if spark_session is not None else get_session()
+        self._gateway = self._connect()
+        self.engine: str = _resolve_engine(engine, self._gateway.engine)
+        if self.engine == "driver" and self.trial_memory is not None:
+            raise InvalidArgumentError(
+                'trial_memory cannot be kept with engine="driver", where all trials share the memory of the driver: '
+                "leave it out"
+            )
         self.user_specified_parallelism = parallelism
-        self.parallelism = self._decide_parallelism(parallelism)
+        self._slots = Slots(self._gateway, parallelism, self.engine)
         self.timeout = timeout
         self.loss_threshold = loss_threshold
         self._fmin_cancelled = False
         self._fmin_cancelled_reason: str | None = None
         self.refresh()
 
-    def _decide_parallelism(self, parallelism: int | None) -> int:
-        if parallelism is not None and parallelism > 0:
-            return int(parallelism)
-        n_slots = self._gateway.n_slots
-        logger.info("parallelism: %d trials at a time, one per slot of the cluster", n_slots)
-        return n_slots
+    def _connect(self) -> Gateway:
+        profile = build_profile(self._spark, self.cpus_per_trial, self.gpus_per_trial, self.resource_profile)
+        return connect_to(self._spark, profile)
+
+    @property
+    def parallelism(self) -> int:
+        """Trials at a time, now; of an object that was pickled, what it was then, until it runs again."""
+        slots = self.__dict__.get("_slots")
+        return slots() if slots is not None else self._saved_parallelism
 
     @property
     def fmin_cancelled_reason(self) -> str | None:
         """Why the last ``fmin`` ended before its last trial; None if it did not."""
         return self._fmin_cancelled_reason
 
+    @staticmethod
+    def broadcast(value: T) -> SharedValue[T]:
+        """A handle on a value that is sent to Spark once, however many objectives and ``fmin`` calls use it.
+
+        Let the objective use the handle's ``value``. It is sent when the first such ``fmin`` starts, and stays on the
+        executors until the session ends or :meth:`~sparktune.spark.objective.SharedValue.unpersist` is called.
+
+        Args:
+            value: Anything that pickles: arrays, pandas frames.
+        """
+        return SharedValue(value)
+
     def make_executor(self, domain: Domain) -> Executor:
-        """One Spark job per trial."""
-        return JobsExecutor(self._gateway, domain, self.parallelism)
+        """What runs this study's evaluations: see ``engine``."""
+        if self.engine == "driver":
+            return DriverExecutor(self._gateway, domain, self._slots(), self.trial_timeout)
+        mission = Mission(self._gateway, domain, self._limits(), preflight=self.preflight)
+        return JobsExecutor(mission, self._slots)
+
+    def _limits(self) -> TrialLimits:
+        cpus = None
+        if self._gateway.is_local:  # Spark gives each task one core there, but we know how many there are in all
+            cpus = max(1, (self._gateway.n_slots() or 1) // self._slots())
+        return TrialLimits(self.trial_timeout, self.trial_memory, cpus)
 
     def fmin(self, fn: Any, space: Any, *args: Any, **kwargs: Any) -> Any:
         """Minimise ``fn`` over ``space`` on Spark; arguments as for :meth:`Trials.fmin`.
@@ -105,6 +178,8 @@ class SparkTrials(Trials):
         )
         bound["catch_eval_exceptions"] = True
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
+        if bound.get("algo") is not rand.suggest:  # which learns nothing anyway
+            warn_if_blind(self._slots(), as_max_evals(bound.get("max_evals")) - len(self.trials))
         with _own_interrupt():
             return super().fmin(**bound)
 
@@ -146,9 +221,12 @@ class SparkTrials(Trials):
         super().delete_all()
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
 
+    # -- pickling -------------------------------------------------------------------------------------------------
+
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for key in ("_spark", "_gateway", "resource_profile"):  # they live in this process
+        state["_saved_parallelism"] = self.parallelism
+        for key in ("_spark", "_gateway", "_slots", "resource_profile"):  # they live in this process
             state.pop(key, None)
         return state
 
@@ -163,15 +241,40 @@ class SparkTrials(Trials):
             self._spark = get_session()
             return self._spark
         if name == "_gateway":
-            self._gateway = ClassicGateway(self._spark)
+            self._gateway = self._connect()
+            self.engine = _resolve_engine(self._requested_engine, self._gateway.engine)
             return self._gateway
+        if name == "_slots":
+            self._slots = Slots(self._gateway, self.user_specified_parallelism, self.engine)
+            return self._slots
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+def _resolve_engine(engine: str | None, kind: str) -> str:
+    """The engine to use on a kind of session ("jobs" for classic, "connect")."""
+    known = [name for name in ENGINES[kind] if name != "automatic"]
+    if engine is None:
+        return ENGINES[kind][0]
+    if engine in known:
+        return engine
+    session = "a Spark Connect session" if kind == "connect" else "a classic Spark session"
+    raise InvalidArgumentError(
+        f"engine on {session} is one of {', '.join(map(repr, known))}, or None to have it chosen, got {engine!r}"
+    )
+
+
+def _as_retries(max_retries: Any) -> int:
+    if not isinstance(max_retries, int) or isinstance(max_retries, bool):
+        raise InvalidTypeError(
+            f"max_retries is a whole number of further attempts at a lost trial, got {max_retries!r}"
+        )
+    if max_retries < 0:
+        raise InvalidArgumentError(f"max_retries is 0 (a lost trial has failed) or more, got {max_retries}")
+    return max_retries
 
 
 def _bind(function: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The arguments by name, without ``self``."""
-    import inspect
-
     arguments = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     del arguments["self"]
     return arguments

@@ -16,7 +16,7 @@ from sparktune.spark.java import ensure_java
 pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).parents[2]
-TESTED = {"quickstart.py", "trade_offs.py", "tune_random_forest.py"}
+TESTED = {"connect_quickstart.py", "mllib_random_forest.py", "quickstart.py", "trade_offs.py", "tune_random_forest.py"}
 SMALL = ["--rows", "4000", "--max-evals", "6"]
 
 
@@ -33,7 +33,7 @@ def run(monkeypatch):
     }
 
     def run(*command):
-        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
@@ -120,3 +120,11 @@ def test_forest_takes_the_master_of_spark_submit(run):
     output = run(*submit, "examples/tune_random_forest.py", *SMALL)
     assert "TPE: 6 trials, 3 at a time" in output
     assert_is_point_of_space(parameters(output))
+
+
+def test_mllib_forest_is_tuned_beside_itself(run):
+    """The objective's own Spark jobs run four trials at a time, with the scores they have one after another."""
+    output = run(sys.executable, "examples/mllib_random_forest.py", "--rows", "2000", "--max-evals", "4",
+                 "--compare", "4", "--parallelism", "2", "--master", "local[2]")  # fmt: skip
+    assert "with the same scores" in output
+    assert re.search(r"^Speed-up: +[\d.]+ x$", output, re.MULTILINE)

@@ -162,9 +162,13 @@ def test_jobs_stay_in_the_callers_group_and_pool(session, tune, desk, background
     foreign_id, *ids = sorted(context.statusTracker().getJobIdsForGroup("the-callers-group"))
     store = context._jsc.sc().statusStore()  # what Spark's own UI shows
     jobs = [store.job(job_id) for job_id in ids]
-    assert {data.description().get() for data in jobs} == {"sparktune trial 0", "sparktune trial 1"}
+    assert {data.description().get() for data in jobs} == {
+        "sparktune preflight",
+        "sparktune trial 0",
+        "sparktune trial 1",
+    }
     stages = [store.lastStageAttempt(data.stageIds().head()) for data in jobs]
-    assert [stage.schedulingPool() for stage in stages] == ["the-callers-pool"] * 2
+    assert [stage.schedulingPool() for stage in stages] == ["the-callers-pool"] * 3
 
     visits["7"].answer("-2")
     run.result(timeout=30)

@@ -1,0 +1,58 @@
+"""What the process of an evaluation replied, as an outcome."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
+from sparktune.history import documents
+from sparktune.history.trial import Failure, Outcome
+from sparktune.run.domain import failure_from
+
+#: The error that a trial has whose process was ended from outside, by the kind of the reply.
+ENDED = {"lost": WorkerLostError, "timeout": TrialTimeoutError, "memory": TrialMemoryError}
+
+
+def outcome_of(reply: Mapping[str, Any], remedy: str = "") -> Outcome:
+    """The outcome that a reply stands for.
+
+    Args:
+        reply: As :meth:`sparktune.worker.evaluator.Evaluator.evaluate` returns it.
+        remedy: What to do if the objective cannot be loaded.
+
+    Raises:
+        ObjectiveError: If the objective cannot be loaded where it should run, for then no trial can.
+    """
+    record = {key: value for key, value in reply["record"].items() if value is not None}
+    kind = reply["kind"]
+    if kind == "ok":
+        try:
+            result = documents.as_result(pickle.loads(reply["value"]))
+            attachments = dict(result.pop("attachments", None) or {})
+        except BaseException as error:  # not a result, or of a class that cannot be loaded here
+            return Outcome(failure=failure_from(error), record=record)
+        return Outcome(result, attachments=attachments, record=record)
+    if kind == "cancelled":
+        return Outcome(record=record)
+    if kind in ENDED:
+        failure = Failure(str(ENDED[kind]), reply["message"], is_lost=kind == "lost")
+        return Outcome(failure=failure, record=record)
+    name, message, text, pickled = reply["error"]
+    if kind == "unloadable":
+        raise ObjectiveError(f"the objective cannot be loaded on {record['host']}: {message}. {remedy}\n{text}")
+    return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
+
+
+def lost(message: str) -> Outcome:
+    """The outcome of an evaluation that nothing came back from."""
+    return Outcome(failure=Failure(str(WorkerLostError), message, is_lost=True))
+
+
+def _loads_exception(pickled: bytes | None) -> BaseException | None:
+    try:
+        error = pickle.loads(pickled) if pickled is not None else None
+    except BaseException:  # odd constructors, which may even call sys.exit, classes unknown here: the text has to do
+        return None
+    return error if isinstance(error, BaseException) else None

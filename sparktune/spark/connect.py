@@ -1,0 +1,231 @@
+"""The gateway to Spark Connect: jobs of one task by ``mapInArrow``, with no ``sparkContext`` and no JVM in reach."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sparktune.exceptions import SparkUnavailableError
+from sparktune.spark.gateway import ENDED, STOPPED, Blob, SparkJobError, Task, translate
+from sparktune.spark.resources import is_local_master, master_of
+from sparktune.spark.shipping import ship
+
+if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
+    from pyspark.sql import SparkSession
+
+T = TypeVar("T")
+
+#: Up to this size bytes travel with every task; larger ones become a file of the session, which costs a round trip and
+#: a look at the worker's disk.
+INLINE_BYTES = 2**20
+
+_TAGS = "tags"  # the key in properties()
+
+# Names of the files that sessions have: the client would send a file again each time it is added.
+_sent: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+_sending = threading.Lock()
+
+
+class ConnectGateway:
+    """One-task Spark jobs on a Spark Connect session; see :class:`sparktune.spark.gateway.Gateway`.
+
+    Args:
+        session: A Connect session, from ``SparkSession.builder.remote(...)`` or Databricks Connect.
+        resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`; pyspark 4.0+.
+
+    Raises:
+        SparkUnavailableError: If the session is stopped, or the server cannot be reached.
+    """
+
+    engine = "connect"
+    remedy = (
+        "A missing module must be installed on the executors, or sent along with "
+        "spark.addArtifacts('module.py', pyfile=True)."
+    )
+
+    def __init__(self, session: SparkSession, resource_profile: ResourceProfile | None = None) -> None:
+        self._session: Any = session  # methods that classic sessions lack
+        if self.is_stopped:
+            raise SparkUnavailableError(STOPPED)
+        self._options: dict[str, Any] = {} if resource_profile is None else {"profile": resource_profile}
+        self._n_slots: int | None = None
+        try:
+            from pyspark.sql.types import BinaryType, StructField, StructType
+
+            # Made once: each new frame would ask the server for its columns, and a schema in words for what it means.
+            self._schema = StructType([StructField("reply", BinaryType())])
+            self._one_row = self._session.range(0, 1, 1, 1)
+            assert self._one_row.columns
+            if resource_profile is not None:  # registers it, by the session that is active in this thread
+                self._in_session(lambda: resource_profile.id)
+        except Exception as error:
+            raise translate(error, is_stopped=self.is_stopped) from error
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return str(self._session.session_id)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether pyspark has started the server itself, on this machine, for ``remote("local[...]")``."""
+        return "SPARK_LOCAL_REMOTE" in os.environ
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the session has been stopped, or the server has said that it knows it no more."""
+        return bool(self._session.is_stopped)
+
+    def n_slots(self) -> int | None:
+        """The cores of a server in local mode; None for any other, which does not say."""
+        master = master_of(self._session)
+        if master is None or not is_local_master(master):
+            return None
+        cores = master.partition("[")[2].rstrip("]").partition(",")[0] or "1"
+        return int(cores) if cores.isdigit() else None  # local[*]: the server's, not ours
+
+    def max_slots(self) -> int | None:
+        """The same: of executors that may come a client hears nothing."""
+        return self.n_slots()
+
+    def properties(self) -> dict[str, str]:
+        """The tags of the calling thread, so that whoever interrupts them interrupts its trials.
+
+        Raises:
+            SparkUnavailableError: If the session has been stopped.
+        """
+        if self.is_stopped:
+            raise SparkUnavailableError(STOPPED)
+        tags = ",".join(sorted(self._session.getTags()))
+        return {_TAGS: tags} if tags else {}
+
+    def share(self, data: bytes) -> Blob:
+        """Send bytes to the workers once per session: up to 1 MiB with each task, above it as a file of the session.
+
+        Raises:
+            SparkUnavailableError: If the session or the server is gone.
+        """
+        if len(data) <= INLINE_BYTES:
+            return "bytes", data
+        name = hashlib.sha256(data).hexdigest()
+        with _sending:
+            names = _sent.setdefault(self._session, set())
+            if name not in names:
+                self._add_file(name, data)
+                names.add(name)
+        return "file", name
+
+    def _add_file(self, name: str, data: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="sparktune-") as folder:
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(data)
+            try:
+                self._session.addArtifacts(path, file=True)
+            except Exception as error:
+                raise translate(error, is_stopped=self.is_stopped) from error
+
+    def unshare(self, blob: Blob) -> None:
+        """Nothing: Connect has no way to take a file from a session, which frees them all when it ends.
+
+        What is shared again, such as the same objective in a later ``fmin``, is there already.
+        """
+
+    def run(self, task: Task, request: bytes, tag: str, description: str, properties: Mapping[str, str]) -> bytes:
+        """Run ``task`` over the one row ``request``; its one row of output.
+
+        Args:
+            task: Must pickle.
+            request: Travels in the closure, so below gRPC's limit of 128 MiB.
+            tag: Interrupts the job, see :meth:`cancel`.
+            description: Not used: Connect has no place for it.
+            properties: See :meth:`properties`.
+
+        Raises:
+            SparkJobError: If the job failed or was cancelled.
+            SparkUnavailableError: If the session or the server is gone, or can run no Python task.
+        """
+        try:
+            return self._tagged(lambda: self._reply(ship("task", "run_arrow", task, request)), tag, properties)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> SparkUnavailableError:
+        """What a job's error stands for; of a session that is being stopped, the end of the session."""
+        failure = translate(error, is_stopped=self.is_stopped)
+        if isinstance(failure, SparkJobError):
+            # The server cancels a session's jobs when the session is released, before the client knows that it is.
+            try:
+                self._session.conf.get("spark.sql.session.timeZone")
+            except Exception as reason:
+                second = translate(reason, is_stopped=self.is_stopped)
+                return failure if isinstance(second, SparkJobError) else second
+        return failure
+
+    def _reply(self, run: Callable[..., Any]) -> bytes:
+        frame = self._one_row.mapInArrow(run, self._schema, **self._options)
+        if hasattr(frame, "toArrow"):  # 4.0: without a Row per row
+            [reply] = frame.toArrow().column("reply").to_pylist()
+        else:
+            [[reply]] = frame.collect()
+        return bytes(reply)
+
+    def cancel(self, tag: str) -> None:
+        """Interrupt the jobs under a tag; other jobs of the session are not touched."""
+        if self.is_stopped:
+            return
+        try:
+            self._session.interruptTag(tag)
+        except Exception as error:
+            if not self.is_stopped:
+                raise translate(error, is_stopped=False) from error
+
+    def in_thread(
+        self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
+    ) -> Callable[[], T]:
+        """``function``, for which the session is the active one of its thread, and whose jobs run under a tag.
+
+        Description and pool are not used: Connect has neither.
+        """
+
+        def run() -> T:
+            if self.is_stopped:
+                raise SparkUnavailableError(ENDED)
+            return self._in_session(lambda: self._tagged(function, tag, properties))
+
+        return run
+
+    def _tagged(self, function: Callable[[], T], tag: str, properties: Mapping[str, str]) -> T:
+        """Call ``function`` with exactly these tags on the thread."""
+        session = self._session
+        before = set(session.getTags())
+        session.clearTags()
+        for name in [tag, *filter(None, properties.get(_TAGS, "").split(","))]:
+            session.addTag(name)
+        try:
+            return function()
+        finally:
+            session.clearTags()
+            for name in before:
+                session.addTag(name)
+
+    def _in_session(self, function: Callable[[], T]) -> T:
+        """Call ``function`` with the session as the thread's active one, which a new thread has none of.
+
+        pyspark's ``inheritable_thread_target`` does so from 4.0 on, but leaves the session behind in the thread.
+        """
+        from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+        active = ConnectSession._active_session
+        before = getattr(active, "session", None)
+        active.session = self._session
+        try:
+            return function()
+        finally:
+            active.session = before

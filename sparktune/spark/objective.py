@@ -1,0 +1,192 @@
+"""The objective as it travels to Spark: pickled once, with what it uses taken note of."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import types
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sparktune.exceptions import SerializationError
+from sparktune.worker.child import shared_module
+
+if TYPE_CHECKING:
+    from sparktune.spark.gateway import Gateway
+
+T = TypeVar("T")
+
+
+class SharedValue(Generic[T]):
+    """A value that is sent to Spark once, for any number of ``fmin`` calls whose objectives use its ``value``.
+
+    Made by :meth:`SparkTrials.broadcast`.
+
+    Attributes:
+        value: The value; on the driver the very object.
+    """
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self._pickled: tuple[str, bytes] | None = None
+        self._blobs: dict[str, Any] = {}
+
+    def pickled(self) -> tuple[str, bytes]:
+        """The value's digest and pickle, made when first needed.
+
+        Raises:
+            SerializationError: If it cannot be pickled.
+        """
+        if self._pickled is None:
+            data = _pickle(self.value, "the value to broadcast").data
+            self._pickled = _digest(data), data
+        return self._pickled
+
+    def blob(self, gateway: Gateway) -> Any:
+        """The value as it can be had on the workers of a session; sent there when this is first asked."""
+        if gateway.session_id not in self._blobs:
+            self._blobs[gateway.session_id] = gateway.share(self.pickled()[1])
+        return self._blobs[gateway.session_id]
+
+    def unpersist(self, gateway: Gateway | None = None) -> None:
+        """Forget what was sent; a later ``fmin`` that uses the value sends it again."""
+        self._blobs.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedValue, (self.value,)
+
+
+@dataclass
+class PickledObjective:
+    """An objective as bytes, with what they refer to.
+
+    Attributes:
+        data: The pickle.
+        digest: Identifies it.
+        shared: The shared values it uses, by digest.
+        broadcasts: Broadcast variables of the user's that it uses.
+        modules: Names of the packages that it needs where it is loaded, the standard library's left out.
+        imports: Names of further packages that its code imports when it runs.
+    """
+
+    data: bytes
+    digest: str
+    shared: dict[str, SharedValue[Any]] = field(default_factory=dict)
+    broadcasts: list[Any] = field(default_factory=list)
+    modules: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
+
+
+def pickle_objective(fn: Any) -> PickledObjective:
+    """The objective as bytes.
+
+    Raises:
+        SerializationError: If it cannot be pickled; if it holds a part of Spark that exists on the driver only, the
+            message names the engine that runs it there.
+    """
+    return _pickle(fn, "the objective")
+
+
+def _pickle(value: Any, what: str) -> PickledObjective:
+    file = io.BytesIO()
+    pickler = _pickler_class()(file)
+    try:
+        pickler.dump(value)
+    except Exception as error:  # pickling calls code of any class
+        if isinstance(error, SerializationError):
+            raise
+        if "SparkContext" in str(error) or "ONLY_VALID_ON_DRIVER" in str(error):
+            raise SerializationError(_driver_only(what, "the Spark context")) from error
+        raise SerializationError(
+            f"{what} cannot be pickled to be sent to Spark ({error}): open files, locks and connections inside the "
+            "objective, not around it"
+        ) from error
+    data = file.getvalue()
+    modules = {name for name in pickler.modules if _is_installed(name)}
+    imports = {name for name in pickler.imports if _is_installed(name)} - modules
+    return PickledObjective(data, _digest(data), pickler.shared, pickler.broadcasts, modules, imports)
+
+
+def _pickler_class() -> Any:
+    """A pickler that looks at what it pickles. A class made here, for pyspark is imported where it is needed."""
+    import pyspark
+    from pyspark import cloudpickle
+
+    broadcast_type: Any = getattr(pyspark, "Broadcast", ())  # a client for Connect alone has none
+
+    class Pickler(cloudpickle.CloudPickler):
+        def __init__(self, file: io.BytesIO) -> None:
+            super().__init__(file)  # type: ignore[no-untyped-call]
+            self.shared: dict[str, SharedValue[Any]] = {}
+            self.broadcasts: list[Any] = []
+            self.modules: set[str] = set()
+            self.imports: set[str] = set()
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, SharedValue):
+                digest, _ = obj.pickled()
+                self.shared[digest] = obj
+                return shared_module().__dict__["get"], (digest,)
+            if isinstance(obj, broadcast_type):
+                self.broadcasts.append(obj)
+            elif (name := _driver_part(obj)) is not None:
+                raise SerializationError(_driver_only("the objective", name))
+            self._note(obj)
+            return super().reducer_override(obj)  # type: ignore[no-untyped-call]
+
+        def _note(self, obj: Any) -> None:
+            if isinstance(obj, types.ModuleType):
+                self.modules.add(obj.__name__)
+            elif isinstance(obj, types.CodeType):
+                self.imports.update(_imported_by(obj))
+            else:
+                owner = obj if isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)) else type(obj)
+                self.modules.add(getattr(owner, "__module__", None) or "builtins")
+
+    return Pickler
+
+
+def _driver_part(obj: Any) -> str | None:
+    """What ``obj`` is, if it is a part of Spark that exists on the driver only."""
+    module, name = type(obj).__module__, type(obj).__name__
+    if module.startswith("pyspark.") and name in ("SparkSession", "SparkContext", "DataFrame", "RDD", "PipelinedRDD"):
+        return f"a {name}"
+    if module.startswith("py4j.") and name in ("JavaObject", "JavaMember", "JavaGateway", "JVMView"):
+        return "a Java object of Spark's (a model, a column)"
+    return None
+
+
+def _driver_only(what: str, part: str) -> str:
+    return (
+        f"{what} holds {part}, which exists on the driver only, and this engine evaluates on the executors: use "
+        'SparkTrials(engine="driver"), which evaluates objectives that use Spark themselves in threads of the driver; '
+        "or collect the data first (toPandas()) and let the objective use that"
+    )
+
+
+def _imported_by(code: types.CodeType) -> set[str]:
+    """The packages that a function's code imports."""
+    import dis
+
+    return {
+        instruction.argval.partition(".")[0]
+        for instruction in dis.get_instructions(code)
+        if instruction.opname == "IMPORT_NAME" and instruction.argval
+    }
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module belongs to an installed package that workers may lack or have in another version."""
+    name = module.partition(".")[0]
+    return name not in sys.stdlib_module_names and name not in (
+        "__main__",
+        "__mp_main__",
+        "builtins",
+        "pyspark",
+        "py4j",
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,241 @@
+"""The process in which objectives run, one evaluation at a time: from bytes to bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+import types
+from collections.abc import Mapping
+from typing import Any, NoReturn, TextIO
+
+from . import frames
+
+#: A larger result is refused: it would go through the driver's memory several times over, and can end the application.
+MAX_RESULT_BYTES = 64 * 2**20
+
+#: What libraries read, when they are loaded, for how many threads to start.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "LOKY_MAX_CPU_COUNT",  # joblib's, and so scikit-learn's, n_jobs=-1
+)
+
+#: Name of the module in which values shared beside the objective are found, see :func:`shared_module`.
+SHARED = "_sparktune_shared"
+
+
+def serve(connection: socket.socket, output: int, cpus: int | None) -> NoReturn:
+    """Answer requests until the worker closes the connection. Never returns.
+
+    Args:
+        connection: To the worker.
+        output: A file descriptor that what objectives print goes to.
+        cpus: Processors an evaluation may use; None for no limit.
+    """
+    _settle(output, cpus)
+    objectives: dict[str, Any] = {}
+    me = os.getpid()
+    while (message := frames.receive(connection)) is not None:
+        request = pickle.loads(message)
+        reply = _load(objectives, request) if request["op"] == "load" else _evaluate(objectives, request)
+        del request, message  # what an evaluation was given must not stay while this waits for the next
+        if os.getpid() != me:  # the objective has forked, and this is its child
+            os._exit(0)
+        _flush()
+        frames.send(connection, pickle.dumps(reply))
+    os._exit(0)
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+def _settle(output: int, cpus: int | None) -> None:
+    """Make a process that was forked in the middle of another's work a place of its own."""
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+    sys.__dict__.update(__stdout__=sys.stdout, __stderr__=sys.stderr)
+    faulthandler.enable(sys.stderr, all_threads=False)  # a crash in native code prints where Python was
+    if not logging.root.handlers:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    if cpus is not None:
+        _limit_threads(cpus)
+    if "numpy" in sys.modules:  # else processes forked from one worker would draw the same numbers
+        sys.modules["numpy"].random.seed()
+
+
+def _text_stream(descriptor: int) -> TextIO:
+    # By lines: what was printed before a crash has left the process.
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _limit_threads(cpus: int) -> None:
+    for name in THREAD_VARIABLES:
+        value = os.environ.get(name, "")
+        if not value.isdigit() or int(value) > cpus:
+            os.environ[name] = str(cpus)
+    if "numpy" in sys.modules:  # its BLAS is loaded and has read its variables
+        with contextlib.suppress(Exception):
+            import threadpoolctl
+
+            threadpoolctl.threadpool_limits(cpus)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _load(objectives: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Unpickle an objective and the values shared beside it, and forget those that are no longer used."""
+    values = shared_module().__dict__["values"]
+    for digest in request["forget"]:
+        objectives.pop(digest, None)
+        values.pop(digest, None)
+    _take_over(request["context"])
+    record = _record()
+    try:
+        for digest, pickled in request["values"].items():
+            values[digest] = pickle.loads(pickled)
+        objectives[request["digest"]] = pickle.loads(request["objective"])
+        reply: dict[str, Any] = {"kind": "ok", "record": record}
+    except BaseException as error:  # pickles run code of any class
+        reply = {"kind": "unloadable", "error": describe(error), "record": record}
+    if request["packages"] is not None:
+        reply["python"] = tuple(sys.version_info[:3])
+        reply["packages"] = {name: version_of(name) for name in request["packages"]}
+    return reply
+
+
+def shared_module() -> types.ModuleType:
+    """The module with ``values``, shared values by digest, and ``get(digest)``, which wraps one of them.
+
+    It exists where objectives are pickled, too, so that ``get`` travels by its name and needs nothing of ours there.
+    """
+    if SHARED not in sys.modules:
+        values: dict[str, Any] = {}
+
+        def get(digest: str) -> types.SimpleNamespace:
+            return types.SimpleNamespace(value=values[digest])
+
+        get.__module__, get.__qualname__ = SHARED, "get"
+        module = types.ModuleType(SHARED)
+        module.__dict__.update(values=values, get=get)
+        sys.modules[SHARED] = module
+    return sys.modules[SHARED]
+
+
+def _evaluate(objectives: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    _take_over(request["context"])
+    record = _record()
+    reply: dict[str, Any] = {"record": record}
+    kind = "unloadable"
+    try:
+        argument = pickle.loads(request["argument"])
+        kind = "error"
+        record["start"] = time.time()
+        reply["value"] = _within_limit(_dumps(objectives[request["digest"]](argument)))
+        kind = "ok"
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end a trial, not a worker
+        reply["error"] = describe(error)
+    record["end"] = time.time()
+    reply["kind"] = kind
+    return reply
+
+
+def _record() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "start": time.time()}
+
+
+def _take_over(context: Mapping[str, Any]) -> None:
+    """Make this process see what the worker sees: its modules, and Spark's description of the task."""
+    sys.path.extend(folder for folder in context.get("path", ()) if folder not in sys.path)
+    if "task" in context:
+        from pyspark import SparkFiles, TaskContext
+
+        task = TaskContext.get() or TaskContext._getOrCreate()
+        task.__dict__.update(context["task"])
+        SparkFiles._root_directory, SparkFiles._is_running_on_worker = context["files"], True
+    for number, path in context.get("broadcasts", {}).items():
+        import pyspark
+
+        known = sys.modules[pyspark.Broadcast.__module__]._broadcastRegistry
+        if number not in known:
+            known[number] = pyspark.Broadcast(path=path)
+
+
+def version_of(package: str) -> str | None:
+    """The version of an importable package, "" if it states none; None if it is not there."""
+    import importlib.metadata
+    import importlib.util
+
+    if package not in sys.modules:
+        try:
+            if importlib.util.find_spec(package) is None:
+                return None
+        except (ImportError, ValueError):
+            return None
+    version = getattr(sys.modules.get(package), "__version__", None)
+    if isinstance(version, str):
+        return version
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return ""
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value)  # a tenth of the time, and enough for most results
+    except Exception:  # lambdas, and classes that exist in the driver's main module only
+        return _cloudpickle().dumps(value)  # type: ignore[no-any-return]
+
+
+def _cloudpickle() -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module("pyspark.cloudpickle")
+    except ImportError:  # a local process
+        return importlib.import_module("cloudpickle")
+
+
+def _within_limit(pickled: bytes) -> bytes:
+    if len(pickled) > MAX_RESULT_BYTES:
+        raise ValueError(
+            f"a result may have {MAX_RESULT_BYTES // 2**20} MiB when pickled, and this one has "
+            f"{len(pickled) / 2**20:.0f}: write models and predictions to storage and return their path"
+        )
+    return pickled
+
+
+def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
+    """An exception as data: its type, message, traceback, and itself pickled, or None if it cannot be."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        pickled = _dumps(error)
+    except BaseException:  # an exception may hold anything: its text has to do
+        pickled = None
+    try:
+        message = str(error)
+    except BaseException:
+        message = "(its message cannot be shown)"
+    return str(type(error)), message, text, pickled

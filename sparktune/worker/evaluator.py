@@ -1,0 +1,397 @@
+"""The worker's side of an evaluation: a process that runs objectives, watched from outside.
+
+The worker itself never calls the objective. So it survives whatever the objective does, ``os._exit`` and crashes in
+native code included, says what happened, keeps limits of time and memory even in code that holds Python's lock, and
+reads along what is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import child, frames, guardian, processes
+
+#: Objectives that the process keeps: the current run's and the one before, so that two runs side by side do not load
+#: theirs anew for every trial, and data of old runs do not pile up.
+KEPT_OBJECTIVES = 2
+
+#: Bytes kept of what an evaluation prints: the last ones.
+LOG_BYTES = 8192
+
+#: Seconds between looks at the memory of an evaluation that has a limit.
+MEMORY_INTERVAL = 0.1
+
+#: Seconds that a killed process gets to be gone, with all it has started.
+KILL_DEADLINE = 15.0
+
+#: Seconds between the end of the connection to a process and the news of its own end, if that is why.
+END_DELAY = 1.0
+
+Parts = Callable[[], tuple[bytes, Mapping[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to run, loaded into the process when it is first needed there.
+
+    Attributes:
+        digest: Identifies it.
+        parts: Reads the pickled objective, and pickled values by digest that it finds beside it.
+    """
+
+    digest: str
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an evaluation may use.
+
+    Attributes:
+        timeout: Seconds; None for no limit.
+        memory: Bytes, of all its processes together; None for no limit.
+        cpus: Processors, told to thread pools; None for no limit.
+    """
+
+    timeout: float | None = None
+    memory: int | None = None
+    cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A connection to look at while an evaluation runs.
+
+    Attributes:
+        connection: Readable when something has come in.
+        is_cancelled: Called then; whether the evaluation must be ended.
+        tick: Called at least every ``interval`` seconds.
+        interval: Seconds.
+    """
+
+    connection: socket.socket
+    is_cancelled: Callable[[], bool]
+    tick: Callable[[], None]
+    interval: float
+
+
+class _Ended(Exception):
+    """The process has ended, or was ended; ``kind`` and ``message`` are for the reply."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass
+class _Process:
+    """One process for objectives, with its guardian."""
+
+    connection: socket.socket
+    guard: socket.socket
+    output: int
+    guardian: int
+    cpus: int | None
+    pid: int | None = None
+    digests: list[str] = field(default_factory=list)
+    log: bytearray = field(default_factory=bytearray)
+
+    @classmethod
+    def start(cls, cpus: int | None) -> _Process:
+        ours, theirs = socket.socketpair()
+        guard, guarded = socket.socketpair()
+        output, sink = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _become_guardian(guarded, theirs, sink, cpus)
+            finally:
+                os._exit(1)
+        for end in (theirs, guarded):
+            end.close()
+        os.close(sink)
+        os.set_blocking(output, False)
+        return cls(ours, guard, output, pid, cpus)
+
+    def drain(self) -> None:
+        """Take in what was printed; it goes on to where the worker's own output goes."""
+        while True:
+            try:
+                text = os.read(self.output, 65536)
+            except BlockingIOError:
+                return
+            if not text:
+                return
+            self.log += text
+            if len(self.log) > 4 * LOG_BYTES:
+                del self.log[:-LOG_BYTES]
+            with contextlib.suppress(OSError):
+                os.write(2, text)
+
+    def is_over(self) -> bool:
+        """Whether it has ended, or lost its guardian, while nothing was asked of it."""
+        return bool(select.select([self.connection, self.guard], [], [], 0)[0])
+
+    def end(self) -> int:
+        """Kill it with all it has started, and wait until it is gone; its wait status."""
+        with contextlib.suppress(OSError):
+            self.guard.sendall(guardian.KILL)
+        return self.status()
+
+    def status(self) -> int:
+        """The wait status of a process that has ended or is about to; frees what this side holds of it."""
+        self.guard.settimeout(KILL_DEADLINE)
+        try:
+            line = self.guard.recv(64)
+        except OSError:
+            line = b""
+        processes.kill(self.guardian)  # it has said its word, or never will; what it guards dies with it then
+        if not line and self.pid is not None:  # killed: of the others it would have ended, the group can be found
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.guardian, 0)
+        self.drain()
+        for end in (self.connection, self.guard):
+            end.close()
+        os.close(self.output)
+        return int(line) if line.strip().isdigit() else int(signal.SIGKILL)
+
+
+class Evaluator:
+    """Runs objectives in a process of its own, one at a time; a new one when it has died. One per worker."""
+
+    def __init__(self) -> None:
+        self._process: _Process | None = None
+
+    def check(
+        self, objective: Objective, packages: list[str], limits: Limits, context: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Load an objective anew; a reply with the versions of Python and of ``packages`` beside what became of it."""
+        return self._guarded(limits, None, lambda process: self._load(process, objective, context, packages))
+
+    def evaluate(
+        self,
+        objective: Objective,
+        argument: bytes,
+        limits: Limits = Limits(),
+        context: Mapping[str, Any] | None = None,
+        watch: Watch | None = None,
+    ) -> dict[str, Any]:
+        """The reply to one evaluation.
+
+        Args:
+            objective: What to call.
+            argument: What to call it with, pickled.
+            limits: When to end it.
+            context: What the process takes over from the worker, see :func:`sparktune.worker.child._take_over`.
+            watch: A connection that may ask for its end.
+
+        Returns:
+            ``kind``: "ok", "error", "unloadable", "lost", "timeout", "memory" or "cancelled"; ``value``: the pickled
+            result; ``error``: as :func:`sparktune.worker.child.describe` returns it; ``message``: of the last four
+            kinds; ``record``: host, process, start, end and, if anything was printed, the end of it as ``log``.
+        """
+        context = context or {}
+
+        def run(process: _Process) -> dict[str, Any]:
+            if objective.digest not in process.digests:
+                reply = self._load(process, objective, context, None)
+                if reply["kind"] != "ok":
+                    return reply
+            request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
+            return _exchange(process, request, limits, watch)
+
+        return self._guarded(limits, watch, run)
+
+    def _guarded(
+        self, limits: Limits, watch: Watch | None, run: Callable[[_Process], dict[str, Any]]
+    ) -> dict[str, Any]:
+        if self._process is not None and (self._process.cpus != limits.cpus or self._process.is_over()):
+            self.close()  # its thread pools have the size they had at the start, or it was killed between evaluations
+        process = self._process or _Process.start(limits.cpus)
+        self._process = process
+        process.drain()
+        process.log.clear()
+        start = time.time()
+        try:
+            reply = run(process)
+            process.drain()
+        except _Ended as end:
+            self._process = None
+            record = {"host": socket.gethostname(), "pid": process.pid, "start": start, "end": time.time()}
+            reply = {"kind": end.kind, "message": end.message, "record": record}
+        if process.log:
+            reply["record"]["log"] = _text(process.log)
+        return reply
+
+    def _load(
+        self, process: _Process, objective: Objective, context: Mapping[str, Any], packages: list[str] | None
+    ) -> dict[str, Any]:
+        pickled, values = objective.parts()
+        n_forget = max(0, len(process.digests) + 1 - KEPT_OBJECTIVES)
+        request = {
+            "op": "load",
+            "digest": objective.digest,
+            "objective": pickled,
+            "values": values,
+            "forget": process.digests[:n_forget],
+            "packages": packages,
+            "context": context,
+        }
+        reply = _exchange(process, request, Limits(), None)
+        process.pid = reply["record"]["pid"]
+        del process.digests[:n_forget]
+        if reply["kind"] == "ok":
+            process.digests.append(objective.digest)
+        return reply
+
+    def close(self) -> None:
+        """End the process, with all it has started."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+
+def _become_guardian(guarded: socket.socket, connection: socket.socket, sink: int, cpus: int | None) -> None:
+    """Turn this newly forked process into the guardian of another one; never returns."""
+    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the driver
+    _let_go({guarded.fileno(), connection.fileno(), sink})
+
+    def start() -> int:
+        pid = os.fork()
+        if pid:
+            connection.close()
+            os.close(sink)
+            return pid
+        try:
+            processes.die_with_parent()
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            guarded.close()
+            child.serve(connection, sink, cpus)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    guardian.run(guarded, start)
+
+
+def _let_go(kept: set[int]) -> None:
+    """Let go of the worker's files and connections.
+
+    They are put over, not closed: Python objects that own them were copied along with the process, and would later
+    close whatever has their number then.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+    for descriptor in map(int, os.listdir(folder)):
+        if descriptor not in kept and descriptor not in (1, 2, nothing):
+            with contextlib.suppress(OSError):  # the one that listed the folder is gone
+                os.fstat(descriptor)
+                os.dup2(nothing, descriptor)
+
+
+def _exchange(process: _Process, request: Mapping[str, Any], limits: Limits, watch: Watch | None) -> dict[str, Any]:
+    """Send a request and wait for the reply, reading along what is printed.
+
+    Raises:
+        _Ended: If the process died, went over a limit, or the watch says it must end; it is gone then.
+    """
+    try:
+        frames.send(process.connection, pickle.dumps(request))
+    except OSError:
+        raise _Ended("lost", _epitaph(process)) from None
+    clock = _Clock(limits, watch)
+    waiting: list[Any] = [process.connection, process.guard, process.output]
+    if watch is not None:
+        waiting.append(watch.connection)
+    while True:
+        readable, _, _ = select.select(waiting, [], [], clock.remaining())
+        if process.output in readable:
+            process.drain()
+        if process.connection in readable:
+            try:
+                message = frames.receive(process.connection)
+            except OSError:
+                message = None
+            if message is not None:
+                return pickle.loads(message)  # type: ignore[no-any-return]
+            raise _Ended("lost", _epitaph(process))
+        if process.guard in readable:
+            raise _Ended("lost", _epitaph(process))
+        if watch is not None and watch.connection in readable and watch.is_cancelled():
+            process.end()
+            raise _Ended("cancelled", "cancelled")
+        verdict = clock.verdict(process)
+        if verdict is not None:
+            process.end()
+            raise _Ended(*verdict)
+
+
+class _Clock:
+    """When to look at an evaluation again, and whether it is over one of its limits."""
+
+    def __init__(self, limits: Limits, watch: Watch | None) -> None:
+        self._limits = limits
+        self._watch = watch
+        now = time.monotonic()
+        self._deadline = now + limits.timeout if limits.timeout is not None else None
+        self._look = now + MEMORY_INTERVAL if limits.memory is not None else None
+        self._tick = now + watch.interval if watch is not None else None
+
+    def remaining(self) -> float | None:
+        """Seconds until the next thing to do; None if there is none."""
+        times = [moment for moment in (self._deadline, self._look, self._tick) if moment is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def verdict(self, process: _Process) -> tuple[str, str] | None:
+        """The kind and message of a limit that was passed; None if none was."""
+        now = time.monotonic()
+        if self._watch is not None and self._tick is not None and now >= self._tick:
+            self._watch.tick()
+            self._tick = now + self._watch.interval
+        if self._deadline is not None and now >= self._deadline:
+            return "timeout", f"the trial ran longer than trial_timeout={self._limits.timeout:g} s and was killed"
+        if self._look is not None and now >= self._look:
+            used = processes.memory_of(processes.descendants(process.guardian))
+            limit = self._limits.memory
+            if limit is not None and used > limit:
+                return "memory", (
+                    f"the trial's processes held {used / 2**20:.0f} MiB of memory, more than trial_memory="
+                    f"{limit / 2**20:.0f} MiB, and were killed"
+                )
+            spent = time.monotonic() - now
+            self._look = now + max(MEMORY_INTERVAL, 20 * spent)  # counting the pages of a large process takes time
+        return None
+
+
+def _epitaph(process: _Process) -> str:
+    """Why a process no longer answers, in words. It is gone then."""
+    is_dead = bool(select.select([process.guard], [], [], END_DELAY)[0])
+    status = process.end()
+    if is_dead:
+        return f"the process of the evaluation {processes.describe(status)}"
+    return "the process of the evaluation closed its connection to the worker, or became another program: it was killed"
+
+
+def _text(log: bytearray) -> str:
+    """The last lines of what was printed; of a progress bar, written over and over, its last state."""
+    text = bytes(log[-LOG_BYTES:])
+    if len(log) > LOG_BYTES:
+        text = text.partition(b"\n")[2] or text  # not the second half of a line
+    lines = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in text.split(b"\n")]
+    return b"\n".join(lines).decode("utf-8", "replace")

@@ -1,0 +1,48 @@
+"""Messages on a stream socket: each a length of 8 bytes, and that many bytes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+LENGTH = struct.Struct("!Q")
+
+
+def send(connection: socket.socket, message: bytes) -> None:
+    """Send one message.
+
+    Raises:
+        OSError: If the other side is gone.
+    """
+    if len(message) < 65536:  # one segment, one system call
+        connection.sendall(LENGTH.pack(len(message)) + message)
+    else:
+        connection.sendall(LENGTH.pack(len(message)))
+        connection.sendall(message)
+
+
+def receive(connection: socket.socket, limit: int | None = None) -> bytes | None:
+    """The next message; None if the other side has closed.
+
+    Raises:
+        OSError: If the connection broke.
+        ValueError: If the message is longer than ``limit`` bytes.
+    """
+    head = _exactly(connection, LENGTH.size)
+    if head is None:
+        return None
+    (length,) = LENGTH.unpack(head)
+    if limit is not None and length > limit:
+        raise ValueError(f"a message may have {limit} bytes here, and this one says it has {length}")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, n: int) -> bytes | None:
+    data = bytearray(n)
+    view = memoryview(data)
+    while view:
+        n_read = connection.recv_into(view)
+        if not n_read:
+            return None
+        view = view[n_read:]
+    return bytes(data)

@@ -1,0 +1,126 @@
+"""What a Spark task does: one evaluation, from bytes to bytes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .evaluator import Evaluator, Limits, Objective
+
+#: Bytes on their way to a worker: ("bytes", themselves), ("broadcast", a broadcast variable), or ("file", the name of a
+#: file that was added to the session).
+Blob = tuple[str, Any]
+
+Task = Callable[[Iterator[bytes]], Iterator[bytes]]
+
+_evaluator = Evaluator()  # one per Python worker: Spark runs its tasks one after another
+
+
+def run_trial(options: Mapping[str, Any], rows: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the reply to the one request in ``rows``, pickled.
+
+    Args:
+        options: ``digest``, ``objective`` (a :data:`Blob`), ``values`` (a blob by digest),
+            ``broadcasts`` (broadcast variables that the objective uses), ``path`` (folders to look for
+            modules in, after those the worker knows), ``timeout``, ``memory`` and ``cpus`` as in
+            :class:`~sparktune.worker.evaluator.Limits`, where ``cpus`` None stands for those of the task.
+        rows: One request, pickled: ("evaluate", the pickled argument) or ("check", names of packages).
+
+    Returns:
+        An iterator over one reply, see :meth:`sparktune.worker.evaluator.Evaluator.evaluate`.
+    """
+    # Read to the end before anything else: Spark throws a Python worker away if its task left input unread, and the
+    # next trial would pay for a new process and all its imports.
+    [request] = list(rows)
+    yield pickle.dumps(_reply(options, *pickle.loads(request)))
+
+
+def run_arrow(task: Task, request: bytes, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield what ``task`` makes of one request as an Arrow batch of one row; for ``mapInArrow``."""
+    for _ in batches:  # to the end, as above
+        pass
+    import pyarrow
+
+    for reply in task(iter([request])):
+        yield pyarrow.RecordBatch.from_arrays([pyarrow.array([reply], pyarrow.binary())], ["reply"])
+
+
+def objective_of(options: Mapping[str, Any]) -> Objective:
+    """The objective that a task's options name, to be read when it is needed."""
+
+    def parts() -> tuple[bytes, dict[str, bytes]]:
+        values = {digest: open_blob(blob) for digest, blob in options["values"].items()}
+        return open_blob(options["objective"]), values
+
+    return Objective(options["digest"], parts)
+
+
+def limits_of(options: Mapping[str, Any]) -> Limits:
+    """The limits that a task's options name."""
+    return Limits(options["timeout"], options["memory"], options["cpus"] or _cpus())
+
+
+def context_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the process of the evaluation takes over from this worker."""
+    context: dict[str, Any] = {"path": [*sys.path, *options["path"]]}
+    task = _task_context()
+    if task is not None:
+        import pyspark
+
+        context["task"] = task.__dict__
+        context["files"] = pyspark.SparkFiles._root_directory
+        if options["broadcasts"]:  # the user's: Spark has fetched them, and knows them by number
+            known = sys.modules[pyspark.Broadcast.__module__]._broadcastRegistry
+            context["broadcasts"] = {number: b._path for number, b in known.items() if hasattr(b, "_path")}
+    return context
+
+
+def _reply(options: Mapping[str, Any], kind: str, content: Any) -> dict[str, Any]:
+    context = context_of(options)
+    if kind == "check":
+        return _evaluator.check(objective_of(options), content, limits_of(options), context)
+    task = _task_context()
+    # Spark starts a task again when its worker or executor dies. The evaluation may have had effects, and what killed
+    # the first worker may kill this one: the driver decides, so nothing is evaluated twice unasked.
+    if task is not None and task.attemptNumber() > 0:
+        import socket
+
+        message = "the Python worker or the executor died during the evaluation (out of memory? preempted?)"
+        return {"kind": "lost", "message": message, "record": {"host": socket.gethostname(), "pid": os.getpid()}}
+    return _evaluator.evaluate(objective_of(options), content, limits_of(options), context)
+
+
+def _task_context() -> Any:
+    try:
+        from pyspark import TaskContext
+    except ImportError:  # not a Spark worker
+        return None
+    return TaskContext.get()
+
+
+def _cpus() -> int | None:
+    task = _task_context()
+    return task.cpus() if task is not None else None
+
+
+def open_blob(blob: Blob) -> bytes:
+    """The bytes that a blob stands for."""
+    kind, value = blob
+    if kind == "bytes":
+        return value  # type: ignore[no-any-return]
+    if kind == "broadcast":
+        data: bytes = value.value
+        if hasattr(value, "_path"):  # it can be read again; until then it is only large
+            value.__dict__.pop("_value", None)
+        return data
+    from pyspark import SparkFiles
+
+    for folder in (SparkFiles.getRootDirectory(), os.getcwd()):
+        path = os.path.join(folder, value)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                return file.read()
+    raise FileNotFoundError(f"the file {value} that was sent to the Spark session is not on this worker")

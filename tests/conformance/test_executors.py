@@ -1,0 +1,493 @@
+"""What every backend must do alike: one suite for all of them."""
+
+import contextlib
+import os
+import runpy
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sparktune import Trials, fmin, hp, rand
+from sparktune.exceptions import AllTrialsFailed
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR, Call
+from sparktune.run.domain import Domain
+from sparktune.run.executor import SerialExecutor
+
+HERE = Path(__file__).parent
+
+SPACE = hp.randint("i", 1000)
+
+
+class Backend:
+    """A way to run trials, as the tests use it.
+
+    Attributes:
+        name: Of the backend.
+        make: Makes the executor of a domain; options as of ``SparkTrials``.
+        has_processes: Whether an evaluation is a process of its own, which can be killed and can die.
+        can_cancel: Whether a running evaluation can be stopped.
+        is_remote: Whether the objective is pickled.
+    """
+
+    def __init__(self, name, make, *, has_processes=False, can_cancel=True, is_remote=False):
+        self.name = name
+        self.make = make
+        self.has_processes = has_processes
+        self.can_cancel = can_cancel
+        self.is_remote = is_remote
+
+    def trials(self, **options):
+        """A trials object that runs on this backend."""
+        make = self.make
+
+        class BackendTrials(Trials):
+            def make_executor(self, domain):
+                return make(domain, **options)
+
+        trials = BackendTrials()
+        trials.max_retries = options.get("max_retries", 1)
+        return trials
+
+
+@contextlib.contextmanager
+def serial():
+    yield Backend("serial", lambda domain, **_: SerialExecutor(domain), can_cancel=False)
+
+
+@contextlib.contextmanager
+def threads():
+    from sparktune.run.threads import ThreadsExecutor
+
+    yield Backend("threads", lambda domain, **_: ThreadsExecutor(domain, 2, grace=0.2))
+
+
+@contextlib.contextmanager
+def processes():
+    def make(domain, trial_timeout=None, trial_memory=None, **_):
+        from sparktune.run.processes import ProcessesExecutor
+
+        return ProcessesExecutor(domain, 2, timeout=trial_timeout, memory=trial_memory)
+
+    yield Backend("processes", make, has_processes=True, is_remote=True)
+
+
+@contextlib.contextmanager
+def on_spark(engine):
+    from sparktune import SparkTrials
+    from sparktune.spark import get_session
+
+    stop_sessions()
+    session = get_session("local[2]", config={"spark.ui.enabled": "false", "spark.python.task.killTimeout": "200ms"})
+
+    def make(domain, **options):
+        return SparkTrials(2, spark_session=session, engine=engine, **options).make_executor(domain)
+
+    yield Backend(engine, make, has_processes=engine != "driver", is_remote=engine != "driver")
+    session.stop()
+
+
+@contextlib.contextmanager
+def connect(folder):
+    from sparktune import SparkTrials
+
+    server_class = runpy.run_path(str(HERE.parent / "spark" / "connect_server.py"))["ConnectServer"]
+    stop_sessions()
+    with server_class(folder) as server, pytest.MonkeyPatch.context() as patch:
+        from pyspark.sql import SparkSession
+
+        patch.setattr(os, "environ", os.environ)  # builder.remote leaves variables behind
+        before = dict(os.environ)
+        session = SparkSession.builder.remote(server.url).getOrCreate()
+
+        def make(domain, **options):
+            return SparkTrials(2, spark_session=session, **options).make_executor(domain)
+
+        yield Backend("connect", make, has_processes=True, is_remote=True)
+        session.stop()
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+
+
+def stop_sessions():
+    from pyspark import SparkContext
+
+    if SparkContext._active_spark_context is not None:
+        SparkContext._active_spark_context.stop()
+
+
+BACKENDS = ["serial", "threads", "processes", "jobs", "workers", "driver", "connect"]
+
+
+@pytest.fixture(scope="module", params=[
+    pytest.param(name, marks=[pytest.mark.spark] if name in ("jobs", "workers", "driver", "connect") else [])
+    for name in BACKENDS
+])  # fmt: skip
+def backend(request, tmp_path_factory):
+    """Each backend in turn."""
+    name = request.param
+    if name in ("serial", "threads", "processes"):
+        context = {"serial": serial, "threads": threads, "processes": processes}[name]()
+    else:
+        context = connect(tmp_path_factory.mktemp("connect")) if name == "connect" else on_spark(name)
+    with context as made:
+        yield made
+
+
+@pytest.fixture
+def run(backend):
+    """Evaluates an objective at points, all at once; returns their outcomes."""
+    executors = []
+
+    def run(objective, points=(0,), **options):
+        executor = backend.make(Domain(objective, SPACE), **options)
+        executors.append(executor)
+        futures = [executor.submit(Call(i, {"i": i})) for i in points]
+        return [future.result(timeout=120) for future in futures]
+
+    yield run
+    for executor in executors:
+        executor.shutdown(cancel=True)
+
+
+def needs_processes(backend):
+    if not backend.has_processes:
+        pytest.skip("an evaluation is no process of its own here")
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def test_results_belong_to_their_calls(run):
+    """Each future has the result of its own call, in whatever order they end."""
+    outcomes = run(lambda i: {"loss": float(i), "status": "ok", "extra": [i]}, range(8))
+    assert [outcome.result for outcome in outcomes] == [
+        {"loss": float(i), "status": "ok", "extra": [i]} for i in range(8)
+    ]
+    assert all(outcome.state == JOB_STATE_DONE for outcome in outcomes)
+
+
+def test_attachments_come_back(backend):
+    """What an objective attaches is the trial's attachment."""
+    trials = backend.trials()
+    minimise(trials, lambda i: {"loss": 0.0, "status": "ok", "attachments": {"model": b"bytes"}}, 2)
+    assert [trials.trial_attachments(trial)["model"] for trial in trials.trials] == [b"bytes"] * 2
+
+
+def test_status_fail_is_a_result(run):
+    """A trial that says it failed has a result, and no error."""
+    [outcome] = run(lambda i: {"status": "fail", "why": "no data"})
+    assert (outcome.result, outcome.failure) == ({"status": "fail", "why": "no data"}, None)
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def divide(i):
+    return 1 / i
+
+
+def test_error_in_the_objective_comes_back_as_data(run):
+    """Every backend reports a failed objective as an outcome that names the error and has its traceback."""
+    [outcome] = run(lambda i: divide(i))
+    assert outcome.state == JOB_STATE_ERROR
+    assert outcome.failure.type == "<class 'ZeroDivisionError'>"
+    assert outcome.failure.message == "division by zero"
+    assert "in divide" in outcome.failure.traceback
+    assert isinstance(outcome.failure.exception, ZeroDivisionError)
+    assert not outcome.failure.is_lost
+
+
+@pytest.mark.parametrize("returned", [None, "nan", {"loss": 1.0}, {"status": "perhaps"}], ids=repr)
+def test_what_is_no_result_is_an_error(run, returned):
+    """A value that is neither a number nor a result fails the trial, with the rule in its error."""
+    [outcome] = run(lambda i: returned)
+    assert outcome.state == JOB_STATE_ERROR
+    assert "Invalid" in outcome.failure.type
+
+
+def test_exit_of_the_objective_ends_its_trial_only(backend, run):
+    """sys.exit in an objective fails its trial, and the others run."""
+    if backend.name == "serial":
+        pytest.skip("it runs in the caller's own thread, which it ends")
+
+    def objective(i):
+        if i == 1:
+            raise SystemExit(3)
+        return float(i)
+
+    outcomes = run(objective, range(4))
+    assert [outcome.state for outcome in outcomes] == [JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_DONE, JOB_STATE_DONE]
+    assert "SystemExit" in outcomes[1].failure.type
+
+
+def test_run_goes_on_or_ends_as_asked(backend):
+    """An error ends the run, with the objective's own exception, unless exceptions are caught."""
+    with pytest.raises(ZeroDivisionError):
+        minimise(backend.trials(), lambda i: 1 / 0, 4)
+    trials = backend.trials()
+    with pytest.raises(AllTrialsFailed, match="division by zero"):
+        minimise(trials, lambda i: 1 / 0, 3, catch_eval_exceptions=True)
+    assert [document["state"] for document in trials._dynamic_trials] == [JOB_STATE_ERROR] * 3
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_log_has_what_the_objective_printed(backend):
+    """``logs`` has prints and the traceback of the trial that made them, and of no other."""
+
+    def objective(i):
+        print("value", i)
+        if i == 1:
+            raise ValueError("no such luck")
+        return float(i)
+
+    trials = backend.trials()
+    minimise(trials, objective, [0, 1, 2], catch_eval_exceptions=True)
+    assert trials.logs(0).strip() == "value 0"
+    assert trials.logs(1).startswith("value 1\n")
+    assert "ValueError: no such luck" in trials.logs(1)
+    assert trials.logs(2).strip() == "value 2"
+
+
+def test_record_says_where_and_when(backend):
+    """Every document has host, process, start, end and waiting time of its attempt."""
+    if backend.name == "serial":
+        pytest.skip("it is this process, now: book_time and refresh_time say when")
+    trials = backend.trials()
+    start = time.time()
+    minimise(trials, lambda i: float(os.getpid()), 3)
+    for trial in trials.trials:
+        record = trial["misc"]["run"]
+        assert record["pid"] == trial["result"]["loss"]
+        assert record["host"]
+        assert start - 1 <= record["start"] <= record["end"] <= time.time() + 1
+        assert record["queue_time"] >= 0
+        [attempt] = record["attempts"]
+        assert attempt["pid"] == record["pid"]
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def wait_for_file(path, deadline=60):
+    end = time.monotonic() + deadline
+    while not os.path.exists(path):
+        assert time.monotonic() < end, "the objective has not started"
+        time.sleep(0.01)
+
+
+def sleeper(path):
+    """An objective that says it has started, and sleeps."""
+
+    def objective(i):
+        with open(f"{path}/{i}", "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(300 if i < 100 else 0)
+        return float(i)
+
+    return objective
+
+
+def test_cancel_ends_one_evaluation(backend, tmp_path):
+    """A running evaluation that is cancelled ends as cancelled; the one beside it goes on; its slot is free again."""
+    if not backend.can_cancel:
+        pytest.skip("nothing runs between calls")
+    executor = backend.make(Domain(sleeper(str(tmp_path)), SPACE))
+    try:
+        first, second = executor.submit(Call(0, {"i": 0})), executor.submit(Call(1, {"i": 1}))
+        wait_for_file(tmp_path / "0")
+        wait_for_file(tmp_path / "1")
+        executor.cancel(0)
+        assert first.result(timeout=60).state == JOB_STATE_CANCEL
+        assert not second.done()
+        assert executor.submit(Call(100, {"i": 100})).result(timeout=60).result["loss"] == 100.0
+        executor.cancel(1)
+        assert second.result(timeout=60).state == JOB_STATE_CANCEL
+    finally:
+        executor.shutdown(cancel=True)
+    if backend.has_processes:
+        for name in ("0", "1"):
+            wait_until_gone(int((tmp_path / name).read_text()))
+
+
+def test_cancel_of_what_waits_never_starts_it(backend, tmp_path):
+    """An evaluation that is cancelled before it began is never made."""
+    if not backend.can_cancel:
+        pytest.skip("nothing waits here")
+    executor = backend.make(Domain(sleeper(str(tmp_path)), SPACE))
+    try:
+        for i in range(2):
+            executor.submit(Call(i, {"i": i}))
+        wait_for_file(tmp_path / "0")
+        wait_for_file(tmp_path / "1")
+        waiting = executor.submit(Call(2, {"i": 2}))
+        executor.cancel(2)
+        executor.cancel(0)
+        assert waiting.result(timeout=60).state == JOB_STATE_CANCEL
+        assert executor.submit(Call(101, {"i": 101})).result(timeout=60).result["loss"] == 101.0
+    finally:
+        executor.shutdown(cancel=True)
+    assert not (tmp_path / "2").exists()
+
+
+def test_timeout_of_the_run_keeps_what_is_in(backend, tmp_path):
+    """A run that times out has cancelled what ran, kept what was finished, and can go on."""
+    if not backend.can_cancel:
+        pytest.skip("the caller's own thread cannot be interrupted")
+    trials = backend.trials()
+    minimise(trials, sleeper(str(tmp_path)), [100, 0, 1], timeout=8 if backend.is_remote else 3)
+    states = {trial["tid"]: trial["state"] for trial in trials._dynamic_trials}
+    assert states == {0: JOB_STATE_DONE, 1: JOB_STATE_CANCEL, 2: JOB_STATE_CANCEL}
+    minimise(trials, sleeper(str(tmp_path)), [102, 103])
+    assert sorted(trials.losses()) == [100.0, 102.0, 103.0]
+
+
+def test_trial_timeout_kills_the_trial(backend, run, tmp_path):
+    """A trial over its time is killed, says so, and leaves its slot to the next."""
+    needs_processes(backend)
+    outcomes = run(sleeper(str(tmp_path)), [0, 1, 100, 101], trial_timeout=2)
+    assert ["TrialTimeoutError" in outcome.failure.type for outcome in outcomes[:2]] == [True, True]
+    assert "trial_timeout=2 s" in outcomes[0].failure.message
+    assert [outcome.result["loss"] for outcome in outcomes[2:]] == [100.0, 101.0]
+    for name in ("0", "1"):
+        wait_until_gone(int((tmp_path / name).read_text()))
+
+
+def test_trial_memory_kills_the_trial(backend, run):
+    """A trial over its memory is killed and says so."""
+    needs_processes(backend)
+
+    def objective(i):
+        data = []
+        while True:
+            data.append(bytearray(2**24))
+            time.sleep(0.01)
+
+    [outcome] = run(objective, trial_memory="400m" if backend.name != "processes" else 400 * 2**20)
+    assert "TrialMemoryError" in outcome.failure.type
+    assert "trial_memory=400 MiB" in outcome.failure.message
+
+
+def wait_until_gone(pid, deadline=60):
+    from sparktune.worker import processes
+
+    end = time.monotonic() + deadline
+    while pid in processes.parents():
+        assert time.monotonic() < end, f"process {pid} is still there"
+        time.sleep(0.05)
+
+
+# -- loss and retry ---------------------------------------------------------------------------------------------------
+
+
+def dies_once(path, n_deaths):
+    """An objective whose process is killed the first times that it is evaluated at 1; it notes each evaluation."""
+
+    def objective(i):
+        with open(path, "a") as file:
+            file.write(f"{i}\n")
+        with open(path) as file:
+            n_before = file.read().split().count("1")
+        if i == 1 and n_before <= n_deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(i)
+
+    return objective
+
+
+def test_lost_trial_is_evaluated_again(backend, tmp_path):
+    """A trial whose process died is evaluated once more with the same parameters; the document tells of both."""
+    needs_processes(backend)
+    path = tmp_path / "evaluations"
+    trials = backend.trials()
+    minimise(trials, dies_once(str(path), 1), [0, 1, 2])
+    assert trials.losses() == [0.0, 1.0, 2.0]
+    assert sorted(path.read_text().split()) == ["0", "1", "1", "2"]
+    first, second = trials.trials[1]["misc"]["run"]["attempts"]
+    assert "SIGKILL" in first["error"]
+    assert "error" not in second
+    assert first["pid"] != second["pid"]
+
+
+def test_trial_that_is_lost_again_fails_with_its_reason(backend, tmp_path):
+    """After ``max_retries`` further attempts a lost trial has failed, and the run goes on."""
+    needs_processes(backend)
+    path = tmp_path / "evaluations"
+    trials = backend.trials()
+    minimise(trials, dies_once(str(path), 99), [0, 1, 2], catch_eval_exceptions=True)
+    assert [document["state"] for document in trials._dynamic_trials] == [
+        JOB_STATE_DONE,
+        JOB_STATE_ERROR,
+        JOB_STATE_DONE,
+    ]
+    assert "WorkerLostError" in trials._dynamic_trials[1]["misc"]["error"][0]
+    assert "SIGKILL" in trials._dynamic_trials[1]["misc"]["error"][1]
+    assert sorted(path.read_text().split()) == ["0", "1", "1", "2"]
+
+
+# -- order, and the end -----------------------------------------------------------------------------------------------
+
+
+def test_results_are_used_as_they_come(backend, tmp_path):
+    """A slot that is free is used while another trial still runs."""
+    if backend.name == "serial":
+        pytest.skip("one at a time")
+    path = str(tmp_path / "go")
+
+    def objective(i):
+        if i == 0:  # waits until three others have come and gone
+            end = time.monotonic() + 100
+            while not os.path.exists(path):
+                if time.monotonic() > end:
+                    raise TimeoutError("the others did not run meanwhile")
+                time.sleep(0.01)
+        elif i == 3:
+            with open(path, "w"):
+                pass
+        return float(i)
+
+    trials = backend.trials()
+    minimise(trials, objective, [0, 1, 2, 3])
+    assert trials.losses() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_shutdown_leaves_no_threads(backend, run):
+    """After the end of a run its threads end, too."""
+    run(float, range(3))
+    executor = backend.make(Domain(float, SPACE))
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("sparktune")}
+    executor.submit(Call(0, {"i": 0})).result(timeout=120)
+    executor.shutdown(cancel=True)
+    for thread in threading.enumerate():
+        if thread.name.startswith("sparktune") and thread not in before:
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+
+
+def test_objective_that_cannot_travel_is_refused_with_the_fix(backend):
+    """What cannot be pickled is an error before any trial."""
+    if not backend.is_remote:
+        pytest.skip("nothing is pickled here")
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="inside the objective"):
+        backend.make(Domain(lambda i: float(lock.locked()), SPACE))
+
+
+def minimise(trials, objective, points, **options):
+    """Evaluate an objective at the points 0, 1, ... or those given."""
+    points = range(points) if isinstance(points, int) else points
+    fmin(
+        objective,
+        SPACE,
+        algo=rand.suggest,
+        max_evals=len(trials.trials),
+        trials=trials,
+        points_to_evaluate=[{"i": i} for i in points],
+        show_progressbar=False,
+        verbose=False,
+        **{"return_argmin": True, **options},
+    )

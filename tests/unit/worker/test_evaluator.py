@@ -1,0 +1,425 @@
+"""The process of an evaluation: what it reports, what limits it, and that nothing of it is left."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cloudpickle
+import pytest
+
+from sparktune.worker import child, processes
+from sparktune.worker.evaluator import KEPT_OBJECTIVES, LOG_BYTES, Evaluator, Limits, Objective, Watch
+
+MiB = 2**20
+
+
+@pytest.fixture
+def evaluator():
+    """An evaluator, ended with the test."""
+    evaluator = Evaluator()
+    yield evaluator
+    evaluator.close()
+
+
+@pytest.fixture
+def evaluate(evaluator):
+    """Evaluates a function at an argument; returns the reply."""
+
+    def evaluate(function, argument=0, watch=None, **limits):
+        return evaluator.evaluate(pickled(function), pickle.dumps(argument), Limits(**limits), watch=watch)
+
+    return evaluate
+
+
+def pickled(function, **values):
+    data = cloudpickle.dumps(function)
+    return Objective(hashlib.sha256(data).hexdigest(), lambda: (data, values))
+
+
+def wait_until_gone(pid, deadline=20):
+    """Wait for a process that is not ours to wait for."""
+    end = time.monotonic() + deadline
+    while pid in processes.parents():
+        assert time.monotonic() < end, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
+# -- replies ----------------------------------------------------------------------------------------------------------
+
+
+def test_result_comes_back(evaluate):
+    """A reply to an evaluation has the pickled result, host, process and times."""
+    reply = evaluate(lambda x: x + 1, 41)
+    assert reply["kind"] == "ok"
+    assert pickle.loads(reply["value"]) == 42
+    record = reply["record"]
+    assert record["host"] == socket.gethostname()
+    assert record["pid"] != os.getpid()
+    assert record["start"] <= record["end"]
+    assert "log" not in record
+
+
+def test_error_is_data(evaluate):
+    """What the objective raises comes back as type, message, traceback and the exception itself."""
+
+    def objective(x):
+        raise ValueError("no such luck")
+
+    reply = evaluate(objective)
+    name, message, text, error = reply["error"]
+    assert (reply["kind"], name, message) == ("error", "<class 'ValueError'>", "no such luck")
+    assert "in objective" in text
+    assert isinstance(pickle.loads(error), ValueError)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), GeneratorExit()], ids=repr)
+def test_no_exception_ends_the_process(evaluate, error):
+    """Exceptions that would end a program end an evaluation, and the next runs in the same process."""
+
+    def objective(x):
+        raise error
+
+    before = evaluate(lambda x: os.getpid())
+    assert evaluate(objective)["kind"] == "error"
+    assert evaluate(lambda x: os.getpid())["value"] == before["value"]
+
+
+def test_objective_that_cannot_be_loaded_says_so(evaluator):
+    """An objective of a module that is not there is told from one that raises."""
+    reply = evaluator.evaluate(Objective("x", lambda: (b"cnowhere_at_all\nf\n.", {})), b"")
+    assert reply["kind"] == "unloadable"
+    assert "nowhere_at_all" in reply["error"][1]
+
+
+def test_result_above_the_limit_is_refused(evaluate, monkeypatch):
+    """A result that is too large is an error that says the limit and the fix."""
+    monkeypatch.setattr(child, "MAX_RESULT_BYTES", MiB)
+    reply = evaluate(lambda x: bytes(2 * MiB))
+    assert reply["kind"] == "error"
+    assert "1 MiB" in reply["error"][1]
+    assert "storage" in reply["error"][1]
+
+
+def test_large_arguments_and_results_pass(evaluate):
+    """Several megabytes go both ways."""
+    assert len(pickle.loads(evaluate(lambda x: x + x, bytes(5 * MiB))["value"])) == 10 * MiB
+
+
+def test_objective_is_loaded_once(evaluator, tmp_path):
+    """The objective and what it keeps stay in the process from one evaluation to the next."""
+    n_read = []
+
+    def count(x, calls=[]):  # noqa: B006
+        calls.append(x)
+        return len(calls)
+
+    data = cloudpickle.dumps(count)
+
+    def parts():
+        n_read.append(1)
+        return data, {}
+
+    replies = [evaluator.evaluate(Objective("a", parts), pickle.dumps(i)) for i in range(3)]
+    assert [pickle.loads(reply["value"]) for reply in replies] == [1, 2, 3]
+    assert n_read == [1]
+
+
+def test_old_objectives_are_forgotten(evaluator):
+    """Of many objectives the last few are kept, with the values shared beside them."""
+
+    def objective(x):
+        return sorted(sys.modules["_sparktune_shared"].values)
+
+    data = cloudpickle.dumps(objective)
+    for name in "abcd":
+        parts = (data, {name: pickle.dumps(name)})
+        reply = evaluator.evaluate(Objective(name, lambda parts=parts: parts), pickle.dumps(0))
+    assert pickle.loads(reply["value"]) == ["a", "b", "c", "d"][-KEPT_OBJECTIVES:]
+
+
+# -- death ------------------------------------------------------------------------------------------------------------
+
+DEATHS = {
+    "os._exit": (lambda x: os._exit(7), "exit code 7"),
+    "kill -9": (lambda x: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
+    "abort": (lambda x: os.abort(), "SIGABRT"),
+    "SIGTERM": (lambda x: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_death_is_reported_and_the_next_evaluation_runs(evaluate, death):
+    """A process that ends is a lost evaluation that says how; the evaluator starts another."""
+    objective, text = DEATHS[death]
+    reply = evaluate(objective)
+    assert reply["kind"] == "lost"
+    assert text in reply["message"]
+    assert pickle.loads(evaluate(lambda x: x, 5)["value"]) == 5
+
+
+def test_crash_in_native_code_prints_where_python_was(evaluate):
+    """After a segmentation fault the log has the Python stack."""
+
+    def objective(x):
+        import ctypes
+
+        print("about to crash")
+        ctypes.string_at(0)
+
+    reply = evaluate(objective)
+    assert "SIGSEGV" in reply["message"]
+    assert reply["record"]["log"].startswith("about to crash\n")
+    assert "in objective" in reply["record"]["log"]
+
+
+def test_death_between_evaluations_is_found_out(evaluate):
+    """A process that was killed while nothing ran costs no more than the next evaluation's report."""
+    pid = pickle.loads(evaluate(lambda x: os.getpid())["value"])
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    kinds = [evaluate(lambda x: x)["kind"] for _ in range(2)]
+    assert kinds in (["lost", "ok"], ["ok", "ok"])
+
+
+def test_child_of_the_objective_that_returns_does_not_answer(evaluate):
+    """An objective that forks gets one reply, its own."""
+
+    def objective(x):
+        return os.fork()
+
+    assert pickle.loads(evaluate(objective)["value"]) > 0
+    assert pickle.loads(evaluate(lambda x: x, 3)["value"]) == 3
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def ignore_signals(x):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(100)
+
+
+@pytest.mark.parametrize("objective", [lambda x: sum(range(10**13)), ignore_signals], ids=["in C", "ignores signals"])
+def test_timeout_kills_whatever_runs(evaluate, objective):
+    """An evaluation over its time is killed, in code that holds Python's lock too, and says so."""
+    reply = evaluate(objective, timeout=0.3)
+    assert reply["kind"] == "timeout"
+    assert "trial_timeout=0.3 s" in reply["message"]
+    wait_until_gone(reply["record"]["pid"])
+
+
+def test_time_between_evaluations_does_not_count(evaluate):
+    """The clock of a timeout starts with the evaluation."""
+    for _ in range(3):
+        assert evaluate(lambda x: time.sleep(0.2), timeout=5)["kind"] == "ok"
+
+
+def test_memory_limit_counts_children(evaluate):
+    """Memory that a child of the objective holds counts; the whole tree is killed."""
+
+    def objective(path):
+        code = "import time; data = bytearray(400 * 2**20); time.sleep(100)"
+        process = subprocess.Popen([sys.executable, "-S", "-c", code])
+        print(process.pid)
+        process.wait()
+
+    reply = evaluate(objective, memory=300 * MiB, timeout=60)
+    assert reply["kind"] == "memory"
+    assert "trial_memory=300 MiB" in reply["message"]
+    wait_until_gone(int(reply["record"]["log"]))
+
+
+def spawn_all(x):
+    """Start children in every way that hides them from a simple kill, print their ids, and wait."""
+    children = [subprocess.Popen(["sleep", "300"], start_new_session=True).pid]
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(300)
+    children.append(pid)
+    reader, writer = os.pipe()
+    if os.fork() == 0:  # a daemon: its parent ends at once
+        os.setsid()
+        if (pid := os.fork()) == 0:
+            time.sleep(300)
+        os.write(writer, str(pid).encode())
+        os._exit(0)
+    children.append(int(os.read(reader, 100)))
+    print(*children, flush=True)
+    time.sleep(300)
+
+
+def test_timeout_leaves_no_process_behind(evaluate):
+    """Children, forks and daemons of an evaluation that is killed are killed with it."""
+    reply = evaluate(spawn_all, timeout=1)
+    children = [int(pid) for pid in reply["record"]["log"].split()]
+    assert len(children) == 3
+    for pid in children:
+        wait_until_gone(pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="orphans are found on Linux only")
+def test_death_of_the_worker_leaves_no_process_behind(tmp_path):
+    """When the worker is killed with SIGKILL, the evaluation and all it has started end."""
+    code = """if True:
+        import hashlib, pickle, sys
+        from sparktune.worker.evaluator import Evaluator, Objective
+        data = sys.stdin.buffer.read()
+        Evaluator().evaluate(Objective("x", lambda: (data, {})), pickle.dumps(0))
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as worker:
+        worker.stdin.write(cloudpickle.dumps(spawn_all))
+        worker.stdin.close()
+        children = [int(pid) for pid in worker.stderr.readline().split()]
+        everything = processes.descendants(worker.pid) + children
+        worker.kill()
+    assert len(children) == 3
+    for pid in everything:
+        wait_until_gone(pid)
+
+
+def test_cancelling_ends_the_evaluation(evaluate):
+    """A watch that says so ends an evaluation."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def objective(x):
+            print("started", flush=True)
+            time.sleep(300)
+
+        ticks = []
+
+        def tick():
+            ticks.append(1)
+            theirs.send(b"x")
+
+        reply = evaluate(objective, watch=Watch(ours, lambda: ours.recv(1) == b"x", tick, 0.05))
+    assert reply["kind"] == "cancelled"
+    assert ticks
+
+
+# -- output -----------------------------------------------------------------------------------------------------------
+
+
+def test_log_has_what_was_printed_and_logged(evaluate, monkeypatch):
+    """Prints, log records and the output of children are in the record, in their order."""
+    monkeypatch.setattr(logging.root, "handlers", [])  # as on a worker; here they are pytest's
+
+    def objective(x):
+        print("printed")
+        print("to stderr", file=sys.stderr)
+        logging.getLogger("mine").info("logged %d", 7)
+        os.system("echo from a child")
+        return x
+
+    log = evaluate(objective)["record"]["log"]
+    places = [log.index(text) for text in ("printed", "to stderr", "INFO mine: logged 7", "from a child")]
+    assert places == sorted(places)
+
+
+def test_log_is_the_end_of_what_was_printed(evaluate):
+    """Of much output the last lines are kept, whole ones."""
+
+    def objective(x):
+        for i in range(100_000):
+            print("line", i)
+
+    log = evaluate(objective)["record"]["log"]
+    lines = log.splitlines()
+    assert len(log) <= LOG_BYTES
+    assert lines[-1] == "line 99999"
+    assert all(line.startswith("line ") for line in lines)
+    assert len(lines) > 100
+
+
+def test_log_is_of_one_evaluation(evaluate):
+    """What an earlier evaluation printed is not in a later one's log."""
+    assert evaluate(lambda x: print("first"))["record"]["log"] == "first\n"
+    assert "log" not in evaluate(lambda x: None)["record"]
+
+
+def test_output_of_an_evaluation_that_was_killed_is_kept(evaluate):
+    """The log of a timeout tells how far it came."""
+
+    def objective(x):
+        print("epoch 1")
+        time.sleep(100)
+
+    assert evaluate(objective, timeout=0.5)["record"]["log"] == "epoch 1\n"
+
+
+def test_log_has_the_last_state_of_a_progress_bar(evaluate):
+    """A line that was written over again and again is one line."""
+
+    def objective(x):
+        for i in range(1000):
+            print(f"\r{i} of 1000", end="")
+        print()
+
+    assert evaluate(objective)["record"]["log"] == "999 of 1000\n"
+
+
+# -- surroundings -----------------------------------------------------------------------------------------------------
+
+
+def test_thread_pools_are_told_the_cpus(evaluate, monkeypatch):
+    """The variables that libraries size their thread pools by are set, and a smaller value of the user's stays."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+
+    def objective(x):
+        return [os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")]
+
+    assert pickle.loads(evaluate(objective, cpus=2)["value"]) == ["2", "1", "2"]
+
+
+def test_worker_s_files_are_not_reachable(evaluator):
+    """The process has no way to the worker's connections: it must not be able to keep them open or write to them."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        number = theirs.fileno()
+
+        def objective(x):
+            return os.readlink(f"/proc/self/fd/{number}")
+
+        if os.path.isdir("/proc/self/fd"):
+            assert pickle.loads(evaluator.evaluate(pickled(objective), pickle.dumps(0))["value"]) == os.devnull
+        else:
+            evaluator.evaluate(pickled(lambda x: x), pickle.dumps(0))
+        theirs.close()
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+
+
+def test_closing_ends_the_process():
+    """An evaluator that is closed leaves nothing, and starts anew if it is used again."""
+    evaluator = Evaluator()
+    pid = pickle.loads(evaluator.evaluate(pickled(lambda x: os.getpid()), pickle.dumps(0))["value"])
+    evaluator.close()
+    wait_until_gone(pid)
+    assert evaluator.evaluate(pickled(lambda x: x), pickle.dumps(0))["kind"] == "ok"
+    evaluator.close()
+
+
+def test_check_reports_versions(evaluator):
+    """Loading an objective for a check says which Python and packages are there."""
+    reply = evaluator.check(pickled(lambda x: x), ["numpy", "nowhere_at_all"], Limits(), {})
+    import numpy
+
+    assert reply["kind"] == "ok"
+    assert tuple(reply["python"]) == sys.version_info[:3]
+    assert reply["packages"] == {"numpy": numpy.__version__, "nowhere_at_all": None}
