@@ -65,8 +65,8 @@ class Outcome:
         failure: Why there is none.
         attachments: Large objects the objective attached to its result.
         record: What the executor knows of the run, of these what applies: ``host``, ``pid``, ``start`` and ``end``
-            (seconds since 1970), ``queue_time`` (seconds from submission to start), ``log`` (the end of what was printed
-            and logged).
+            (seconds since 1970), ``queue_time`` (seconds from submission to start), ``log`` (the end of what was
+            printed and logged).
     """
 
     result: dict[str, Any] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
@@ -48,6 +49,15 @@ def outcome_of(reply: Mapping[str, Any], remedy: str = "") -> Outcome:
 def lost(message: str) -> Outcome:
     """The outcome of an evaluation that nothing came back from."""
     return Outcome(failure=Failure(str(WorkerLostError), message, is_lost=True))
+
+
+def with_queue_time(outcome: Outcome, total: float) -> Outcome:
+    """The outcome with the time it waited in its record: what is left of ``total`` seconds when it did not run."""
+    record = outcome.record
+    if "start" not in record or "end" not in record:
+        return outcome
+    # Differences of one clock each: those of two machines may disagree.
+    return replace(outcome, record={**record, "queue_time": max(0.0, total - (record["end"] - record["start"]))})
 
 
 def _loads_exception(pickled: bytes | None) -> BaseException | None:

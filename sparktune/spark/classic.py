@@ -80,6 +80,12 @@ class ClassicGateway:
         except Exception:  # py4j's errors: there is no JVM to ask
             return True
 
+    def driver_addresses(self) -> tuple[str, str]:
+        """The driver's address as it knows it itself, to listen at, and as executors know it."""
+        conf = self._context.getConf()
+        host = str(conf.get("spark.driver.host"))
+        return str(conf.get("spark.driver.bindAddress") or host), host
+
     # -- slots ------------------------------------------------------------------------------------------------------
 
     def n_slots(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
-from sparktune.run.replies import lost, outcome_of
+from sparktune.run.replies import lost, outcome_of, with_queue_time
 from sparktune.spark.gateway import Gateway, SparkJobError
 from sparktune.spark.objective import SharedValue, pickle_objective
 from sparktune.spark.preflight import Preflight
@@ -184,7 +184,9 @@ class JobsExecutor:
         except SparkJobError as error:
             if tid in self._cancelled:
                 return Outcome()
-            return lost(str(error)) if error.is_lost else Outcome(failure=Failure(str(type(error)), str(error)))
+            if not error.is_lost:
+                return Outcome(failure=Failure(str(type(error)), str(error)))
+            return replace(lost(str(error)), record={"end": time.time()})  # an attempt, too, of which no more is known
         return with_queue_time(outcome_of(reply, self._mission.gateway.remedy), time.monotonic() - start)
 
     def cancel(self, tid: Any) -> None:
@@ -218,12 +220,3 @@ class JobsExecutor:
 
 #: Far above any number of trials at a time that one driver can feed.
 MAX_THREADS = 4096
-
-
-def with_queue_time(outcome: Outcome, total: float) -> Outcome:
-    """The outcome with the time it waited in its record: what is left of ``total`` seconds when it did not run."""
-    record = outcome.record
-    if "start" not in record or "end" not in record:
-        return outcome
-    # Differences of one clock each: those of two machines may disagree.
-    return replace(outcome, record={**record, "queue_time": max(0.0, total - (record["end"] - record["start"]))})

@@ -19,6 +19,7 @@ from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
 from sparktune.run.loop import FMinIter
 from sparktune.run.stopping import validate_loss_threshold, validate_timeout
+from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.driver import DriverExecutor
 from sparktune.spark.gateway import Gateway, connect_to
 from sparktune.spark.jobs import JobsExecutor, Mission, TrialLimits
@@ -26,6 +27,7 @@ from sparktune.spark.objective import SharedValue
 from sparktune.spark.parallelism import Parallelism, Slots, validate, warn_if_blind
 from sparktune.spark.resources import build_profile
 from sparktune.spark.session import get_session
+from sparktune.spark.workers import WorkersExecutor
 from sparktune.trials import Trials
 
 if TYPE_CHECKING:
@@ -57,10 +59,10 @@ class SparkTrials(Trials):
             :func:`sparktune.spark.get_session`.
         resource_profile: Resources of each trial's task, for stage-level scheduling; not in local mode.
         engine: Where and how trials run. ``"jobs"``: each as a Spark job of one task. ``"workers"``: in long-lived
-            tasks that take one trial after another, for trials shorter than a second. None: jobs, and workers once
-            trials have turned out to be that short. On Spark Connect there is ``"connect"`` (the default there), the
-            same as jobs. ``"driver"``, on both: in threads of the driver, for objectives that use Spark themselves
-            (MLlib, DataFrames).
+            tasks that take one trial after another, for trials shorter than a second. ``"automatic"``, the default:
+            jobs, and workers once trials have turned out to be that short. On Spark Connect there is ``"connect"``
+            (the default there), the same as jobs. ``"driver"``, on both: in threads of the driver, for objectives that
+            use Spark themselves (MLlib, DataFrames).
         max_retries: How often a trial is evaluated again whose worker or executor was lost; 0 for never.
         trial_timeout: Seconds that one trial may run before it is killed, with all processes it has started; counted
             from the call of the objective. With ``engine="driver"`` its Spark jobs are cancelled.
@@ -158,6 +160,10 @@ class SparkTrials(Trials):
         if self.engine == "driver":
             return DriverExecutor(self._gateway, domain, self._slots(), self.trial_timeout)
         mission = Mission(self._gateway, domain, self._limits(), preflight=self.preflight)
+        if self.engine == "automatic":
+            return AutomaticExecutor(mission, self._slots)
+        if self.engine == "workers":
+            return WorkersExecutor(mission, self._slots)
         return JobsExecutor(mission, self._slots)
 
     def _limits(self) -> TrialLimits:
@@ -252,15 +258,13 @@ class SparkTrials(Trials):
 
 def _resolve_engine(engine: str | None, kind: str) -> str:
     """The engine to use on a kind of session ("jobs" for classic, "connect")."""
-    known = [name for name in ENGINES[kind] if name != "automatic"]
     if engine is None:
         return ENGINES[kind][0]
-    if engine in known:
+    if engine in ENGINES[kind]:
         return engine
     session = "a Spark Connect session" if kind == "connect" else "a classic Spark session"
-    raise InvalidArgumentError(
-        f"engine on {session} is one of {', '.join(map(repr, known))}, or None to have it chosen, got {engine!r}"
-    )
+    known = ", ".join(map(repr, ENGINES[kind]))
+    raise InvalidArgumentError(f"engine on {session} is one of {known}, or None to have it chosen, got {engine!r}")
 
 
 def _as_retries(max_retries: Any) -> int:

@@ -134,7 +134,7 @@ class _Process:
                 return
             self.log += text
             if len(self.log) > 4 * LOG_BYTES:
-                del self.log[:-LOG_BYTES]
+                del self.log[: -LOG_BYTES - 1]  # one more than is shown: that it was cut must show
             with contextlib.suppress(OSError):
                 os.write(2, text)
 
@@ -178,7 +178,7 @@ class Evaluator:
         self, objective: Objective, packages: list[str], limits: Limits, context: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Load an objective anew; a reply with the versions of Python and of ``packages`` beside what became of it."""
-        return self._guarded(limits, None, lambda process: self._load(process, objective, context, packages))
+        return self._guarded(limits, None, lambda process: self._load(process, objective, context, packages, None))
 
     def evaluate(
         self,
@@ -206,7 +206,7 @@ class Evaluator:
 
         def run(process: _Process) -> dict[str, Any]:
             if objective.digest not in process.digests:
-                reply = self._load(process, objective, context, None)
+                reply = self._load(process, objective, context, None, watch)
                 if reply["kind"] != "ok":
                     return reply
             request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
@@ -236,7 +236,12 @@ class Evaluator:
         return reply
 
     def _load(
-        self, process: _Process, objective: Objective, context: Mapping[str, Any], packages: list[str] | None
+        self,
+        process: _Process,
+        objective: Objective,
+        context: Mapping[str, Any],
+        packages: list[str] | None,
+        watch: Watch | None,
     ) -> dict[str, Any]:
         pickled, values = objective.parts()
         n_forget = max(0, len(process.digests) + 1 - KEPT_OBJECTIVES)
@@ -249,7 +254,7 @@ class Evaluator:
             "packages": packages,
             "context": context,
         }
-        reply = _exchange(process, request, Limits(), None)
+        reply = _exchange(process, request, Limits(), watch)
         process.pid = reply["record"]["pid"]
         del process.digests[:n_forget]
         if reply["kind"] == "ok":

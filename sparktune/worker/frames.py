@@ -28,16 +28,17 @@ def receive(connection: socket.socket, limit: int | None = None) -> bytes | None
         OSError: If the connection broke.
         ValueError: If the message is longer than ``limit`` bytes.
     """
-    head = _exactly(connection, LENGTH.size)
+    head = exactly(connection, LENGTH.size)
     if head is None:
         return None
     (length,) = LENGTH.unpack(head)
     if limit is not None and length > limit:
         raise ValueError(f"a message may have {limit} bytes here, and this one says it has {length}")
-    return _exactly(connection, length)
+    return exactly(connection, length)
 
 
-def _exactly(connection: socket.socket, n: int) -> bytes | None:
+def exactly(connection: socket.socket, n: int) -> bytes | None:
+    """The next n bytes; None if the other side has closed before they were there."""
     data = bytearray(n)
     view = memoryview(data)
     while view:

@@ -170,13 +170,13 @@ def greet(connection: socket.socket, secret: bytes, number: int) -> Wire | None:
         OSError: If the connection breaks, or the other side takes too long.
     """
     connection.settimeout(HANDSHAKE_DEADLINE)
-    greeting = frames._exactly(connection, GREETING_BYTES)
+    greeting = frames.exactly(connection, GREETING_BYTES)
     if greeting is None or not greeting.startswith(MAGIC):
         return None
     nonce = secrets.token_bytes(NONCE_BYTES)
     hello = greeting[len(MAGIC) :] + nonce + NUMBER.pack(number)
     connection.sendall(nonce + NUMBER.pack(number) + proof("pilot", secret, hello))
-    answer = frames._exactly(connection, SEAL_BYTES)
+    answer = frames.exactly(connection, SEAL_BYTES)
     if answer is None or not hmac.compare_digest(answer, proof("driver", secret, hello)):
         return None
     connection.settimeout(None)

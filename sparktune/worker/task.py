@@ -94,11 +94,8 @@ def _reply(options: Mapping[str, Any], kind: str, content: Any) -> dict[str, Any
 
 
 def _task_context() -> Any:
-    try:
-        from pyspark import TaskContext
-    except ImportError:  # not a Spark worker
-        return None
-    return TaskContext.get()
+    pyspark = sys.modules.get("pyspark")  # in a Spark worker it has been imported long since
+    return pyspark.TaskContext.get() if pyspark is not None else None
 
 
 def _cpus() -> int | None:

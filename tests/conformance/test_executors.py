@@ -68,8 +68,9 @@ def threads():
 def processes():
     def make(domain, trial_timeout=None, trial_memory=None, **_):
         from sparktune.run.processes import ProcessesExecutor
+        from sparktune.worker.evaluator import Limits
 
-        return ProcessesExecutor(domain, 2, timeout=trial_timeout, memory=trial_memory)
+        return ProcessesExecutor(domain, 2, Limits(trial_timeout, trial_memory))
 
     yield Backend("processes", make, has_processes=True, is_remote=True)
 
@@ -185,12 +186,12 @@ def test_status_fail_is_a_result(run):
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def divide(i):
-    return 1 / i
-
-
 def test_error_in_the_objective_comes_back_as_data(run):
     """Every backend reports a failed objective as an outcome that names the error and has its traceback."""
+
+    def divide(i):  # in here, for a module of tests cannot be imported on a Connect server
+        return 1 / i
+
     [outcome] = run(lambda i: divide(i))
     assert outcome.state == JOB_STATE_ERROR
     assert outcome.failure.type == "<class 'ZeroDivisionError'>"

@@ -28,7 +28,11 @@ on_cluster = pytest.mark.parametrize("session", [CLUSTER], indirect=True, scope=
     [
         ({"parallelism": "many"}, InvalidTypeError, "whole number of trials at a time, \"auto\".*'many'"),
         ({"parallelism": 2.5}, InvalidTypeError, "2.5"),
-        ({"engine": "connect"}, InvalidArgumentError, "engine on a classic Spark session is one of 'jobs'.*'connect'"),
+        (
+            {"engine": "connect"},
+            InvalidArgumentError,
+            "on a classic Spark session is one of 'automatic', 'jobs'.*'connect'",
+        ),
         ({"engine": "fast"}, InvalidArgumentError, "'fast'"),
         ({"max_retries": -1}, InvalidArgumentError, "max_retries is 0.*-1"),
         ({"max_retries": 1.0}, InvalidTypeError, "max_retries is a whole number.*1.0"),

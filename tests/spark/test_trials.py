@@ -228,7 +228,7 @@ def test_captured_data_travel_once(session, tune, journal):
             write(os.getpid())
 
     data = Data()
-    trials = KeepsExecutor(parallelism=2, spark_session=session)
+    trials = KeepsExecutor(parallelism=2, spark_session=session, engine="jobs")
     tune(lambda i: float(len(data.values)), 8, trials=trials)
     assert trials.losses() == [20_000_000.0] * 8
     assert 20_000_000 < trials.mission.n_bytes_shipped < 20_100_000
@@ -240,7 +240,7 @@ def test_captured_data_travel_once(session, tune, journal):
 
 def test_shared_objective_and_threads_are_freed(session, tune):
     """After fmin no thread of ours is left, nor the file the objective was sent from."""
-    trials = KeepsExecutor(parallelism=2, spark_session=session)
+    trials = KeepsExecutor(parallelism=2, spark_session=session, engine="jobs")
     tune(float, 3, trials=trials)
     for thread in threading.enumerate():
         if thread.name.startswith("sparktune"):

@@ -60,10 +60,33 @@ def test_a_finished_document_tells_what_happened():
     """Results, errors and the record of the run are written down."""
     done, failed = in_state(DONE), in_state(ERROR)
     assert done["result"] == {"status": "ok", "loss": 1.0}
-    assert done["misc"]["run"] == {"host": "here"}
+    assert done["misc"]["run"] == {"attempts": [{"host": "here"}], "host": "here"}
     assert failed["misc"]["error"] == ("<class 'ValueError'>", "text")
     assert documents.failure_text(failed) == "trial 0 with {'a': 1.5} raised:\nTraceback ..."
     assert documents.failure_text(done) is documents.failure_text(in_state(CANCEL)) is None
+
+
+def test_a_document_lists_its_attempts():
+    """Each attempt is there with what is known of it; the last one is the run, with the log."""
+    document = in_state(RUNNING)
+    failure = Failure("<class 'WorkerLostError'>", "killed", is_lost=True)
+    documents.note_attempt(document, Outcome(failure=failure, record={"host": "a", "log": "first\n"}))
+    assert documents.n_attempts(document) == 1
+    documents.finish(document, Outcome({"status": "ok", "loss": 1.0}, record={"host": "b", "log": "second\n"}))
+    assert document["misc"]["run"] == {
+        "attempts": [{"host": "a", "error": "<class 'WorkerLostError'>: killed"}, {"host": "b"}],
+        "host": "b",
+        "log": "second\n",
+    }
+
+
+def test_log_text_ends_with_the_traceback():
+    """What was printed comes first, then the traceback, on a line of its own."""
+    document = in_state(RUNNING)
+    failure = Failure("<class 'ValueError'>", "text", "Traceback ...\n")
+    documents.finish(document, Outcome(failure=failure, record={"log": "half a line"}))
+    assert documents.log_text(document) == "half a line\nTraceback ...\n"
+    assert documents.log_text(in_state(DONE)) == ""
 
 
 @pytest.mark.parametrize(

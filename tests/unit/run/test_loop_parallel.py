@@ -9,9 +9,12 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from sparktune import STATUS_OK, Ctrl, fmin, hp, rand, tpe
+from sparktune import STATUS_OK, Ctrl, Trials, fmin, hp, rand, tpe
 from sparktune.early_stop import no_progress_loss
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run import loop
+from sparktune.run.replies import lost
+from sparktune.run.threads import ThreadsExecutor
 
 SPACE = (hp.uniform("x", 0, 1), Ctrl)
 
@@ -374,3 +377,86 @@ def test_results_at_the_same_time_are_checked_against_each_other(thread_trials):
     kinds = [len(document["result"].get("losses", ())) for document in trials._dynamic_trials]
     assert (states(trials), kinds) in [([2, 3, 2], [2, 0, 2]), ([3, 2, 3], [0, 3, 0])]
     assert trials.front_losses.tolist() in [[[1, 2]], [[1, 2, 3]]]
+
+
+class LosesExecutor(ThreadsExecutor):
+    """Loses the first evaluations of some trials: {tid: how many}."""
+
+    def __init__(self, domain, losses):
+        super().__init__(domain, 2)
+        self.losses = dict(losses)
+        self.calls = []
+
+    def _run(self, call, slot):
+        self.calls.append((call.tid, dict(call.raw)))
+        if self.losses.get(call.tid, 0) > 0:
+            self.losses[call.tid] -= 1
+            return lost(f"machine {len(self.calls)} went away")
+        return super()._run(call, slot)
+
+
+class LosesTrials(Trials):
+    def __init__(self, losses, max_retries):
+        super().__init__()
+        self.losses_by_tid = losses
+        self.max_retries = max_retries
+
+    def make_executor(self, domain):
+        self.executor = LosesExecutor(domain, self.losses_by_tid)
+        return self.executor
+
+
+def test_lost_trial_is_submitted_again_with_the_same_parameters(caplog):
+    """A trial that was lost comes back once more, is said so, and the run has as many trials as asked for."""
+    trials = LosesTrials({3: 1}, max_retries=1)
+    with caplog.at_level("WARNING", "sparktune"):
+        minimise(lambda args: args[0], trials)
+    assert states(trials) == [JOB_STATE_DONE] * 9
+    (first, again) = [raw for tid, raw in trials.executor.calls if tid == 3]
+    assert first == again
+    assert len(trials.executor.calls) == 10
+    assert "went away" in trials.trials[3]["misc"]["run"]["attempts"][0]["error"]
+    assert caplog.text.count("trial 3 was lost and is evaluated again") == 1
+
+
+@pytest.mark.parametrize(("n_losses", "max_retries", "n_calls"), [(1, 0, 9), (5, 2, 11)])
+def test_trial_that_stays_lost_has_failed(n_losses, max_retries, n_calls):
+    """After ``max_retries`` further attempts the trial has failed with its reason, and the run goes on."""
+    trials = LosesTrials({3: n_losses}, max_retries)
+    minimise(lambda args: args[0], trials, catch_eval_exceptions=True)
+    assert states(trials) == [JOB_STATE_DONE] * 3 + [JOB_STATE_ERROR] + [JOB_STATE_DONE] * 5
+    assert len(trials.executor.calls) == n_calls
+    assert "went away" in trials._dynamic_trials[3]["misc"]["error"][1]
+    assert len(trials._dynamic_trials[3]["misc"]["run"]["attempts"]) == max_retries + 1
+
+
+def test_trial_that_is_lost_while_the_run_ends_is_not_submitted_again():
+    """What ends while a run is being cancelled is recorded as it ended."""
+    trials = LosesTrials({1: 1}, max_retries=5)
+    minimise(lambda args: args[0] - 10, trials, loss_threshold=0.0, catch_eval_exceptions=True)
+    assert all(state in (JOB_STATE_DONE, JOB_STATE_CANCEL, JOB_STATE_ERROR) for state in states(trials))
+    assert len(trials.executor.calls) <= 4
+
+
+def test_slots_that_change_are_used(gate):
+    """An executor whose slots grow by themselves is given more trials without waiting for a result."""
+
+    class Grows(ThreadsExecutor):
+        slots_interval = 0.05
+
+        def __init__(self, domain):
+            super().__init__(domain, 1)
+
+    class GrowsTrials(Trials):
+        def make_executor(self, domain):
+            self.executor = Grows(domain)
+            return self.executor
+
+    trials = GrowsTrials()
+    thread, errors = in_background(minimise, lambda args: gate.enter(tid_of(args)) or args[0], trials)
+    gate.wait_until_inside(1)
+    trials.executor.slots = 3
+    gate.wait_until_inside(3)
+    gate.let_go()
+    assert finished(thread) and not errors
+    assert gate.most_inside == 3

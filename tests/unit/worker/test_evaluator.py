@@ -330,17 +330,19 @@ def test_log_has_what_was_printed_and_logged(evaluate, monkeypatch):
     assert places == sorted(places)
 
 
-def test_log_is_the_end_of_what_was_printed(evaluate):
+@pytest.mark.parametrize("n", [1000, 3000, 3500, 20_000, 20_001, 20_013])
+def test_log_is_the_end_of_what_was_printed(evaluate, n):
     """Of much output the last lines are kept, whole ones."""
 
     def objective(x):
-        for i in range(100_000):
-            print("line", i)
+        text = "".join(f"line {i}\n" for i in range(n))
+        for start in range(0, len(text), 4 * LOG_BYTES - 1):  # so that some cut falls into a line
+            sys.stdout.write(text[start : start + 4 * LOG_BYTES - 1])
 
     log = evaluate(objective)["record"]["log"]
     lines = log.splitlines()
     assert len(log) <= LOG_BYTES
-    assert lines[-1] == "line 99999"
+    assert lines[-1] == f"line {n - 1}"
     assert all(line.startswith("line ") for line in lines)
     assert len(lines) > 100
 

@@ -1,0 +1,160 @@
+"""Evaluations in other processes of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import Future
+from typing import IO, Any
+
+import cloudpickle
+
+from sparktune import worker
+from sparktune.exceptions import InvalidArgumentError, SerializationError, WorkerLostError
+from sparktune.history.trial import Call, Outcome
+from sparktune.run.domain import Domain, failure_from
+from sparktune.run.executor import Executor
+from sparktune.run.pilots import Patience, PilotPool
+from sparktune.worker.evaluator import Limits
+from sparktune.worker.frames import LENGTH
+
+#: What a process begins with; its arguments are the folder of ``sparktune.worker``, and those of ``pilot.run_process``.
+#: It loads what it needs from there, under a name of its own: importing the whole package would take half a second, and
+#: megabytes of memory, for nothing.
+START = """\
+import sys
+folder, *numbers = sys.argv[1:]
+sys.path = [path for path in sys.path if path]  # no modules from the folder it happens to be in
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("_sparktune_worker", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules[spec.name] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules[spec.name])
+from _sparktune_worker import pilot
+pilot.run_process(*map(int, numbers))
+"""
+
+
+class ProcessesExecutor:
+    """Runs evaluations in processes of this machine, which are started as they are needed and used again.
+
+    The objective is pickled once. Processes begin as new interpreters that can import what this one can; they do not
+    take over its memory, so it does not matter what threads or libraries run in it.
+
+    Args:
+        domain: Objective and space; the space is evaluated here.
+        slots: Evaluations at a time.
+        limits: Of each evaluation; None for none.
+        patience: How long to wait for what; None: what is usual.
+
+    Raises:
+        SerializationError: If the objective cannot be pickled.
+        InvalidArgumentError: If the objective wants ``expr``, ``memo`` and ``ctrl``, which cannot travel.
+    """
+
+    def __init__(
+        self, domain: Domain, slots: int, limits: Limits | None = None, *, patience: Patience | None = None
+    ) -> None:
+        if domain.pass_expr_memo_ctrl:
+            raise InvalidArgumentError(
+                "an objective with pass_expr_memo_ctrl runs in this process, not in another one: leave the executor "
+                "out, or write an objective that takes the value of the space"
+            )
+        self.slots = slots
+        self._domain = domain
+        secret = secrets.token_bytes(32)
+        self._file = _parcel(_pickle(domain.fn), limits or Limits(), secret)
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._pool = PilotPool(
+            self, secret, "Install what is missing, or define it in the objective's module", patience
+        )
+        self._pool.limit = slots
+        self._pool.open()
+
+    def submit(self, call: Call) -> Future[Outcome]:
+        """Start an evaluation, or queue it."""
+        try:
+            argument = cloudpickle.dumps(self._domain.arguments(call.raw))
+        except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
+            failed: Future[Outcome] = Future()
+            failed.set_result(Outcome(failure=failure_from(error)))
+            return failed
+        return self._pool.submit(call, argument)
+
+    def cancel(self, tid: Any) -> None:
+        """End one evaluation, with all processes that it has started."""
+        self._pool.cancel(tid)
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Wait for what runs, or with ``cancel`` end it, and end the processes."""
+        self._pool.shutdown(cancel=cancel)
+        self._file.close()
+
+    # -- for the pool -------------------------------------------------------------------------------------------------
+
+    def run(self, number: int) -> str:
+        """Have a process run until it ends."""
+        ours, theirs = socket.socketpair()
+        descriptors = (theirs.fileno(), self._file.fileno())
+        with theirs:
+            # A session of its own: a Ctrl-C in the terminal is for this process, which then decides.
+            process = self._processes[number] = subprocess.Popen(
+                [sys.executable, "-c", START, os.path.dirname(worker.__file__), *map(str, (*descriptors, number))],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        # This thread stays until the process has ended: on Linux the process ends when the thread that made it does.
+        try:
+            self._pool.adopt(ours)
+            status = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            del self._processes[number]
+        return f"refused: it ended with exit code {status}"
+
+    def stop(self, number: int) -> None:
+        """Kill a process."""
+        process = self._processes.get(number)
+        if process is not None:
+            process.kill()
+
+    def replace(self, reason: str) -> Executor:
+        """Nobody evaluates instead."""
+        raise WorkerLostError(
+            f"no process to evaluate in could be started with {sys.executable} ({reason}): see above for what it said"
+        )
+
+
+def _pickle(fn: Any) -> bytes:
+    try:
+        return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
+    except Exception as error:  # pickling calls code of any class
+        raise SerializationError(
+            f"the objective cannot be pickled to be sent to other processes ({error}): open files, locks and "
+            "connections inside the objective, not around it"
+        ) from error
+
+
+def _parcel(objective: bytes, limits: Limits, secret: bytes) -> IO[bytes]:
+    """An open file without a name, for :func:`sparktune.worker.pilot.run_process`: gone when nobody has it open."""
+    options = pickle.dumps(
+        {
+            "secret": secret,
+            "digest": hashlib.sha256(objective).hexdigest(),
+            "path": list(sys.path),
+            "timeout": limits.timeout,
+            "memory": limits.memory,
+            "cpus": limits.cpus,
+        }
+    )
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the executor closes it
+    file.write(LENGTH.pack(len(options)) + options + objective)
+    file.flush()
+    return file

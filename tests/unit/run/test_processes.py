@@ -1,0 +1,382 @@
+"""Evaluations in processes of this machine: outcomes, limits, cancelling, dead processes, what is left behind."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import sparktune
+from sparktune import Trials, fmin, hp, rand
+from sparktune.exceptions import InvalidArgumentError, ObjectiveError, SerializationError
+from sparktune.history.trial import JOB_STATE_DONE, Call, Outcome
+from sparktune.run.domain import Domain
+from sparktune.run.pilots import Patience
+from sparktune.run.processes import ProcessesExecutor
+from sparktune.worker import processes
+from sparktune.worker.evaluator import Limits
+
+SPACE = hp.uniform("x", 0, 10)
+
+
+@pytest.fixture
+def executor_for():
+    """Makes an executor of an objective, which is shut down in the end."""
+    executors = []
+
+    def make(fn, slots=2, limits=None, patience=None, space=SPACE, **options):
+        executors.append(ProcessesExecutor(Domain(fn, space, **options), slots, limits, patience=patience))
+        return executors[-1]
+
+    yield make
+    for executor in executors:
+        executor.shutdown(cancel=True)
+
+
+def call(tid=0, x=1.0):
+    return Call(tid, {"x": x})
+
+
+def wait_until(condition, deadline=30):
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
+
+
+def wait_until_gone(pids):
+    wait_until(lambda: not set(pids) & set(processes.parents()))
+
+
+def held(folder):
+    """An objective that says who it is, in ``folder``, and then stays; and what waits until n are there."""
+
+    def objective(x):
+        child = subprocess.Popen(["sleep", "600"])
+        Path(folder, f"{os.getpid()} {os.getppid()} {child.pid}").touch()
+        time.sleep(600)
+
+    def wait_for(n=1):
+        wait_until(lambda: len(os.listdir(folder)) >= n)
+        return [[int(pid) for pid in name.split()] for name in os.listdir(folder)]
+
+    return objective, wait_for
+
+
+# -- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def test_result_comes_back_with_a_record(executor_for):
+    """An outcome has the result, and where and when it was made."""
+    outcome = executor_for(lambda x: x**2).submit(call(x=3.0)).result(60)
+    assert outcome.result == {"status": "ok", "loss": 9.0}
+    record = outcome.record
+    assert record["host"] == socket.gethostname()
+    assert record["pid"] != os.getpid()
+    assert record["start"] <= record["end"]
+    assert record["queue_time"] > 0
+    assert "log" not in record
+
+
+def test_attachments_come_back_beside_the_result(executor_for):
+    """What the objective attaches is taken out of its result."""
+    outcome = executor_for(lambda x: {"status": "ok", "loss": x, "attachments": {"a": b"1"}}).submit(call()).result(60)
+    assert outcome.attachments == {"a": b"1"}
+    assert "attachments" not in outcome.result
+
+
+def test_what_is_printed_and_logged_is_in_the_record(executor_for):
+    """The last lines of standard output, standard error and logging come along."""
+
+    def objective(x):
+        print("printed")
+        os.system("echo by a child")
+        logging.getLogger("mine").warning("logged")
+        return x
+
+    log = executor_for(objective).submit(call()).result(60).record["log"]
+    assert log.splitlines() == ["printed", "by a child", "WARNING mine: logged"]
+
+
+def test_error_is_data(executor_for):
+    """What the objective raises comes back as type, message, traceback and the exception itself."""
+
+    def objective(x):
+        raise KeyError("no such luck")
+
+    failure = executor_for(objective).submit(call()).result(60).failure
+    assert failure.type == "<class 'KeyError'>"
+    assert "in objective" in failure.traceback
+    assert isinstance(failure.exception, KeyError)
+    assert not failure.is_lost
+
+
+def test_space_that_fails_at_a_point_fails_the_trial(executor_for):
+    """An error in the space's own arithmetic is the trial's, and never leaves this process."""
+    executor = executor_for(lambda x: x, space=1 / hp.uniform("x", 0, 10))
+    assert "ZeroDivisionError" in executor.submit(call(x=0.0)).result(60).failure.type
+
+
+@pytest.mark.parametrize("how", ["os._exit", "kill -9", "segfault"])
+def test_process_that_dies_is_a_lost_evaluation_and_the_next_one_runs(executor_for, how):
+    """Whatever ends the process of an evaluation ends that evaluation only, and is told."""
+
+    def objective(x):
+        if x == 0:
+            if how == "os._exit":
+                os._exit(3)
+            os.kill(os.getpid(), signal.SIGKILL if how == "kill -9" else signal.SIGSEGV)
+        return x
+
+    executor = executor_for(objective, slots=1)
+    lost, fine = (executor.submit(call(tid, x=float(tid))).result(60) for tid in range(2))
+    assert lost.failure.is_lost
+    assert {"os._exit": "exit code 3", "kill -9": "SIGKILL", "segfault": "SIGSEGV"}[how] in lost.failure.message
+    assert fine.result["loss"] == 1.0
+
+
+def test_killed_worker_is_a_lost_evaluation_at_once_and_another_one_starts(executor_for, tmp_path):
+    """kill -9 of the worker above the evaluation loses it, ends all its processes, and the next trial has a new one."""
+    objective, wait_for = held(tmp_path)
+    executor = executor_for(lambda x: objective(x) if x == 0 else x, slots=1)
+    future = executor.submit(call(x=0.0))
+    [(pid, guardian, child)] = wait_for()
+    os.kill(processes.parents()[guardian], signal.SIGKILL)
+    assert future.result(60).failure.is_lost
+    wait_until_gone([pid, guardian, child])
+    assert executor.submit(call(x=1.0)).result(60).result["loss"] == 1.0
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_processes_are_started_as_needed_and_used_again(executor_for):
+    """Evaluations one after another share a process, although there are slots for more."""
+    executor = executor_for(lambda x: os.getpid(), slots=4)
+    pids = {executor.submit(call(tid)).result(60).result["loss"] for tid in range(5)}
+    assert len(pids) == 1
+
+
+def test_as_many_run_at_once_as_there_are_slots(executor_for, tmp_path):
+    """Two evaluations on two slots run at the same time: each waits for the other."""
+
+    def objective(x):
+        Path(tmp_path, str(x)).touch()
+        wait_until(lambda: len(os.listdir(tmp_path)) == 2)
+        return x
+
+    executor = executor_for(objective, slots=2)
+    futures = [executor.submit(call(tid, x=float(tid))) for tid in range(2)]
+    assert [future.result(60).result["loss"] for future in futures] == [0.0, 1.0]
+
+
+def test_hundreds_of_evaluations_come_back_each_with_its_own_result(executor_for):
+    """None is lost or mixed up when many are submitted at once."""
+    executor = executor_for(lambda x: x)
+    futures = [executor.submit(call(tid, x=tid / 100)) for tid in range(500)]
+    assert [future.result(60).result["loss"] for future in futures] == [tid / 100 for tid in range(500)]
+
+
+def test_objective_can_import_what_this_process_can(executor_for, tmp_path, monkeypatch):
+    """The processes look for modules where this one does."""
+    (tmp_path / "beside_the_script.py").write_text("VALUE = 0.75\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def objective(x):
+        import beside_the_script
+
+        return beside_the_script.VALUE
+
+    assert executor_for(objective).submit(call()).result(60).result["loss"] == 0.75
+
+
+def test_processes_load_nothing_that_the_objective_does_not(executor_for):
+    """Neither this package nor numpy nor pyspark is imported for the evaluation's sake."""
+
+    def objective(x):
+        import sys
+
+        return {
+            "status": "ok",
+            "loss": 0.0,
+            "loaded": [n for n in ("sparktune", "numpy", "pyspark") if n in sys.modules],
+        }
+
+    assert executor_for(objective).submit(call()).result(60).result["loaded"] == []
+
+
+def test_processes_with_nothing_to_do_end(executor_for):
+    """A process that is idle for a while is given up, and a new one comes when it is needed."""
+    executor = executor_for(lambda x: os.getppid(), patience=Patience(idle=0.2))
+    first = executor.submit(call()).result(60).result["loss"]
+    wait_until_gone([first])
+    assert executor.submit(call()).result(60).result["loss"] != first
+
+
+# -- limits and cancelling --------------------------------------------------------------------------------------------
+
+
+def test_timeout_kills_the_evaluation(executor_for):
+    """An evaluation over its time is killed, in C code too, and says so."""
+    executor = executor_for(lambda x: sum(range(10**12)), limits=Limits(timeout=0.3))
+    failure = executor.submit(call()).result(60).failure
+    assert "TrialTimeoutError" in failure.type
+    assert not failure.is_lost
+
+
+def test_memory_limit_kills_the_evaluation(executor_for):
+    """An evaluation over its memory is killed, and says so."""
+
+    def objective(x):
+        data = bytearray(os.urandom(2**20)) * 300
+        time.sleep(600)
+        return len(data)
+
+    failure = executor_for(objective, limits=Limits(memory=150 * 2**20)).submit(call()).result(60).failure
+    assert "TrialMemoryError" in failure.type
+
+
+def test_cancel_kills_the_evaluation_with_its_children_and_frees_the_slot(executor_for, tmp_path):
+    """A cancelled evaluation ends as such, nothing of it is left, and what waits takes its place."""
+    objective, wait_for = held(tmp_path)
+    executor = executor_for(lambda x: objective(x) if x == 0 else x, slots=1)
+    running, waiting = executor.submit(call(0, x=0.0)), executor.submit(call(1, x=1.0))
+    [(pid, _, child)] = wait_for()
+    executor.cancel(0)
+    assert (running.result(60).result, running.result().failure) == (None, None)
+    wait_until_gone([pid, child])
+    assert waiting.result(60).result["loss"] == 1.0
+
+
+def test_cancel_of_a_waiting_evaluation_keeps_it_from_running(executor_for, tmp_path):
+    """What was cancelled before its turn is never called."""
+    objective, wait_for = held(tmp_path)
+    executor = executor_for(objective, slots=1)
+    executor.submit(call(0))
+    waiting = executor.submit(call(1))
+    wait_for(1)
+    executor.cancel(1)
+    assert waiting.result(60) == Outcome()
+    executor.cancel(0)
+    executor.shutdown()
+    assert len(os.listdir(tmp_path)) == 1
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_objective_that_cannot_be_pickled_is_refused():
+    """The error comes before anything is started, and says what to do."""
+    lock = threading.Lock()
+    with pytest.raises(SerializationError, match="inside the objective, not around it"):
+        ProcessesExecutor(Domain(lambda x: lock, SPACE), 1)
+
+
+def test_objective_that_wants_the_expression_is_refused():
+    """``pass_expr_memo_ctrl`` needs this process."""
+    with pytest.raises(InvalidArgumentError, match="pass_expr_memo_ctrl"):
+        ProcessesExecutor(Domain(lambda expr, memo, ctrl: 0, SPACE, pass_expr_memo_ctrl=True), 1)
+
+
+def test_objective_that_cannot_be_loaded_there_breaks_the_run(executor_for):
+    """What cannot be unpickled in another process is an error with the reason, not a failed trial."""
+
+    class Odd:
+        def __reduce__(self):
+            return __import__, ("a_module_that_is_nowhere",)
+
+    odd = Odd()
+    with pytest.raises(ObjectiveError, match="a_module_that_is_nowhere"):
+        executor_for(lambda x: odd).submit(call()).result(60)
+
+
+def test_python_that_does_not_start_breaks_the_run(executor_for, monkeypatch):
+    """If no process can be started, the error names the interpreter."""
+    executor = executor_for(lambda x: x)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="/bin/false"):
+        executor.submit(call()).result(60)
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_shutdown_leaves_nothing_behind(tmp_path, cancel):
+    """After a shutdown, processes, threads and open files are as before."""
+    n_threads, n_files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    objective, wait_for = held(tmp_path)
+    executor = ProcessesExecutor(Domain(objective if cancel else lambda x: x, SPACE), 2)
+    futures = [executor.submit(call(tid)) for tid in range(5)]
+    if cancel:
+        wait_for(2)
+    executor.shutdown(cancel=cancel)
+    assert all(future.result(0).failure is None for future in futures)
+    assert all((future.result(0).result is None) == cancel for future in futures)
+    assert threading.active_count() == n_threads
+    assert len(os.listdir("/proc/self/fd")) == n_files
+    wait_until(lambda: not [pid for pid in processes.descendants(os.getpid()) if pid])
+
+
+@pytest.mark.parametrize("how", ["killed", "exception"])
+def test_nothing_outlives_the_program(tmp_path, how):
+    """A program that is killed, or forgets the shutdown, leaves no process behind."""
+    script = tmp_path / "script.py"
+    (tmp_path / "pids").mkdir()
+    script.write_text(
+        f"""
+import os, time
+from pathlib import Path
+from sparktune import hp
+from sparktune.history.trial import Call
+from sparktune.run.domain import Domain
+from sparktune.run.processes import ProcessesExecutor
+
+def objective(x):
+    if {how == "killed"}:
+        Path({str(tmp_path / "pids")!r}, f"{{os.getpid()}} {{os.getppid()}}").touch()
+        time.sleep(600)
+    return x
+
+executor = ProcessesExecutor(Domain(objective, hp.uniform("x", 0, 1)), 1)
+future = executor.submit(Call(0, {{"x": 0.5}}))
+future.result()
+print(future.result().record["pid"])
+raise SystemExit(3)
+"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(sparktune.__file__).parent.parent)}
+    program = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    with program:
+        if how == "killed":
+            wait_until(lambda: os.listdir(tmp_path / "pids"))
+            tree = processes.descendants(program.pid)
+            assert len(tree) >= 3
+            program.kill()
+        else:
+            tree = [int(program.stdout.readline())]
+            assert program.wait(60) == 3
+    wait_until_gone(tree)
+
+
+class ProcessesTrials(Trials):
+    """Trials that run in two processes."""
+
+    asynchronous = True
+
+    def make_executor(self, domain):
+        return ProcessesExecutor(domain, 2)
+
+
+def test_fmin_runs_in_processes():
+    """A study runs to its end, each trial in another process than this one."""
+    trials = ProcessesTrials()
+    fmin(lambda x: (x - 3) ** 2, SPACE, rand.suggest, 30, trials=trials, rstate=0, show_progressbar=False)
+    assert [trial["state"] for trial in trials.trials] == [JOB_STATE_DONE] * 30
+    assert min(trials.losses()) < 1
