@@ -16,16 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.columns import IGNORED, OK, History
+from sparktune.history.columns import OK, History
 from sparktune.history.documents import Document, proposal_documents
 from sparktune.kernels import pareto
-from sparktune.kernels.parzen import Mixture, Points, log_sum_exp
+from sparktune.kernels.parzen import Points, log_sum_exp
 from sparktune.search import classic_tpe
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
@@ -149,31 +150,22 @@ def propose(
     return rows
 
 
-def split(history: History, gamma: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Rows of the good trials, best first, and which rows are in the bad group: worse, failed and running ones."""
-    kinds = history.kinds
-    finished = np.flatnonzero(kinds == OK)
+def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
+    """Rows of the good trials, best first; of equals, the first."""
     n_good = math.ceil(gamma * history.n_finished)
     if history.n_constraints:
         # The first trials that meet the constraints may be far from the best ones that do.
         n_good = max(n_good, MIN_GOOD_CONSTRAINED)
-    n_good = min(n_good, MAX_GOOD, len(finished))
-    if history.n_objectives > 1 or history.n_constraints:
-        best = pareto.order(history.objectives[finished], history.violations[finished], n_good)
-    else:
-        losses = history.losses[finished]
-        # Partition first, so that the sort is of the few; ties at the edge go to the earlier trials.
-        edge = np.partition(losses, n_good - 1)[n_good - 1] if n_good else -np.inf
-        nearest = np.flatnonzero(losses <= edge)
-        best = nearest[np.argsort(losses[nearest], kind="stable")][:n_good]
-    good = finished[best]
-    is_bad = kinds != IGNORED
-    is_bad[good] = False
-    return good, is_bad
+    n_good = min(n_good, MAX_GOOD, history.n_ok)
+    if history.n_objectives == 1 and not history.n_constraints:
+        return history.lowest_rows(n_good)
+    finished = np.flatnonzero(history.kinds == OK)
+    return finished[pareto.order(history.objectives[finished], history.violations[finished], n_good)]
 
 
+@cache
 def rank_weights(n: int) -> FloatArray:
-    """Weights of the good trials, best first, falling with the logarithm of the rank; they sum to n."""
+    """Weights of the good trials, best first, falling with the logarithm of the rank; they sum to n. Not to change."""
     if not n:
         return np.empty(0)
     weights = np.log(n + 0.5) - np.log(np.arange(n) + 0.5)
@@ -191,18 +183,18 @@ class Densities:
 
     def __init__(self, state: SearchState, history: History, settings: Settings) -> None:
         self._state, self._settings = state, settings
-        good, is_bad = split(history, settings.gamma)
-        points = state.points(history.values[good])
+        good, prior_weight = good_rows(history, settings.gamma), settings.prior_weight
         floor = max(MIN_BANDWIDTH, BANDWIDTH_SCALE / (history.n_finished + 2.0))
-        self._good = Mixture(state.layout, points.z, rank_weights(len(good)), settings.prior_weight, floor)
-        left_out = points if is_bad.sum() + len(good) == len(history) else state.points(history.values[~is_bad])
-        self._marginals = state.histogram.density(left_out, state.smoothing, settings.prior_weight)
+        self._good = state.mixture(good, rank_weights(len(good)), prior_weight, floor)
+        # All other trials are bad: worse, failed and running ones; but cancelled ones say nothing.
+        not_bad = np.append(good, history.ignored_rows)
+        self._marginals = state.density(not_bad, prior_weight)
         self._coefficients = state.coefficients
-        self._weights = state.weights(is_bad, settings.prior_weight)
+        self._weights = state.weights(not_bad, prior_weight)
 
     def add_running(self, values: FloatArray) -> None:
         """Count points (m, d) as running trials."""
-        self._coefficients = np.vstack([self._coefficients, self._state.kernels_among(values)])
+        self._coefficients = np.concatenate([self._coefficients, self._state.kernels_among(values)])
         self._weights = np.append(self._weights, np.ones(len(values)))
 
     def propose_one(self, batch: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -6,6 +6,7 @@ long the history is. Edits of finished documents are found by checking a bounded
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,13 +20,16 @@ from sparktune.kernels import pareto
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)
 
 PENDING, OK, FAILED, IGNORED = range(4)
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
-CHECKED_PER_SYNC = 128
+CHECKED_PER_SYNC = 32
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000
+#: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.
+N_LOWEST = 32
 
 
 class History:
@@ -70,8 +74,10 @@ class History:
         self._counts = [0, 0, 0, 0]
         self._leaders: list[int] = []
         self._unranked: list[int] | None = []  # rows read since the leaders were found; None: look at all
+        self._lowest: list[tuple[float, int]] | None = []  # losses with their rows; None: look at all
         self.memo.clear()
         self._open: set[int] = set()
+        self._ignored: set[int] = set()
         self._next_check = 0
         self.version = 0
 
@@ -136,6 +142,29 @@ class History:
     def n_finished(self) -> int:
         """Trials that ended with a loss or failed; pending and cancelled ones do not count."""
         return self._counts[OK] + self._counts[FAILED]
+
+    @property
+    def ignored_rows(self) -> IntArray:
+        """The rows of cancelled trials, ascending."""
+        return np.array(sorted(self._ignored), dtype=np.intp)
+
+    def lowest_rows(self, n: int) -> IntArray:
+        """The rows of the n lowest scalar losses, the lowest first, of equals the first; fewer if there are not n."""
+        if self._lowest is None:
+            self._lowest = [(float(self._losses[row]), row) for row in self._find_lowest(N_LOWEST).tolist()]
+        if n > N_LOWEST:
+            return self._find_lowest(n)
+        return np.array([row for _, row in self._lowest[:n]], dtype=np.intp)
+
+    def _find_lowest(self, n: int) -> IntArray:
+        rows = np.flatnonzero((self.kinds == OK) & ~np.isnan(self.losses))
+        losses = self._losses[rows]
+        if 0 < n < len(rows):
+            # Partition first, so that the sort is of the few.
+            near = losses <= np.partition(losses, n - 1)[n - 1]
+            rows, losses = rows[near], losses[near]
+        found: IntArray = rows[np.argsort(losses, kind="stable")[:n]]
+        return found
 
     @property
     def running_tids(self) -> list[Any]:
@@ -219,12 +248,17 @@ class History:
                 return
         else:
             self._open.discard(row)
+        if kind == IGNORED:
+            self._ignored.add(row)
+        else:
+            self._ignored.discard(row)
         self._counts[was] -= 1
         self._counts[kind] += 1
         self._kinds[row], self._losses[row] = kind, loss
         self._write_objectives(row, losses)
         self._write_constraints(row, kind, constraints)
         self._note_unranked(row, was)
+        self._note_lowest(row, was)
         self._read[row] = _reading(document)
         self.version += 1
 
@@ -259,8 +293,7 @@ class History:
                 and result.get("loss") is read
                 and document["state"] == JOB_STATE_DONE
                 and result.get("status") == STATUS_OK
-                and "losses" not in result
-                and "constraints" not in result
+                and (len(result) == 2 or ("losses" not in result and "constraints" not in result))
             ):
                 continue
             if document is not known:
@@ -304,6 +337,14 @@ class History:
             self._unranked = None
         else:
             self._unranked.append(row)
+
+    def _note_lowest(self, row: int, was: int) -> None:
+        loss = float(self._losses[row])
+        if was == OK:
+            self._lowest = None
+        elif self._lowest is not None and self._kinds[row] == OK and loss == loss:
+            insort(self._lowest, (loss, row))
+            del self._lowest[N_LOWEST:]
 
     def _find_leaders(self) -> list[int]:
         """The best row and the front, found among the former ones and what came in since."""

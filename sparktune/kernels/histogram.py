@@ -29,56 +29,66 @@ class Histogram:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._is_unbounded = layout.is_unbounded[layout.numeric]
         self._n_numeric = len(layout.numeric) * N_BINS
         self._first = np.arange(len(layout.numeric)) * N_BINS
         self._counts = np.zeros(self._n_numeric + layout.n_cells)
 
     def bins(self, points: Points) -> IntArray:
         """Bin of each coordinate in the order of ``Layout.columns``, shape (n, d); -1 where inactive."""
-        u = points.numeric
-        if self._is_unbounded.any():
-            u = np.where(self._is_unbounded, normal_cdf(u), u)
-        numeric = np.minimum(u * N_BINS, N_BINS - 1).astype(np.intp) + self._first
-        numeric = np.where(points.is_active, numeric, -1)
-        return np.hstack([numeric, np.where(points.cells >= 0, points.cells + self._n_numeric, -1)])
+        layout, u = self.layout, points.numeric
+        if layout.has_unbounded:
+            u = np.where(layout.is_numeric_unbounded, normal_cdf(u), u)
+        bins = np.empty(points.is_active.shape, dtype=np.intp)
+        bins[:, : u.shape[1]] = np.minimum(u * N_BINS, N_BINS - 1).astype(np.intp) + self._first
+        bins[:, u.shape[1] :] = points.cells + self._n_numeric
+        return np.where(points.is_active, bins, -1)
 
     def add(self, points: Points) -> None:
         """Count points."""
-        self._counts += self._count(self.bins(points))
+        self._counts += self.count(points)
 
-    def _count(self, bins: IntArray) -> FloatArray:
-        return np.bincount(bins[bins >= 0], minlength=len(self._counts)).astype(float)
+    def count(self, points: Points) -> IntArray:
+        """How many of some points are in each bin, shape (bins,)."""
+        # Shifted by one, so that the inactive ones are the first count.
+        return np.bincount(self.bins(points).ravel() + 1, minlength=len(self._counts) + 1)[1:]
 
-    def density(self, left_out: Points, smoothing: Smoothing, prior_weight: float) -> FloatArray:
+    def density(self, left_out: IntArray | None, smoothing: Smoothing, prior_weight: float) -> FloatArray:
         """Density in every bin: of numeric ones relative to the prior's, of cells as a kernel's table; shape (bins,).
 
         Args:
-            left_out: Points that were counted and are not to be.
+            left_out: Counts, from :meth:`count`, that were added and are not to be in it.
             smoothing: How wide.
             prior_weight: Weight of the prior, in points.
         """
-        layout = self.layout
-        counts = self._counts - self._count(self.bins(left_out)) if len(left_out) else self._counts
-        numeric = counts[: self._n_numeric].reshape(-1, N_BINS)
-        density = numeric @ smoothing.bins + prior_weight
+        layout, n_numeric = self.layout, self._n_numeric
+        counts = self._counts if left_out is None else self._counts - left_out
+        out = np.empty(len(counts))
+        numeric = counts[:n_numeric].reshape(-1, N_BINS)
+        density = out[:n_numeric].reshape(-1, N_BINS)
+        np.matmul(numeric, smoothing.bins, out=density)
+        density += prior_weight
         density /= numeric.sum(axis=1, keepdims=True) + prior_weight
-        cells = counts[self._n_numeric :]
-        mass = np.append(smoothing.smooth_steps(cells[: layout.n_steps]), cells[layout.n_steps :] + CATEGORY_COUNT)
-        totals = np.bincount(layout.column_of_cell, weights=mass, minlength=len(layout.stepped))
-        mass = (mass + prior_weight * layout.prior_mass) / (totals[layout.column_of_cell] + prior_weight)
+        mass = out[n_numeric:]
+        mass[:] = counts[n_numeric:] + CATEGORY_COUNT
+        if layout.n_steps:
+            mass[: layout.n_steps] = smoothing.smooth_steps(counts[n_numeric:][: layout.n_steps])
+        owner = layout.stepped_of_cell
+        totals = np.bincount(owner, weights=mass, minlength=len(layout.stepped)) + prior_weight
+        mass += prior_weight * layout.prior_mass
+        mass /= totals[owner]
         mass[: layout.n_steps] /= layout.prior_mass[: layout.n_steps]
-        return np.append(density.ravel(), mass)
+        return out
 
     def log_marginals(self, points: Points, density: FloatArray) -> FloatArray:
         """Log of ``density`` at points, in the order of ``Layout.columns``, shape (m, d); 0 where inactive."""
-        bins = self.bins(points)
-        log_density = np.where(bins >= 0, np.log(np.maximum(density[bins], 1e-300)), 0.0)
-        if self._is_unbounded.any():
+        layout = self.layout
+        # At -1, the last one, is the density of what is inactive.
+        log_density = np.log(np.maximum(np.append(density, 1.0)[self.bins(points)], 1e-300))
+        if layout.has_unbounded:
             p = len(self._first)
-            log_prior = np.where(self._is_unbounded & points.is_active, -0.5 * points.numeric**2 - LOG_SQRT_2PI, 0.0)
-            log_density[:, :p] += log_prior
-        return log_density
+            is_unbounded = layout.is_numeric_unbounded & points.is_active[:, :p]
+            log_density[:, :p] += np.where(is_unbounded, -0.5 * points.numeric**2 - LOG_SQRT_2PI, 0.0)
+        return np.asarray(log_density)
 
 
 class Smoothing:
@@ -95,7 +105,7 @@ class Smoothing:
         bandwidth = max(0.01, 0.5 * max(n, 1) ** -0.4)
         edges = np.arange(N_BINS + 1) / N_BINS
         self.bins = _spread(edges[:-1], edges[1:], bandwidth) * N_BINS
-        owner = layout.column_of_cell[: layout.n_steps]
+        owner = layout.stepped_of_cell[: layout.n_steps]
         self._steps = [
             _spread(layout.lower[owner == column], layout.upper[owner == column], bandwidth)
             for column in range(len(layout.ordinal))
@@ -104,8 +114,6 @@ class Smoothing:
 
     def smooth_steps(self, counts: FloatArray) -> FloatArray:
         """Smoothed counts of the ordinal cells, shape (n_steps,)."""
-        if not self._steps:
-            return counts
         parts = np.split(counts, self._stops)
         return np.concatenate([part @ steps for part, steps in zip(parts, self._steps, strict=True)])
 

@@ -69,36 +69,43 @@ class Layout:
         self.ordered = np.append(self.numeric, self.ordinal)
         self.columns = np.append(self.numeric, self.stepped)
         self.is_unbounded = np.isinf(low)
+        self.has_unbounded = bool(self.is_unbounded.any())
+        self.bounds = np.stack([low, high])[:, None, self.numeric]
+        self.is_numeric_unbounded = self.is_unbounded[self.numeric]
         self.cell_variances = widths[self.numeric] ** 2 / 12.0
         self.n_categories = np.array([len(log_priors[c]) for c in self.categorical], dtype=np.intp)
         # Cells: the steps of all ordinal columns, then the categories of all categorical ones.
         sizes = [len(edges[c]) - 1 for c in self.ordinal] + [len(log_priors[c]) for c in self.categorical]
         self.n_cells = int(sum(sizes))
         self.first_cells = np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.intp)
-        self.column_of_cell = np.repeat(np.arange(len(sizes)), sizes)
+        self.stepped_of_cell = np.repeat(np.arange(len(sizes)), sizes)
+        self.column_of_cell = self.stepped[self.stepped_of_cell]
         self.n_steps = int(sum(sizes[: len(self.ordinal)]))
+        self.cell_numbers = np.arange(self.n_cells)
+        self.category_of_cell = self.cell_numbers - self.first_cells[self.stepped_of_cell]
         self.lower = np.concatenate([[], *(edges[c][:-1] for c in self.ordinal)])
         self.upper = np.concatenate([[], *(edges[c][1:] for c in self.ordinal)])
-        self._shifted = self.lower + self.column_of_cell[: self.n_steps]
+        self._shifted = self.lower + self.stepped_of_cell[: self.n_steps]
         log_p = np.concatenate([np.zeros(self.n_steps), *(log_priors[c] for c in self.categorical)])
         self.log_prior_cells = np.maximum(log_p, math.log(ZERO))
+        self.prior_cells = np.exp(self.log_prior_cells)
         self.prior_mass = np.append(self.upper - self.lower, np.exp(log_p[self.n_steps :]))
         self.log_widths = np.log(self.upper - self.lower)
         self.n_features = 3 * len(self.numeric) + self.n_cells
         #: Single precision suffices on [0, 1] and takes half the time; far out on an unbounded axis it does not.
-        self.dtype = np.float64 if self.is_unbounded.any() else np.float32
+        self.dtype = np.float64 if self.has_unbounded else np.float32
 
     def cells(self, z: FloatArray) -> IntArray:
         """Cell of each stepped column, shape (n, s); -1 where inactive."""
+        return self.points(z).cells
+
+    def _cells(self, stepped: FloatArray, is_active: BoolArray) -> IntArray:
         n_ordinal = len(self.ordinal)
-        stepped = z[:, self.stepped]
-        is_active = ~np.isnan(stepped)
-        stepped = np.where(is_active, stepped, 0.0)
-        cells = np.empty(stepped.shape, dtype=np.intp)
-        u = np.minimum(stepped[:, :n_ordinal], 1.0 - 1e-9)
-        # The edges of all columns are one ascending array, column c shifted by c.
-        cells[:, :n_ordinal] = np.searchsorted(self._shifted, u + np.arange(n_ordinal), side="right") - 1
-        cells[:, n_ordinal:] = stepped[:, n_ordinal:] + self.first_cells[n_ordinal:]
+        cells = (stepped + self.first_cells).astype(np.intp)
+        if n_ordinal:
+            u = np.minimum(stepped[:, :n_ordinal], 1.0 - 1e-9)
+            # The edges of all columns are one ascending array, column c shifted by c.
+            cells[:, :n_ordinal] = self._shifted.searchsorted(u + np.arange(n_ordinal), side="right") - 1
         return np.where(is_active, cells, -1)
 
     @cached_property
@@ -109,9 +116,11 @@ class Layout:
 
     def points(self, z: FloatArray) -> Points:
         """Points at coordinates ``z`` (n, d), prepared for kernels."""
-        numeric = z[:, self.numeric]
-        is_active = ~np.isnan(numeric)
-        return Points(self, z, np.where(is_active, numeric, 0.0), is_active, self.cells(z))
+        x = z.take(self.columns, axis=1)
+        is_active = x == x  # not NaN
+        x = np.where(is_active, x, 0.0)
+        p = len(self.numeric)
+        return Points(self, z, x[:, :p], is_active, self._cells(x[:, p:], is_active[:, p:]))
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class Points:
         layout: What the coordinates are.
         z: Coordinates, shape (n, d), NaN where inactive.
         numeric: The numeric ones, shape (n, p), 0 where inactive.
-        is_active: Which of those are active, shape (n, p).
+        is_active: Which are active, shape (n, d), in the order of ``Layout.columns``: numeric, then stepped.
         cells: Cell of each stepped column, shape (n, s); -1 where inactive.
     """
 
@@ -135,12 +144,12 @@ class Points:
     @cached_property
     def features(self) -> NDArray[np.floating]:
         """What the log of a kernel is linear in, shape (n, n_features)."""
-        p, x = len(self.layout.numeric), self.numeric
-        features = np.zeros((len(x), self.layout.n_features), dtype=self.layout.dtype)
-        features[:, :p], features[:, p : 2 * p], features[:, 2 * p : 3 * p] = x * x, x, self.is_active
-        if self.layout.n_cells:
-            rows, columns = np.nonzero(self.cells >= 0)
-            features[rows, 3 * p + self.cells[rows, columns]] = 1.0
+        layout, x = self.layout, self.numeric
+        p = len(layout.numeric)
+        features = np.zeros((len(x), layout.n_features), dtype=layout.dtype)
+        features[:, :p], features[:, p : 2 * p], features[:, 2 * p : 3 * p] = x * x, x, self.is_active[:, :p]
+        if layout.n_cells:
+            features[:, 3 * p :] = self.cells.take(layout.stepped_of_cell, axis=1) == layout.cell_numbers
         return features
 
     def __len__(self) -> int:
@@ -164,14 +173,14 @@ class Kernels:
     def __init__(self, layout: Layout, z: FloatArray, sigmas: FloatArray, n_observations: int) -> None:
         self.layout, self.z, self.sigmas = layout, z, sigmas
         self.share = category_smoothing(n_observations, layout.n_categories)
-        self.is_active = ~np.isnan(z)
+        self.is_active = z == z  # not NaN
         columns = layout.numeric
-        is_active = self.is_active[:, columns]
-        self.means = np.where(is_active, z[:, columns], 0.0)
+        is_active = self.is_active.take(columns, axis=1)
+        self.means = np.where(is_active, z.take(columns, axis=1), 0.0)
         # A grid's cell is wider than a point: its variance adds to the kernel's.
-        self.sds = np.sqrt(sigmas[:, columns] ** 2 + layout.cell_variances)
-        self.below = normal_cdf((layout.low[columns] - self.means) / self.sds)
-        self.mass = normal_cdf((layout.high[columns] - self.means) / self.sds) - self.below
+        self.sds = np.sqrt(sigmas.take(columns, axis=1) ** 2 + layout.cell_variances)
+        self.below, upto = normal_cdf((layout.bounds - self.means) / self.sds)
+        self.mass = upto - self.below
         self.log_norms = -np.log(self.sds * self.mass) - LOG_SQRT_2PI
         self.tables = self._tables()
         self.coefficients = self._coefficients(is_active)
@@ -180,36 +189,34 @@ class Kernels:
         layout, p = self.layout, len(self.layout.numeric)
         out = np.empty((len(self.z), layout.n_features), dtype=layout.dtype)
         # Inactive and unbounded: mean 0 and sigma 1, which is the prior.
-        is_normal = is_active | layout.is_unbounded[layout.numeric]
+        is_normal = is_active | layout.is_numeric_unbounded
         precisions = np.where(is_normal, self.sds**-2.0, 0.0)
-        out[:, :p] = -0.5 * precisions
+        half = -0.5 * precisions
+        out[:, :p] = half
         out[:, p : 2 * p] = precisions * self.means
-        out[:, 2 * p : 3 * p] = np.where(is_normal, self.log_norms, 0.0) - 0.5 * precisions * self.means**2
+        out[:, 2 * p : 3 * p] = np.where(is_normal, self.log_norms, 0.0) + half * self.means**2
         out[:, 3 * p :] = self.tables
         return out
 
     def _tables(self) -> FloatArray:
         layout = self.layout
-        if not layout.n_cells:
-            return np.empty((len(self.z), 0))
         tables = np.empty((len(self.z), layout.n_cells))
         if layout.n_steps:
             columns = layout.ordinal
             means, sds = self.z[:, columns], self.sigmas[:, columns]
             total = log_mass_between((0.0 - means) / sds, (1.0 - means) / sds)
-            owner = layout.column_of_cell[: layout.n_steps]
+            owner = layout.stepped_of_cell[: layout.n_steps]
             means, sds = means[:, owner], sds[:, owner]
             mass = log_mass_between((layout.lower - means) / sds, (layout.upper - means) / sds)
             tables[:, : layout.n_steps] = mass - total[:, owner] - layout.log_widths
         if len(layout.categorical):
-            rest = slice(layout.n_steps, layout.n_cells)
-            owner = layout.column_of_cell[rest] - len(layout.ordinal)
-            number = np.arange(layout.n_steps, layout.n_cells) - layout.first_cells[layout.column_of_cell[rest]]
-            is_own = self.z[:, layout.categorical[owner]] == number
-            p = (self.share[owner] * layout.prior_mass[rest]) + is_own * (1.0 - self.share[owner])
+            rest = slice(layout.n_steps, None)
+            is_own = self.z.take(layout.column_of_cell[rest], axis=1) == layout.category_of_cell[rest]
+            share = self.share[layout.stepped_of_cell[rest] - len(layout.ordinal)]
+            p = share * layout.prior_mass[rest] + is_own * (1.0 - share)
             tables[:, rest] = np.log(np.maximum(p, ZERO))
-        is_active = self.is_active[:, layout.stepped[layout.column_of_cell]]
-        return np.asarray(np.where(is_active, tables, layout.log_prior_cells))
+        is_active = self.is_active.take(layout.column_of_cell, axis=1)
+        return np.where(is_active, tables, layout.log_prior_cells)
 
 
 def neighbour_bandwidths(
@@ -220,51 +227,66 @@ def neighbour_bandwidths(
     Args:
         points: Coordinates, shape (n, p); NaN where inactive.
         low, high: Bounds, shape (p,); infinite for unbounded dimensions. Scales are 1 either way.
+        floor: The least bandwidth; None for ``1 / min(100, m + 2)`` in a dimension with m active points.
 
     Returns:
-        Bandwidths, shape (n, p), within ``[1 / min(100, m + 2), 1]`` for a dimension with m active points; 1 where
-        inactive.
+        Bandwidths, shape (n, p), from the floor to 1; 1 where inactive.
 
     Source:
         Bergstra et al. 2011, section 4; the outermost points look at their inner neighbour only.
     """
+    return np.minimum(np.maximum(neighbour_gaps(points, low, high), _floors(points) if floor is None else floor), 1.0)
+
+
+def neighbour_gaps(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """The bandwidths of :func:`neighbour_bandwidths` before they are kept from the floor to 1; 1 where inactive."""
     if not len(points):
         return np.ones(points.shape)
-    order = np.argsort(points, axis=0)  # NaN last
-    ordered = np.take_along_axis(points, order, axis=0)
-    gaps = np.diff(ordered, axis=0)
-    nothing = np.full((1, points.shape[1]), np.nan)
-    widest = np.fmax(np.vstack([nothing, gaps]), np.vstack([gaps, nothing]))
-    alone = np.isnan(widest)  # one point in its dimension: as far as the bounds
+    columns = np.arange(points.shape[1])
+    order = points.argsort(axis=0)  # NaN last
+    ordered = points[order, columns]
+    between = ordered[1:] - ordered[:-1]
+    widest = np.full(points.shape, np.nan)
+    widest[1:] = between
+    np.fmax(widest[:-1], between, out=widest[:-1])
+    alone = widest != widest  # one point in its dimension: as far as the bounds
     widest = np.where(alone, np.maximum(ordered - low, high - ordered), widest)
-    n_active = np.count_nonzero(~np.isnan(points), axis=0)
-    widest = np.clip(widest, 1.0 / np.minimum(MAX_RESOLUTION, n_active + 2.0) if floor is None else floor, 1.0)
-    sigmas = np.empty_like(widest)
-    np.put_along_axis(sigmas, order, widest, axis=0)
-    return np.where(np.isnan(points), 1.0, sigmas)
+    gaps = np.empty(points.shape)
+    gaps[order, columns] = widest
+    return np.where(points == points, gaps, 1.0)
 
 
-def bandwidths_among(ordered: FloatArray, n_active: IntArray, points: FloatArray) -> FloatArray:
-    """Bandwidths of further points among known ones, shape (m, p), by the rule of :func:`neighbour_bandwidths`.
+def _floors(points: FloatArray) -> FloatArray:
+    n_active = np.count_nonzero(points == points, axis=0)
+    return np.asarray(1.0 / np.minimum(MAX_RESOLUTION, n_active + 2.0))
+
+
+class Neighbours:
+    """Known points, each coordinate in order, to find the bandwidths of further points among them.
 
     Args:
-        ordered: Known coordinates, each column ascending, shape (n, p); NaN last.
-        n_active: How many of each column are not NaN, shape (p,).
-        points: Further coordinates, shape (m, p); NaN where inactive.
+        points: Known coordinates, shape (n, p); NaN where inactive.
     """
-    if not len(ordered):
-        return np.ones(points.shape)
-    padded = np.vstack([ordered, np.full((1, ordered.shape[1]), np.nan)])
-    columns = np.arange(ordered.shape[1])
-    sigmas = np.empty(points.shape)
-    for row, point in enumerate(points):
-        above = np.count_nonzero(ordered < point, axis=0)
-        below_value = padded[np.maximum(above - 1, 0), columns]
-        gap_below = np.where(above > 0, point - below_value, np.nan)
-        gap_above = padded[above, columns] - point
-        sigmas[row] = np.fmax(gap_below, gap_above)
-    sigmas = np.clip(sigmas, 1.0 / np.minimum(MAX_RESOLUTION, n_active + 2.0), 1.0)
-    return np.where(np.isnan(sigmas), 1.0, sigmas)
+
+    def __init__(self, points: FloatArray) -> None:
+        # Each row ascends between two NaN, so that the first and the last point have a neighbour that is none.
+        self._ordered = np.full((points.shape[1], len(points) + 2), np.nan)
+        self._ordered[:, 1:-1] = np.sort(points.T, axis=1)  # NaN last
+        self._floors = _floors(points)
+
+    def bandwidths(self, points: FloatArray) -> FloatArray:
+        """Bandwidths of points (m, p) by the rule of :func:`neighbour_bandwidths`, of which none is among the known.
+
+        A coordinate that no known point has gives 1.
+        """
+        above = np.empty(points.shape[::-1], dtype=np.intp)
+        for column, ordered in enumerate(self._ordered):
+            above[column] = ordered[1:-1].searchsorted(points[:, column])
+        columns = np.arange(len(above))
+        gaps_below = points - self._ordered[columns, above.T]
+        gaps_above = self._ordered[columns, above.T + 1] - points
+        widest = np.fmax(gaps_below, gaps_above)
+        return np.where(widest == widest, np.minimum(np.maximum(widest, self._floors), 1.0), 1.0)
 
 
 def category_smoothing(n: int, n_categories: IntArray) -> FloatArray:
@@ -279,27 +301,24 @@ class Mixture:
     Args:
         layout: How coordinates enter kernels.
         z: Kernel centres, shape (k, d); NaN where inactive.
+        sigmas: Bandwidths, shape (k, d).
         weights: Kernel weights, shape (k,).
         prior_weight: Weight of the prior, on the scale of ``weights``.
-        floor: No bandwidth is below it; None for the rule of :func:`neighbour_bandwidths`.
     """
 
     def __init__(
-        self, layout: Layout, z: FloatArray, weights: FloatArray, prior_weight: float, floor: float | None = None
+        self, layout: Layout, z: FloatArray, sigmas: FloatArray, weights: FloatArray, prior_weight: float
     ) -> None:
         self.layout, self.weights, self.prior_weight = layout, weights, prior_weight
-        sigmas = np.ones(z.shape)
-        columns = layout.ordered
-        sigmas[:, columns] = neighbour_bandwidths(z[:, columns], layout.low[columns], layout.high[columns], floor)
         self.kernels = Kernels(layout, z, sigmas, len(z))
         total = weights.sum() + prior_weight
         self._cumulative = np.cumsum(weights / total)
         self._log_weights = np.log(np.append(weights, prior_weight) / total)
+        self._coefficients = np.concatenate([self.kernels.coefficients, layout.prior.coefficients])
 
     def log_pdf(self, points: Points) -> FloatArray:
         """Joint log density at points, shape (m,)."""
-        coefficients = np.vstack([self.kernels.coefficients, self.layout.prior.coefficients])
-        return log_sum_exp(points.features @ coefficients.T + self._log_weights)
+        return log_sum_exp(points.features @ self._coefficients.T + self._log_weights)
 
     def log_marginals(self, points: Points) -> FloatArray:
         """Log density of each coordinate on its own, over the kernels in which it is active, shape (m, d).
@@ -307,60 +326,97 @@ class Mixture:
         The columns are those of ``Layout.columns``: numeric, then stepped. The prior counts with its weight in each; 0
         where inactive. Meant for few kernels: the temporary is (m, k, p).
         """
+        layout, p = self.layout, len(self.layout.numeric)
+        out = np.empty(points.is_active.shape)
+        if p:
+            x, marginals = points.numeric, self._marginals
+            z = x.astype(layout.dtype)[:, None, :] - marginals.means
+            z *= z
+            z *= marginals.exponents
+            density = np.einsum("mkp,kp->mp", np.exp(z, out=z), marginals.heights)
+            prior = marginals.prior
+            if layout.has_unbounded:
+                prior = prior * np.where(layout.is_numeric_unbounded, np.exp(-0.5 * x * x - LOG_SQRT_2PI), 1.0)
+            log_density = np.log(np.maximum(density + prior, ZERO))
+            out[:, :p] = np.where(points.is_active[:, :p], log_density, 0.0)
+        out[:, p:] = self._marginals.log_cells[points.cells]
+        return out
+
+    @cached_property
+    def _marginals(self) -> Marginals:
         layout, kernels = self.layout, self.kernels
-        p = len(layout.numeric)
-        out = np.zeros((len(points), p + len(layout.stepped)))
         weights = self.weights[:, None] * kernels.is_active
         totals = weights.sum(axis=0) + self.prior_weight
-        if p:
-            x, columns = points.numeric, layout.numeric
-            heights = weights[:, columns] * np.exp(kernels.log_norms)
-            z = ((x[:, None, :] - kernels.means) / kernels.sds).astype(layout.dtype)
-            density = np.einsum("mkp,kp->mp", np.exp(-0.5 * z * z), heights)
-            is_unbounded = layout.is_unbounded[columns]
-            prior = np.exp(-0.5 * x * x - LOG_SQRT_2PI) if is_unbounded.any() else 1.0
-            density += self.prior_weight * np.where(is_unbounded, prior, 1.0)
-            out[:, :p] = np.where(points.is_active, np.log(np.maximum(density / totals[columns], ZERO)), 0.0)
+        columns, cells = layout.numeric, layout.column_of_cell
+        log_cells = np.zeros(layout.n_cells + 1)  # the last one, at -1, is that of no cell
         if layout.n_cells:
-            columns = layout.stepped[layout.column_of_cell]
-            density = (weights[:, columns] * np.exp(kernels.tables)).sum(axis=0)
-            density += self.prior_weight * np.exp(layout.log_prior_cells)
-            log_cells = np.log(np.maximum(density / totals[columns], ZERO))
-            out[:, p:] = np.where(points.cells >= 0, log_cells[points.cells], 0.0)
-        return out
+            density = (weights.take(cells, axis=1) * np.exp(kernels.tables)).sum(axis=0)
+            density += self.prior_weight * layout.prior_cells
+            log_cells[:-1] = np.log(np.maximum(density / totals[cells], ZERO))
+        return Marginals(
+            means=kernels.means.astype(layout.dtype),
+            exponents=kernels.coefficients[:, : len(columns)],
+            heights=(weights.take(columns, axis=1) * np.exp(kernels.log_norms) / totals[columns]).astype(layout.dtype),
+            prior=self.prior_weight / totals[columns],
+            log_cells=log_cells,
+        )
 
     def choose(self, rng: np.random.Generator, shape: int | tuple[int, int]) -> IntArray:
         """Kernel numbers drawn by weight; the prior is the last."""
-        return np.asarray(np.searchsorted(self._cumulative, rng.random(shape), side="right"))
+        return np.asarray(self._cumulative.searchsorted(rng.random(shape), side="right"))
 
     def sample(self, rng: np.random.Generator, chosen: IntArray, prior: FloatArray) -> FloatArray:
         """Draws, shape (m, d), of the kernels ``chosen`` for each coordinate, over draws ``prior`` of the prior."""
         layout, kernels, k = self.layout, self.kernels, len(self.weights)
         if not k:
             return prior
-        columns = np.arange(prior.shape[1])
+        m, d = prior.shape
         row = np.minimum(chosen, k - 1)
-        takes = (chosen < k) & kernels.is_active[row, columns]
+        takes = (chosen < k) & kernels.is_active.take(row * d + np.arange(d))
         out = prior.copy()
-        if len(layout.numeric):
-            at, own = (row[:, layout.numeric], np.arange(len(layout.numeric))), layout.numeric
-            u = kernels.below[at] + kernels.mass[at] * rng.random((len(prior), len(own)))
-            drawn = np.clip(kernels.means[at] + kernels.sds[at] * normal_ppf(u), layout.low[own], layout.high[own])
-            out[:, own] = np.where(takes[:, own], drawn, prior[:, own])
-        if len(layout.ordinal):
-            own = layout.ordinal
+        if len(own := layout.numeric):
+            at = row.take(own, axis=1) * len(own) + np.arange(len(own))
+            below, mass, means, sds = self._numeric.take(at, axis=1)
+            drawn = means + sds * normal_ppf(below + mass * rng.random((m, len(own))))
+            drawn = np.minimum(np.maximum(drawn, layout.bounds[0]), layout.bounds[1])
+            out[:, own] = np.where(takes.take(own, axis=1), drawn, prior.take(own, axis=1))
+        if len(own := layout.ordinal):
             means, sds = kernels.z[row[:, own], own], kernels.sigmas[row[:, own], own]
-            drawn = truncnorm_ppf(rng.random((len(prior), len(own))), means, sds)
+            drawn = truncnorm_ppf(rng.random((m, len(own))), means, sds)
             out[:, own] = np.where(takes[:, own], drawn, prior[:, own])
-        if len(layout.categorical):
-            own = layout.categorical
-            takes = takes[:, own] & (rng.random((len(prior), len(own))) >= kernels.share)
-            out[:, own] = np.where(takes, kernels.z[row[:, own], own], prior[:, own])
+        if len(own := layout.categorical):
+            stays = takes.take(own, axis=1) & (rng.random((m, len(own))) >= kernels.share)
+            out[:, own] = np.where(stays, kernels.z.take(row.take(own, axis=1) * d + own), prior.take(own, axis=1))
         return np.asarray(out)
+
+    @cached_property
+    def _numeric(self) -> FloatArray:
+        """What draws of the numeric coordinates need, shape (4, k * p)."""
+        kernels = self.kernels
+        return np.stack([kernels.below, kernels.mass, kernels.means, kernels.sds]).reshape(4, -1)
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """One-dimensional densities of a mixture, prepared for points.
+
+    Attributes:
+        means, exponents, heights: Of the k kernels' factors ``heights * exp(exponents * (x - means)**2)`` in the p
+            numeric coordinates, shape (k, p); a column's heights are relative to the weight of all.
+        prior: Height of the prior in each, shape (p,).
+        log_cells: Log density of each cell, shape (n_cells + 1,); the last is 0, for where there is none.
+    """
+
+    means: NDArray[np.floating]
+    exponents: NDArray[np.floating]
+    heights: NDArray[np.floating]
+    prior: FloatArray
+    log_cells: FloatArray
 
 
 def log_sum_exp(a: NDArray[np.floating]) -> FloatArray:
     """Log of the sum of exponentials over the last axis; several times faster than ``np.logaddexp.reduce``."""
     highest = np.maximum(a.max(axis=1), np.finfo(a.dtype).min)  # -inf - -inf is NaN
+    relative = a - highest[:, None]
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(a - highest[:, None]).sum(axis=1)) + highest, dtype=float)
+        return np.asarray(np.log(np.exp(relative, out=relative).sum(axis=1)) + highest, dtype=float)

@@ -88,8 +88,9 @@ def as_memory(memory: Any, name: str) -> int | None:
     """
     if memory is None:
         return None
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)i?b?\s*", str(memory).lower()) if isinstance(memory, str) else None
-    if match is not None and match[1].count(".") <= 1:
+    text = memory.lower() if isinstance(memory, str) else ""
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*([kmgt]?)i?b?\s*", text)
+    if match is not None:
         n_bytes = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
     elif is_number(memory) and np.isfinite(memory):
         n_bytes = int(memory)

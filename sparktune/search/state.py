@@ -7,6 +7,7 @@ in, nor of how often anyone asked. So a study that is loaded and goes on propose
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from sparktune.history.columns import IGNORED, History
 from sparktune.kernels.histogram import Histogram, Smoothing
-from sparktune.kernels.parzen import Kernels, Points, bandwidths_among, neighbour_bandwidths
+from sparktune.kernels.parzen import Kernels, Mixture, Neighbours, Points, neighbour_bandwidths, neighbour_gaps
 from sparktune.kernels.special import normal_cdf
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
@@ -36,7 +37,6 @@ class SearchState:
         coordinates: The space's.
         histogram: Of all rows.
         smoothing: Of the histogram, for the number of rows.
-        coefficients: Of the prior and of the rows' kernels, shape (1 + k, n_features).
     """
 
     def __init__(self, space: Space, history: History) -> None:
@@ -45,11 +45,20 @@ class SearchState:
         self.coordinates = Coordinates(space)
         self.layout = self.coordinates.layout
         self.histogram = Histogram(self.layout)
-        self.coefficients = self.layout.prior.coefficients
         self.smoothing = Smoothing(self.layout, 0)
         self._first_row: dict[int, int] = {}
         self._n_seen = 0
         self._epoch = -1
+        # The last ones asked for, with what they were made from: the good trials seldom change.
+        self._mixture: tuple[Hashable, Mixture] | None = None
+        self._gaps: tuple[FloatArray, FloatArray] | None = None
+        self._points: tuple[bytes, Points] | None = None
+        self._counts: tuple[bytes, NDArray[np.intp]] | None = None
+        #: Whether any point can come twice: not where a continuous parameter is always active.
+        self._can_repeat = not any(
+            not parameter.is_conditional and not is_discrete
+            for parameter, is_discrete in zip(space.parameters, self.coordinates.is_discrete, strict=True)
+        )
 
     @classmethod
     def of(cls, space: Space, history: History) -> SearchState:
@@ -74,32 +83,44 @@ class SearchState:
         values = self._history.values[n_seen:]
         points = self.points(values)
         self.histogram.add(points)
-        for row in np.flatnonzero((self.coordinates.is_discrete | np.isnan(values)).all(axis=1)):
-            self._first_row.setdefault(_key_of(values[row]), n_seen + int(row))
-        if (epoch := _epoch(n)) != self._epoch:
+        if self._can_repeat:
+            for row in np.flatnonzero((self.coordinates.is_discrete | np.isnan(values)).all(axis=1)).tolist():
+                self._first_row.setdefault(_key_of(values[row]), n_seen + row)
+        if (epoch := _epoch(n, self._epoch)) != self._epoch:
             self._begin(epoch)
-        # Those of the epoch have theirs.
-        added = self._kernels_among(points.z[max(0, self._epoch - n_seen) :])
-        self.coefficients = np.vstack([self.coefficients, added])
+        if n > self._epoch:  # those of the epoch have theirs
+            self._append(self._kernels_among(points.z[max(0, self._epoch - n_seen) :]))
 
     def _begin(self, epoch: int) -> None:
         self._epoch = epoch
         self._rows = np.arange(epoch)
         if epoch > MAX_KERNELS:
             self._rows = np.sort(np.random.default_rng(epoch).choice(epoch, MAX_KERNELS, replace=False))
+        layout, columns = self.layout, self.layout.ordered
         z = self.coordinates.encode(self._history.values[self._rows])
-        columns = self.layout.ordered
         ordered = z[:, columns]
-        self._sorted = np.sort(ordered, axis=0)
-        self._n_active = np.count_nonzero(~np.isnan(ordered), axis=0)
+        self._neighbours = Neighbours(ordered)
         sigmas = np.ones(z.shape)
-        sigmas[:, columns] = neighbour_bandwidths(ordered, self.layout.low[columns], self.layout.high[columns])
-        kernels = Kernels(self.layout, z, sigmas, epoch)
-        self.coefficients = np.vstack([self.layout.prior.coefficients, kernels.coefficients])
+        sigmas[:, columns] = neighbour_bandwidths(ordered, layout.low[columns], layout.high[columns])
+        # With room for the kernels of the rows since then; what was handed out of the old array stays as it was.
+        self._kernels = np.empty((1 + len(z) + _step(epoch), layout.n_features), dtype=layout.dtype)
+        self._n_kernels = 0
+        self._append(layout.prior.coefficients)
+        self._append(Kernels(layout, z, sigmas, epoch).coefficients)
         # A fifth more rows change the bandwidth by 7 %, and this costs more than a proposal.
         n_smoothed = int(1.2 ** math.floor(math.log(epoch, 1.2))) if epoch else 0
         if n_smoothed != self.smoothing.n:
-            self.smoothing = Smoothing(self.layout, n_smoothed)
+            self.smoothing = Smoothing(layout, n_smoothed)
+
+    def _append(self, coefficients: NDArray[np.floating]) -> None:
+        stop = self._n_kernels + len(coefficients)
+        self._kernels[self._n_kernels : stop] = coefficients
+        self._n_kernels = stop
+
+    @property
+    def coefficients(self) -> NDArray[np.floating]:
+        """Coefficients of the prior and of the rows' kernels, shape (1 + k, n_features)."""
+        return self._kernels[: self._n_kernels]
 
     def kernels_among(self, values: FloatArray) -> NDArray[np.floating]:
         """Coefficients of kernels at further points, shape (m, n_features)."""
@@ -108,15 +129,70 @@ class SearchState:
     def _kernels_among(self, z: FloatArray) -> NDArray[np.floating]:
         columns = self.layout.ordered
         sigmas = np.ones(z.shape)
-        sigmas[:, columns] = bandwidths_among(self._sorted, self._n_active, z[:, columns])
+        sigmas[:, columns] = self._neighbours.bandwidths(z.take(columns, axis=1))
         return Kernels(self.layout, z, sigmas, self._epoch).coefficients
 
-    def weights(self, is_counted: NDArray[np.bool_], prior_weight: float) -> FloatArray:
-        """Weights of ``coefficients``, shape (1 + k,): of rows that count; one that stands for others weighs more."""
-        weights = is_counted[self._rows].astype(float)
-        if len(self._rows) < self._epoch and (kept := weights.sum()):
-            weights *= np.count_nonzero(is_counted[: self._epoch]) / kept
-        return np.concatenate([[prior_weight], weights, is_counted[self._epoch :]])
+    def weights(self, left_out: NDArray[np.intp], prior_weight: float) -> FloatArray:
+        """Weights of ``coefficients``, shape (1 + k,): of all rows but some; one that stands for others weighs more.
+
+        Args:
+            left_out: Rows that do not count, each once.
+            prior_weight: The prior's weight, in rows.
+        """
+        n_made, is_made = len(self._rows), left_out < self._epoch
+        made = left_out[is_made]
+        places = made
+        if n_made < self._epoch:
+            places = self._rows.searchsorted(made)
+            places = places[self._rows[np.minimum(places, n_made - 1)] == made]
+        weights = np.ones(self._n_kernels)
+        weights[0] = prior_weight
+        if n_made < self._epoch and (n_kept := n_made - len(places)):
+            weights[1 : 1 + n_made] = (self._epoch - len(made)) / n_kept
+        weights[1 + places] = 0.0
+        weights[1 + n_made + left_out[~is_made] - self._epoch] = 0.0
+        return weights
+
+    # -- densities ------------------------------------------------------------------------------------------------
+
+    def mixture(self, rows: NDArray[np.intp], weights: FloatArray, prior_weight: float, floor: float) -> Mixture:
+        """A mixture around the points of some rows.
+
+        Args:
+            rows: The rows, shape (k,).
+            weights: Their weights, shape (k,).
+            prior_weight: Weight of the prior, on the scale of ``weights``.
+            floor: No bandwidth is below it; at most 1.
+        """
+        z, columns = self._points_of(rows).z, self.layout.ordered
+        if self._gaps is None or self._gaps[0] is not z:
+            gaps = np.ones(z.shape)
+            low, high = self.layout.low[columns], self.layout.high[columns]
+            gaps[:, columns] = neighbour_gaps(z.take(columns, axis=1), low, high)
+            self._gaps = z, gaps
+        sigmas = np.minimum(np.maximum(self._gaps[1], floor), 1.0)
+        key = rows.tobytes(), sigmas.tobytes(), weights.tobytes(), prior_weight
+        if self._mixture is None or self._mixture[0] != key:
+            self._mixture = key, Mixture(self.layout, z, sigmas, weights, prior_weight)
+        return self._mixture[1]
+
+    def density(self, left_out: NDArray[np.intp], prior_weight: float) -> FloatArray:
+        """Smoothed density of each parameter on its own, for ``histogram.log_marginals``: of all rows but some.
+
+        Args:
+            left_out: Rows that do not count, each once.
+            prior_weight: The prior's weight, in rows.
+        """
+        key = left_out.tobytes()
+        if self._counts is None or self._counts[0] != key:
+            self._counts = key, self.histogram.count(self._points_of(left_out))
+        return self.histogram.density(self._counts[1], self.smoothing, prior_weight)
+
+    def _points_of(self, rows: NDArray[np.intp]) -> Points:
+        key = rows.tobytes()
+        if self._points is None or self._points[0] != key:
+            self._points = key, self.points(self._history.values[rows])
+        return self._points[1]
 
     # -- points ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +259,7 @@ class SearchState:
 
     def is_tried(self, row: FloatArray, batch: FloatArray) -> bool:
         """Whether a point was proposed before, in the history or in ``batch``; cancelled trials do not count."""
-        if not self.coordinates.is_discrete[~np.isnan(row)].all():
+        if not self._can_repeat or not self.coordinates.is_discrete[~np.isnan(row)].all():
             return False  # a continuous parameter never repeats
         if any(np.array_equal(row, other, equal_nan=True) for other in batch):
             return True
@@ -198,10 +274,19 @@ def _key_of(row: FloatArray) -> int:
     return hash((row + 0.0).tobytes())  # -0.0 is 0.0
 
 
-def _epoch(n: int) -> int:
-    """How many of n rows are in the kernels made together: a step function of n alone."""
-    epoch = min(n, EXACT)
-    while (step := min(max(1, int(GROWTH * epoch)), MAX_STEP)) <= n - epoch:
+def _epoch(n: int, start: int) -> int:
+    """How many of n rows are in the kernels made together: a step function of n alone.
+
+    Args:
+        n: Number of rows.
+        start: The function's value for some fewer rows, or less than 0.
+    """
+    epoch = start if start >= EXACT else min(n, EXACT)
+    while (step := _step(epoch)) <= n - epoch:
         # Many equal steps at once, where they do not grow any more.
         epoch += step if step < MAX_STEP else (n - epoch) // step * step
     return epoch
+
+
+def _step(epoch: int) -> int:
+    return min(max(1, int(GROWTH * epoch)), MAX_STEP)

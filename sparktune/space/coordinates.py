@@ -165,25 +165,33 @@ class Coordinates:
     def encode(self, values: FloatArray) -> FloatArray:
         """Coordinates of values (n, d); NaN stays NaN, and a category that does not exist becomes it."""
         z = np.array(values, dtype=float)
-        x = z[:, self.numeric]
-        if len(self._logs):
-            x[:, self._logs] = np.log(np.maximum(x[:, self._logs], self._tiny))
-        z[:, self.numeric] = np.clip((x - self._shift) / self._scale, self.low, self.high)
-        categories = z[:, self.categorical] - self._offset
-        # A history may know options that the space no longer has; they say nothing of those it has.
-        z[:, self.categorical] = np.where((categories >= 0) & (categories < self._n_categories), categories, np.nan)
+        if len(self.numeric):
+            x = z.take(self.numeric, axis=1)
+            if len(self._logs):
+                x[:, self._logs] = np.log(np.maximum(x.take(self._logs, axis=1), self._tiny))
+            x -= self._shift
+            x /= self._scale
+            z[:, self.numeric] = np.minimum(np.maximum(x, self.low), self.high)
+        if len(self.categorical):
+            categories = z.take(self.categorical, axis=1) - self._offset
+            # A history may know options that the space no longer has; they say nothing of those it has.
+            is_known = (categories >= 0) & (categories < self._n_categories)
+            z[:, self.categorical] = np.where(is_known, categories, np.nan)
         return z
 
     def decode(self, z: FloatArray) -> FloatArray:
         """Values at coordinates (n, d), on their grids and within their bounds; every column filled."""
         values = np.array(z, dtype=float)
-        x = z[:, self.numeric] * self._scale + self._shift
+        x = z.take(self.numeric, axis=1) * self._scale
+        x += self._shift
         if len(self._logs):
-            x[:, self._logs] = np.exp(np.minimum(x[:, self._logs], MAX_EXPONENT))
+            x[:, self._logs] = np.exp(np.minimum(x.take(self._logs, axis=1), MAX_EXPONENT))
         if len(self._grids):
-            x[:, self._grids] = np.round(x[:, self._grids] / self._q) * self._q + 0.0  # not -0.0
-        values[:, self.numeric] = np.clip(x, self._first, self._last)
-        values[:, self.categorical] += self._offset
+            steps = x.take(self._grids, axis=1) / self._q
+            x[:, self._grids] = np.rint(steps, out=steps) * self._q + 0.0  # not -0.0
+        values[:, self.numeric] = np.minimum(np.maximum(x, self._first), self._last)
+        if self._offset.any():
+            values[:, self.categorical] += self._offset
         return values
 
     def sample_prior(self, rng: np.random.Generator, n: int) -> FloatArray:

@@ -18,7 +18,7 @@ from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.replies import lost, outcome_of, with_queue_time
 from sparktune.spark.gateway import Gateway, SparkJobError
-from sparktune.spark.objective import SharedValue, pickle_objective
+from sparktune.spark.objective import pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
 
@@ -77,7 +77,7 @@ class Mission:
         self.options = {
             "digest": objective.digest,
             "objective": self._blob,
-            "values": {digest: _shared(gateway, value) for digest, value in objective.shared.items()},
+            "values": {digest: value.blob(gateway) for digest, value in objective.shared.items()},
             "broadcasts": objective.broadcasts,
             # On this machine the workers can import what the driver can: modules beside the user's script, for one.
             "path": tuple(sys.path) if gateway.is_local else (),
@@ -128,10 +128,6 @@ class Mission:
             self.gateway.unshare(self._blob)
         except Exception as error:  # py4j, where the JVM goes away meanwhile: nothing is left to free then
             logger.debug("could not free the objective on the executors: %s", error)
-
-
-def _shared(gateway: Gateway, value: SharedValue[Any]) -> Any:
-    return value.blob(gateway)
 
 
 class JobsExecutor:

@@ -13,7 +13,7 @@ from sparktune.exceptions import SerializationError
 from sparktune.worker.child import shared_module
 
 if TYPE_CHECKING:
-    from sparktune.spark.gateway import Gateway
+    from sparktune.spark.gateway import Blob, Gateway
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class SharedValue(Generic[T]):
     def __init__(self, value: T) -> None:
         self.value = value
         self._pickled: tuple[str, bytes] | None = None
-        self._blobs: dict[str, Any] = {}
+        self._sent: dict[str, tuple[Gateway, Blob]] = {}
 
     def pickled(self) -> tuple[str, bytes]:
         """The value's digest and pickle, made when first needed.
@@ -43,15 +43,17 @@ class SharedValue(Generic[T]):
             self._pickled = _digest(data), data
         return self._pickled
 
-    def blob(self, gateway: Gateway) -> Any:
+    def blob(self, gateway: Gateway) -> Blob:
         """The value as it can be had on the workers of a session; sent there when this is first asked."""
-        if gateway.session_id not in self._blobs:
-            self._blobs[gateway.session_id] = gateway.share(self.pickled()[1])
-        return self._blobs[gateway.session_id]
+        if gateway.session_id not in self._sent:
+            self._sent[gateway.session_id] = gateway, gateway.share(self.pickled()[1])
+        return self._sent[gateway.session_id][1]
 
-    def unpersist(self, gateway: Gateway | None = None) -> None:
-        """Forget what was sent; a later ``fmin`` that uses the value sends it again."""
-        self._blobs.clear()
+    def unpersist(self) -> None:
+        """Free what was sent, where Spark can; a later ``fmin`` that uses the value sends it again."""
+        while self._sent:
+            _, (gateway, blob) = self._sent.popitem()
+            gateway.unshare(blob)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedValue, (self.value,)

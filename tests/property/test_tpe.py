@@ -66,12 +66,20 @@ def test_any_history_gives_points_of_the_space(space, ends, seed, n, n_candidate
         assert np.isfinite(parameter.distribution.log_pdf(active)).all()
 
 
+def split(history, gamma):
+    """Rows of the good trials, and which rows are bad: all but those and the cancelled ones."""
+    good = tpe.good_rows(history, gamma)
+    is_bad = np.ones(len(history.kinds), bool)
+    is_bad[np.append(good, history.ignored_rows)] = False
+    return good, is_bad
+
+
 @QUICK
 @given(st.lists(ENDS, max_size=60), st.floats(0.01, 0.99), SEEDS)
 def test_the_groups_part_the_trials(ends, gamma, seed):
     """Good trials have losses, no bad one with a loss is better; cancelled trials are in neither group."""
     history = history_of(SPACES[0], ends, seed)
-    good, is_bad = tpe.split(history, gamma)
+    good, is_bad = split(history, gamma)
     bad = np.flatnonzero(is_bad)
     losses, kinds = history.losses, history.kinds
     assert len(good) == min(math.ceil(gamma * history.n_finished), tpe.MAX_GOOD, np.count_nonzero(kinds == OK))

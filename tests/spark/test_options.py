@@ -224,9 +224,11 @@ def test_broadcast_value_is_sent_once_for_many_runs(tune, journal):
     assert data.value.values[7] == 7
     sums = [tune(lambda i, k=k: float(data.value.values[i] + k), 3).losses() for k in range(3)]
     assert sums == [[0.0 + k, 1.0 + k, 2.0 + k] for k in range(3)]
-    blobs = list(data._blobs.values())
-    assert len(blobs) == 1
-    assert os.path.exists(blobs[0][1]._path)
+    [(_, (_, variable))] = data._sent.values()
+    assert os.path.exists(variable._path)
+    data.unpersist()
+    assert not os.path.exists(variable._path)
+    assert tune(lambda i: float(data.value.values[i]), 2).losses() == [0.0, 1.0]
 
 
 def test_spark_s_own_broadcast_variables_work(session, tune):

@@ -56,6 +56,14 @@ def mixed_space():
 # -- whom it learns from ----------------------------------------------------------------------------------------------
 
 
+def split(history, gamma):
+    """Rows of the good trials, and which rows are bad: all but those and the cancelled ones."""
+    good = tpe.good_rows(history, gamma)
+    is_bad = np.ones(len(history.kinds), bool)
+    is_bad[np.append(good, history.ignored_rows)] = False
+    return good, is_bad
+
+
 @pytest.mark.parametrize(
     ("losses", "gamma", "expected"),
     [
@@ -75,7 +83,7 @@ def mixed_space():
 def test_the_good_group_is_the_best_share_best_first(losses, gamma, expected, history_of, rng):
     """gamma of the finished trials, those that failed included in the count; ties go to the earlier trial."""
     history = history_of(LINE, LINE.sample(rng, len(losses)), losses)
-    good, is_bad = tpe.split(history, gamma)
+    good, is_bad = split(history, gamma)
     assert good.tolist() == expected
     assert sorted([*good, *np.flatnonzero(is_bad)]) == list(range(len(losses)))
 
@@ -83,7 +91,7 @@ def test_the_good_group_is_the_best_share_best_first(losses, gamma, expected, hi
 def test_the_good_group_is_bounded(history_of, rng):
     """However long the history, at most 25 trials are good."""
     history = history_of(LINE, LINE.sample(rng, 1000), losses=range(1000))
-    good, is_bad = tpe.split(history, 0.5)
+    good, is_bad = split(history, 0.5)
     assert (good.tolist(), is_bad.sum()) == (list(range(25)), 975)
 
 
@@ -102,7 +110,7 @@ def test_trials_without_a_loss_are_never_good(state, status, is_bad, document):
     history = History(["x"])
     documents = [document(tid, {"x": 0.1 * tid}, float(tid)) for tid in range(5)]
     history.sync([*documents, document(5, {"x": 0.9}, -1e9, state, status)])
-    good, bad = tpe.split(history, 0.9)
+    good, bad = split(history, 0.9)
     assert 5 not in good
     assert bad[5] == is_bad
 
@@ -114,6 +122,39 @@ def test_rank_weights(n):
     assert (len(weights), weights.sum()) == (n, pytest.approx(n))
     assert (np.diff(weights) < 0).all()
     assert (weights > 0).all()
+
+
+class Watched(History):
+    """Columns that say when someone looks at all losses, or at what became of all trials."""
+
+    n_looks = 0
+
+    @property
+    def losses(self):
+        """Counted."""
+        self.n_looks += 1
+        return super().losses
+
+    @property
+    def kinds(self):
+        """Counted."""
+        self.n_looks += 1
+        return super().kinds
+
+
+def test_a_proposal_does_not_look_at_all_trials(document, rng):
+    """Only for several losses or constraints, or after an edit: so that its cost does not grow with the history."""
+    history, documents = Watched(["x"]), [document(i, {"x": x}, x) for i, x in enumerate(rng.random(50))]
+    history.sync(documents)
+    for i in range(50, 80):
+        tpe.propose(LINE, history, rng, 2)
+        documents.append(document(i, {"x": rng.random()}, rng.random(), rng.choice([JOB_STATE_DONE, JOB_STATE_CANCEL])))
+        history.sync(documents)
+    assert history.n_looks == 0
+    documents[5]["result"]["loss"] = -1.0
+    history.check_all()
+    assert tpe.good_rows(history, 0.1)[0] == 5
+    assert history.n_looks > 0
 
 
 def test_a_region_that_fails_is_avoided(study):
@@ -199,7 +240,7 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
     history = history_of(space, values + 0.0, np.abs(values - 0.5).sum(axis=1))
     state, densities = SearchState.of(space, history), densities_of(space, history)
     points = state.points(np.vstack([rng.random((40, 8)), np.full((1, 8), 0.5)]))
-    good, is_bad = tpe.split(history, tpe.Settings().gamma)
+    good, is_bad = split(history, tpe.Settings().gamma)
     z = points.z
 
     def log_sum(centres, sigmas, weights):
@@ -213,15 +254,13 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
     coefficients = state.coefficients[1:]
     sigmas = (-2.0 * coefficients[:, :8].astype(float)) ** -0.5
     means = coefficients[:, 8:16] * sigmas**2
-    weights = state.weights(is_bad, prior)[1:]
+    weights = state.weights(np.flatnonzero(~is_bad), prior)[1:]
     floor = max(0.01, 2 / 302)
     good_sigmas = neighbour_bandwidths(history.values[good], np.zeros(8), np.ones(8), floor)
     expected = log_sum(history.values[good], good_sigmas, tpe.rank_weights(len(good)))
     expected -= log_sum(np.clip(means, 0, 1), sigmas, weights)
     mixture = densities._good
-    marginals = mixture.log_marginals(points) - state.histogram.log_marginals(
-        points, state.histogram.density(state.points(history.values[good]), state.smoothing, prior)
-    )
+    marginals = mixture.log_marginals(points) - state.histogram.log_marginals(points, state.density(good, prior))
     np.testing.assert_allclose(densities.score(points), expected + marginals.sum(axis=1), rtol=0, atol=1e-2)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparktune.exceptions import InvalidTrial
-from sparktune.history.columns import CHECKED_PER_SYNC, FAILED, IGNORED, OK, PENDING, History
+from sparktune.history.columns import CHECKED_PER_SYNC, FAILED, IGNORED, N_LOWEST, OK, PENDING, History
 from sparktune.history.documents import new_document, new_misc
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
@@ -190,3 +190,39 @@ def test_value_that_is_no_number_is_named():
     document = new_document(7, None, {"status": "new"}, new_misc(7, {"c": "red"}, ["c"]), None)
     with pytest.raises(InvalidTrial, match=r"'red' for 'c' in trial 7"):
         History(["c"]).sync([document])
+
+
+# -- the lowest losses, and cancelled trials ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 25, N_LOWEST, N_LOWEST + 1, 1000])
+def test_the_lowest_rows_are_those_of_a_sort(n, history, document, rng):
+    """Best first, of equals the first, whatever order results came in, through edits, reopening and failures."""
+    documents = [
+        document(i, {"x": i}, loss, JOB_STATE_RUNNING)
+        for i, loss in enumerate(rng.choice([-math.inf, -1.0, -0.0, 0.0, 0.5, math.inf, math.nan, 2.0, 3.0], 90))
+    ]
+    for step, row in enumerate(rng.permutation(90).tolist()):
+        documents[row]["state"] = JOB_STATE_DONE
+        if step % 7 == 3:
+            documents[row]["result"]["loss"] = -5.0 + step
+        if step % 10 == 9:
+            documents[rng.integers(90)]["state"] = rng.choice([JOB_STATE_RUNNING, JOB_STATE_CANCEL, JOB_STATE_DONE])
+        history.sync(documents)
+        done = np.flatnonzero(history.kinds == OK)
+        expected = sorted(done.tolist(), key=lambda i: (history.losses[i], i))[:n]
+        assert history.lowest_rows(n).tolist() == expected, step
+
+
+def test_cancelled_rows_are_listed(history, document):
+    """Ascending, while they are cancelled."""
+    states = [JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING, JOB_STATE_CANCEL]
+    documents = [document(i, {"x": i}, 1.0, state) for i, state in enumerate(states)]
+    history.sync(documents)
+    assert history.ignored_rows.tolist() == [0, 3]
+    documents[0]["state"], documents[2]["state"] = JOB_STATE_DONE, JOB_STATE_CANCEL
+    history.sync(documents)
+    assert history.ignored_rows.tolist() == [2, 3]
+    history.clear()
+    assert history.ignored_rows.tolist() == []
+    assert history.lowest_rows(3).tolist() == []

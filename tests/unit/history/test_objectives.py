@@ -228,6 +228,7 @@ def test_best_row_and_front_as_results_come_in(rng, finished):
         if tid % 10 == 9:  # the best one turns bad
             documents[watched.best_row]["result"].update(status=STATUS_FAIL)
         watched.sync(documents)
+        watched.check_all()
         fresh = History(["x"])
         fresh.sync(documents)
         assert watched.best_row == fresh.best_row

@@ -39,8 +39,8 @@ def marginals(layout, points, z, prior_weight=1.0, left_out=None):
     """Log densities at ``z`` of a histogram of ``points``."""
     histogram = Histogram(layout)
     histogram.add(points)
-    left_out = layout.points(np.empty((0, len(layout.low)))) if left_out is None else left_out
-    density = histogram.density(left_out, Smoothing(layout, len(points)), prior_weight)
+    counts = None if left_out is None else histogram.count(left_out)
+    density = histogram.density(counts, Smoothing(layout, len(points)), prior_weight)
     return histogram.log_marginals(layout.points(z), density)
 
 
@@ -94,22 +94,34 @@ def test_points_left_out_count_as_never_added(rng):
     """Counting all and leaving some out is counting the others."""
     layout, z = layout_of(numeric=2), rng.random((40, 2))
     z[::7, 0] = NAN
-    smoothing, nothing = Smoothing(layout, 40), layout.points(np.empty((0, 2)))
+    smoothing = Smoothing(layout, 40)
     both, others = Histogram(layout), Histogram(layout)
     both.add(layout.points(z))
     others.add(layout.points(z[9:]))
-    expected = others.density(nothing, smoothing, 0.7)
-    np.testing.assert_allclose(both.density(layout.points(z[:9]), smoothing, 0.7), expected, rtol=1e-12)
+    left_out = both.count(layout.points(z[:9]))
+    expected = others.density(None, smoothing, 0.7)
+    np.testing.assert_allclose(both.density(left_out, smoothing, 0.7), expected, rtol=1e-12)
+    nothing = both.count(layout.points(np.empty((0, 2))))
+    np.testing.assert_array_equal(others.density(nothing, smoothing, 0.7), expected)
+
+
+def test_counts_are_of_active_coordinates():
+    """Each active coordinate counts once, in its bin or cell; an inactive one nowhere."""
+    points = ALL.points(np.array([[0.5, 0.0, NAN, 0.05, 2], [0.5, NAN, 0.0, NAN, NAN]]))
+    counts = Histogram(ALL).count(points)
+    assert len(counts) == 3 * N_BINS + len(STEPS) - 1 + len(PRIOR)
+    expected = {N_BINS // 2: 2, N_BINS: 1, 2 * N_BINS + N_BINS // 2: 1, 3 * N_BINS: 1, len(counts) - 1: 1}
+    assert {int(place): int(counts[place]) for place in np.flatnonzero(counts)} == expected
 
 
 def test_points_may_come_in_parts(rng):
     """Added in parts or at once, counts are the same."""
-    points, smoothing, nothing = points_of(30, rng), Smoothing(ALL, 30), ALL.points(np.empty((0, 5)))
+    points, smoothing = points_of(30, rng), Smoothing(ALL, 30)
     at_once, in_parts = Histogram(ALL), Histogram(ALL)
     at_once.add(points)
     for start in range(0, 30, 7):
         in_parts.add(ALL.points(points.z[start : start + 7]))
-    np.testing.assert_array_equal(*(h.density(nothing, smoothing, 1.0) for h in (at_once, in_parts)))
+    np.testing.assert_array_equal(*(h.density(None, smoothing, 1.0) for h in (at_once, in_parts)))
 
 
 def test_where_to_look_may_be_inactive(rng):

@@ -12,10 +12,11 @@ from sparktune.kernels.parzen import (
     Kernels,
     Layout,
     Mixture,
-    bandwidths_among,
+    Neighbours,
     category_smoothing,
     log_sum_exp,
     neighbour_bandwidths,
+    neighbour_gaps,
 )
 
 NAN, INF = np.nan, np.inf
@@ -46,7 +47,7 @@ def mixture(layout, z, weights=None, prior_weight=1.0, floor=None):
     """A mixture of kernels given as lists."""
     z = np.array(z, dtype=float).reshape(len(z), len(layout.low))
     weights = np.ones(len(z)) if weights is None else np.array(weights, dtype=float)
-    return Mixture(layout, z, weights, prior_weight, floor)
+    return Mixture(layout, z, sigmas_of(z, layout, floor), weights, prior_weight)
 
 
 MIXED = layout_of(2, 0, [STEPS], [[0.5, 0.5], PRIOR])
@@ -182,6 +183,18 @@ def test_bandwidths_at_the_limits():
     assert neighbour_bandwidths(np.empty((0, 1)), low, high).shape == (0, 1)
 
 
+def test_gaps_are_bandwidths_without_limits(rng):
+    """Kept from a floor to 1, gaps are the bandwidths for that floor; inactive ones are 1 as they stand."""
+    points = np.where(rng.random((40, 3)) < 0.2, NAN, rng.normal(0, 3, (40, 3)))
+    low, high = np.full(3, -INF), np.full(3, INF)
+    gaps = neighbour_gaps(points, low, high)
+    assert gaps.min() < 0.05
+    assert gaps.max() > 1
+    assert (gaps[np.isnan(points)] == 1).all()
+    for floor in (0.01, 0.3):
+        np.testing.assert_array_equal(neighbour_bandwidths(points, low, high, floor), np.clip(gaps, floor, 1))
+
+
 def test_bandwidths_do_not_hang_on_the_order_of_the_points(rng):
     """Shuffled points keep their bandwidths."""
     points, order = rng.random((30, 2)), rng.permutation(30)
@@ -194,16 +207,15 @@ def test_a_further_point_has_the_bandwidth_of_its_place(rng):
     """Among known points a further one looks at the neighbours it would have, with the limits of the known ones."""
     known = rng.random((9, 2))
     known[:4, 1] = NAN
-    n_active = np.array([9, 5])
     further = np.array([[0.5, 0.5], [0.0, 1.0], [NAN, 0.2]])
-    sigmas = bandwidths_among(np.sort(known, axis=0), n_active, further)
+    sigmas = Neighbours(known).bandwidths(further)
     for row, column in itertools.product(range(3), range(2)):
         x, others = further[row, column], known[~np.isnan(known[:, column]), column]
         below, above = others[others < x], others[others >= x]
         gaps = [x - below.max() if len(below) else 0, above.min() - x if len(above) else 0]
         expected = 1.0 if np.isnan(x) else np.clip(max(gaps), 1 / (len(others) + 2), 1)
         assert sigmas[row, column] == pytest.approx(expected), (row, column)
-    np.testing.assert_array_equal(bandwidths_among(np.empty((0, 2)), np.zeros(2, dtype=int), further), 1)
+    np.testing.assert_array_equal(Neighbours(np.empty((0, 2))).bandwidths(further), 1)
 
 
 def test_categories_are_smoothed_less_the_more_is_known():
@@ -225,7 +237,7 @@ def test_points_know_their_cells():
     points = layout.points(z)
     assert len(points) == 5
     np.testing.assert_array_equal(points.cells, expected)
-    np.testing.assert_array_equal(points.is_active[:, 0], [True, True, False, True, True])
+    np.testing.assert_array_equal(points.is_active, ~np.isnan(z))
 
 
 def test_layouts_without_a_kind_of_coordinate(rng):

@@ -35,13 +35,12 @@ def grown(space, values, document, sizes):
 
 def everything(state, history, space, rng):
     """What a state has to say: kernels, weights, histogram, and which points were tried."""
-    is_counted = np.arange(len(history)) % 3 > 0
-    nothing = state.points(np.empty((0, len(space))))
+    left_out = np.arange(0, len(history), 3)
     some = space.sample(rng, 20)
     return (
         state.coefficients,
-        state.weights(is_counted, 0.7),
-        state.histogram.density(nothing, state.smoothing, 0.7),
+        state.weights(left_out, 0.7),
+        state.density(left_out, 0.7),
         state.kernels_among(some),
         np.array([state.is_tried(row, some[:0]) for row in [*some, *history.values[:20]]]),
     )
@@ -108,12 +107,69 @@ def test_weights_sum_to_the_rows_that_count_and_the_prior(n, document, rng):
     """Also where a part of the rows stands for all: the rows that count have their number as weight."""
     history, _ = grown(SPACE, SPACE.sample(rng, n), document, ())
     state = SearchState.of(SPACE, history)
-    is_counted = rng.random(n) < 0.7
-    weights = state.weights(is_counted, 0.25)
+    left_out = rng.permutation(n)[: n // 3]
+    weights = state.weights(left_out, 0.25)
     assert weights.shape == (len(state.coefficients),)
     assert weights[0] == 0.25
-    assert weights.sum() == pytest.approx(is_counted.sum() + 0.25)
-    assert state.weights(np.zeros(n, dtype=bool), 0.25).sum() == 0.25
+    assert weights.sum() == pytest.approx(n - n // 3 + 0.25)
+    assert state.weights(np.arange(n), 0.25).sum() == 0.25
+
+
+def test_rows_left_out_weigh_nothing(document, rng):
+    """Weight 0 for the kernels at the points left out, of those made together and of those made since."""
+    space = Space(hp.normal("x", 0, 1))
+    history, _ = grown(space, rng.normal(size=(3100, 1)), document, ())
+    state = SearchState.of(space, history)
+    coefficients = state.coefficients[1:]
+    means = -0.5 * coefficients[:, 1] / coefficients[:, 0]
+    left_out = np.concatenate([rng.permutation(3000)[:500], [3050, 3099]])
+    is_left_out = np.isclose(means[:, None], history.values[left_out, 0], rtol=0, atol=1e-9).any(axis=1)
+    assert is_left_out.sum() > 100
+    assert is_left_out[-1]
+    np.testing.assert_array_equal(state.weights(left_out, 1.0)[1:] == 0, is_left_out)
+
+
+def test_kernels_handed_out_stay_as_they_were(document, rng):
+    """What a proposal took from the state does not change when rows are added, or all kernels are made anew."""
+    space = Space(hp.uniform("x", 0, 1))
+    documents = [document(i, {"x": x}, 1.0) for i, x in enumerate(rng.random(400))]
+    history = History(space.labels)
+    history.sync(documents[:300])
+    taken = SearchState.of(space, history).coefficients
+    copy = taken.copy()
+    for n in range(301, 400):
+        history.sync(documents[:n])
+        SearchState.of(space, history)
+    np.testing.assert_array_equal(taken, copy)
+
+
+def test_a_mixture_is_that_of_its_arguments(document, rng):
+    """Kept or made anew, it has the rows, weights and bandwidths asked for."""
+    history, _ = grown(SPACE, SPACE.sample(rng, 60), document, ())
+    state, fresh = (SearchState(SPACE, history) for _ in range(2))
+    points = state.points(SPACE.sample(rng, 30))
+    rows, weights = np.array([3, 1, 4, 15, 9]), np.arange(5.0, 0, -1)
+    asked = [(rows, weights, 1.0, 0.01), (rows, weights, 1.0, 0.01), (rows, weights, 1.0, 0.5)]
+    asked += [(rows, weights, 2.0, 0.5), (rows, weights[::-1], 2.0, 0.5), (rows + 1, weights, 2.0, 0.5)]
+    asked += [(rows[::-1], weights, 2.0, 0.5), (rows, weights, 1.0, 0.01)]
+    found = []
+    for arguments in asked:
+        fresh = SearchState(SPACE, history)
+        found.append(state.mixture(*arguments).log_pdf(points))
+        np.testing.assert_array_equal(found[-1], fresh.mixture(*arguments).log_pdf(points))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert all((one != other).any() for one, other in zip(found[1:], found[2:], strict=False))
+
+
+def test_a_density_is_that_of_the_rows_that_count(document, rng):
+    """Leaving rows out, one selection after another, gives the marginals of the others."""
+    values = SPACE.sample(rng, 60)
+    history, _ = grown(SPACE, values, document, ())
+    state = SearchState.of(SPACE, history)
+    for left_out in (np.arange(5), np.arange(5), np.arange(3, 50), np.arange(0)):
+        others, _ = grown(SPACE, np.delete(values, left_out, axis=0), document, ())
+        expected = SearchState.of(SPACE, others).histogram.density(None, state.smoothing, 0.7)
+        np.testing.assert_allclose(state.density(left_out, 0.7), expected, rtol=1e-12)
 
 
 def test_kernels_are_bounded(document, rng):
@@ -141,7 +197,7 @@ def test_the_histogram_counts_all_rows(document, rng):
     space = Space(hp.uniform("x", 0, 1))
     history, _ = grown(space, np.append(np.full(2000, 0.2), np.full(1000, 0.8))[:, None], document, range(0, 3000, 100))
     state = SearchState.of(space, history)
-    density = state.histogram.density(state.points(np.empty((0, 1))), Smoothing(state.layout, 3000), 1.0)
+    density = state.histogram.density(None, Smoothing(state.layout, 3000), 1.0)
     at = state.histogram.log_marginals(state.points(np.array([[0.2], [0.8], [0.5]])), density)[:, 0]
     assert at[0] - at[1] == pytest.approx(np.log(2), abs=0.02)
     assert at[2] < -7
