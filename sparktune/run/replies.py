@@ -46,9 +46,9 @@ def outcome_of(reply: Mapping[str, Any], remedy: str = "") -> Outcome:
     return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
 
 
-def lost(message: str) -> Outcome:
-    """The outcome of an evaluation that nothing came back from."""
-    return Outcome(failure=Failure(str(WorkerLostError), message, is_lost=True))
+def lost(message: str, **record: Any) -> Outcome:
+    """The outcome of an evaluation that nothing came back from, with what is known of it all the same."""
+    return Outcome(failure=Failure(str(WorkerLostError), message, is_lost=True), record=record)
 
 
 def with_queue_time(outcome: Outcome, total: float) -> Outcome:

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError
@@ -21,34 +20,20 @@ from sparktune.spark.gateway import Gateway, SparkJobError
 from sparktune.spark.objective import pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
+from sparktune.worker.evaluator import Limits
 
 logger = logging.getLogger("sparktune")
 
 
-@dataclass(frozen=True, slots=True)
-class TrialLimits:
-    """What each trial may use.
-
-    Attributes:
-        timeout: Seconds; None for no limit.
-        memory: Bytes, of all processes of the trial together; None for no limit.
-        cpus: Processors that thread pools are told of; None: those of the Spark task.
-    """
-
-    timeout: float | None = None
-    memory: int | None = None
-    cpus: int | None = None
-
-
-class Mission:
-    """An objective on its way to Spark, with all that its trials have in common.
+class RemoteObjective:
+    """An objective that Spark's workers can evaluate, with all that its trials have in common.
 
     The objective, with whatever data it captures, is pickled and sent once; a trial then costs its parameters.
 
     Args:
         gateway: The way to Spark.
         domain: Objective and space; the space is evaluated here, so workers see plain parameters.
-        limits: Of each trial.
+        limits: Of each trial; ``cpus`` None stands for those of the Spark task.
         preflight: Whether a worker must load the objective, and have the driver's versions, before the first trial.
 
     Attributes:
@@ -61,7 +46,7 @@ class Mission:
         InvalidArgumentError: If the objective wants ``expr``, ``memo`` and ``ctrl``, which cannot travel.
     """
 
-    def __init__(self, gateway: Gateway, domain: Domain, limits: TrialLimits, preflight: bool = True) -> None:
+    def __init__(self, gateway: Gateway, domain: Domain, limits: Limits, preflight: bool = True) -> None:
         if domain.pass_expr_memo_ctrl:
             raise InvalidArgumentError(
                 "an objective with pass_expr_memo_ctrl runs in the driver, so this engine cannot take it: use "
@@ -71,14 +56,14 @@ class Mission:
         self.domain = domain
         self.run_id = uuid.uuid4().hex[:12]
         self.properties = gateway.properties()  # of the thread that calls fmin
-        objective = pickle_objective(domain.fn)
-        self.n_bytes_shipped = len(objective.data)
-        self._blob = gateway.share(objective.data)
+        pickled = pickle_objective(domain.fn)
+        self.n_bytes_shipped = len(pickled.data)
+        self._blob = gateway.share(pickled.data)
         self.options = {
-            "digest": objective.digest,
+            "digest": pickled.digest,
             "objective": self._blob,
-            "values": {digest: value.blob(gateway) for digest, value in objective.shared.items()},
-            "broadcasts": objective.broadcasts,
+            "values": {digest: value.blob(gateway) for digest, value in pickled.shared.items()},
+            "broadcasts": pickled.broadcasts,
             # On this machine the workers can import what the driver can: modules beside the user's script, for one.
             "path": tuple(sys.path) if gateway.is_local else (),
             "timeout": limits.timeout,
@@ -86,7 +71,7 @@ class Mission:
             "cpus": limits.cpus,
         }
         self._task = ship("task", "run_trial", self.options)
-        self._preflight = Preflight(self._check, objective, gateway.remedy) if preflight else None
+        self._preflight = Preflight(self._check, pickled, gateway.remedy) if preflight else None
 
     def request(self, call: Call) -> bytes:
         """What the objective is called with, pickled.
@@ -134,12 +119,12 @@ class JobsExecutor:
     """Runs each evaluation as one Spark job of one task, at most ``slots`` at a time.
 
     Args:
-        mission: What to run.
+        objective: What to run.
         slots: Says how many trials may run at a time, each time it is asked.
     """
 
-    def __init__(self, mission: Mission, slots: Callable[[], int]) -> None:
-        self._mission = mission
+    def __init__(self, objective: RemoteObjective, slots: Callable[[], int]) -> None:
+        self._objective = objective
         self._slots = slots
         self.slots_interval = getattr(slots, "interval", None)
         # As many threads as there are trials to wait for: it starts them as they are needed.
@@ -156,7 +141,7 @@ class JobsExecutor:
     def submit(self, call: Call) -> Future[Outcome]:
         """Start an evaluation."""
         try:
-            argument = self._mission.request(call)
+            argument = self._objective.request(call)
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
             failed: Future[Outcome] = Future()
             failed.set_result(Outcome(failure=failure_from(error)))
@@ -175,15 +160,20 @@ class JobsExecutor:
             return Outcome()
         start = time.monotonic()
         try:
-            self._mission.wait_until_checked()
-            reply = self._mission.evaluate(tid, argument)
+            self._objective.wait_until_checked()
+        except SparkJobError:
+            if tid in self._cancelled:
+                return Outcome()
+            raise
+        try:
+            reply = self._objective.evaluate(tid, argument)
         except SparkJobError as error:
             if tid in self._cancelled:
                 return Outcome()
-            if not error.is_lost:
-                return Outcome(failure=Failure(str(type(error)), str(error)))
-            return replace(lost(str(error)), record={"end": time.time()})  # an attempt, too, of which no more is known
-        return with_queue_time(outcome_of(reply, self._mission.gateway.remedy), time.monotonic() - start)
+            if error.is_lost:
+                return lost(str(error), end=time.time())
+            return Outcome(failure=Failure(str(type(error)), str(error)))
+        return with_queue_time(outcome_of(reply, self._objective.gateway.remedy), time.monotonic() - start)
 
     def cancel(self, tid: Any) -> None:
         """Stop one evaluation; Spark kills its Python worker, and that the trial's processes."""
@@ -197,8 +187,8 @@ class JobsExecutor:
         # Again until it ends: a job that its thread submits just now is not there yet to be cancelled.
         pause = 0.1
         while not future.done():
-            self._mission.gateway.cancel(self._mission.check_tag)
-            self._mission.gateway.cancel(self._mission.tag(tid))
+            self._objective.gateway.cancel(self._objective.check_tag)
+            self._objective.gateway.cancel(self._objective.tag(tid))
             wait([future], timeout=pause)
             pause = min(2.0, 2.0 * pause)
 
@@ -211,7 +201,7 @@ class JobsExecutor:
             for tid in list(self._futures):
                 self.cancel(tid)
         self._threads.shutdown(wait=not cancel, cancel_futures=True)
-        self._mission.close()
+        self._objective.close()
 
 
 #: Far above any number of trials at a time that one driver can feed.

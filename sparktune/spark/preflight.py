@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparktune.exceptions import ObjectiveError, SparkUnavailableError
+from sparktune.spark.gateway import SparkJobError
 from sparktune.spark.objective import PickledObjective
 from sparktune.worker.child import version_of
 
 logger = logging.getLogger("sparktune")
 
 PYTHON = "Python"
+
+#: A worker may be lost during the check as well as during a trial; a third time it is no accident.
+N_ATTEMPTS = 3
 
 
 class VersionMismatchError(SparkUnavailableError):
@@ -61,7 +65,7 @@ class Preflight:
 
     def _check(self) -> None:
         packages = sorted({name.partition(".")[0] for name in self._objective.modules | self._objective.imports})
-        reply = pickle.loads(self._run(pickle.dumps(("check", packages))))
+        reply = pickle.loads(self._ask(pickle.dumps(("check", packages))))
         host = reply["record"]["host"]
         if reply["kind"] not in ("ok", "unloadable"):
             raise SparkUnavailableError(
@@ -95,6 +99,15 @@ class Preflight:
                 host,
                 self._remedy,
             )
+
+    def _ask(self, request: bytes) -> bytes:
+        for _ in range(N_ATTEMPTS - 1):
+            try:
+                return self._run(request)
+            except SparkJobError as error:
+                if not error.is_lost:
+                    raise
+        return self._run(request)
 
 
 @dataclass(frozen=True, slots=True)

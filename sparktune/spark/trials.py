@@ -22,13 +22,14 @@ from sparktune.run.stopping import validate_loss_threshold, validate_timeout
 from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.driver import DriverExecutor
 from sparktune.spark.gateway import Gateway, connect_to
-from sparktune.spark.jobs import JobsExecutor, Mission, TrialLimits
+from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.objective import SharedValue
 from sparktune.spark.parallelism import Parallelism, Slots, validate, warn_if_blind
 from sparktune.spark.resources import build_profile
 from sparktune.spark.session import get_session
 from sparktune.spark.workers import WorkersExecutor
 from sparktune.trials import Trials
+from sparktune.worker.evaluator import Limits
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -157,20 +158,21 @@ class SparkTrials(Trials):
 
     def make_executor(self, domain: Domain) -> Executor:
         """What runs this study's evaluations: see ``engine``."""
+        gateway = self._gateway  # first: an unpickled object learns here what session there is
         if self.engine == "driver":
-            return DriverExecutor(self._gateway, domain, self._slots(), self.trial_timeout)
-        mission = Mission(self._gateway, domain, self._limits(), preflight=self.preflight)
+            return DriverExecutor(gateway, domain, self._slots(), self.trial_timeout)
+        objective = RemoteObjective(gateway, domain, self._limits(), preflight=self.preflight)
         if self.engine == "automatic":
-            return AutomaticExecutor(mission, self._slots)
+            return AutomaticExecutor(objective, self._slots)
         if self.engine == "workers":
-            return WorkersExecutor(mission, self._slots)
-        return JobsExecutor(mission, self._slots)
+            return WorkersExecutor(objective, self._slots)
+        return JobsExecutor(objective, self._slots)
 
-    def _limits(self) -> TrialLimits:
+    def _limits(self) -> Limits:
         cpus = None
         if self._gateway.is_local:  # Spark gives each task one core there, but we know how many there are in all
             cpus = max(1, (self._gateway.n_slots() or 1) // self._slots())
-        return TrialLimits(self.trial_timeout, self.trial_memory, cpus)
+        return Limits(self.trial_timeout, self.trial_memory, cpus)
 
     def fmin(self, fn: Any, space: Any, *args: Any, **kwargs: Any) -> Any:
         """Minimise ``fn`` over ``space`` on Spark; arguments as for :meth:`Trials.fmin`.

@@ -21,7 +21,7 @@ from sparktune.run.executor import Executor
 from sparktune.run.pilots import Patience, PilotPool
 from sparktune.spark.classic import ClassicGateway
 from sparktune.spark.gateway import SparkJobError
-from sparktune.spark.jobs import JobsExecutor, Mission
+from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.shipping import ship
 
 logger = logging.getLogger("sparktune")
@@ -36,7 +36,7 @@ class WorkersExecutor:
     If no worker can connect to the driver, a warning says why, and each evaluation becomes a Spark job of its own.
 
     Args:
-        mission: What to run.
+        objective: What to run.
         slots: Says how many trials may run at a time, each time it is asked.
         jobs: Evaluates where no worker can connect; whoever gives it shuts it down. None: one is made if needed.
         patience: How long to wait for what; None: what is usual.
@@ -47,25 +47,25 @@ class WorkersExecutor:
 
     def __init__(
         self,
-        mission: Mission,
+        objective: RemoteObjective,
         slots: Callable[[], int],
         *,
         jobs: JobsExecutor | None = None,
         patience: Patience | None = None,
     ) -> None:
-        if not isinstance(mission.gateway, ClassicGateway):
+        if not isinstance(objective.gateway, ClassicGateway):
             raise InvalidArgumentError(
                 'engine="workers" needs a classic Spark session: on Spark Connect the executors cannot reach this '
                 'program. Leave engine out, or use engine="connect"'
             )
-        self._mission = mission
+        self._objective = objective
         self._slots = slots
         self.slots_interval = getattr(slots, "interval", None)
         self._given_jobs, self._jobs = jobs, jobs
-        self._bind_host, self._host = mission.gateway.driver_addresses()
+        self._bind_host, self._host = objective.gateway.driver_addresses()
         self._address = (self._host, 0)
         self._secret = secrets.token_bytes(32)
-        self._pool = PilotPool(self, self._secret, mission.gateway.remedy, patience)
+        self._pool = PilotPool(self, self._secret, objective.gateway.remedy, patience)
         self._preparation: threading.Thread | None = None
         self._is_shut_down = False
 
@@ -78,7 +78,7 @@ class WorkersExecutor:
     def submit(self, call: Call) -> Future[Outcome]:
         """Start an evaluation, or queue it."""
         try:
-            argument = self._mission.request(call)
+            argument = self._objective.request(call)
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
             failed: Future[Outcome] = Future()
             failed.set_result(Outcome(failure=failure_from(error)))
@@ -91,7 +91,7 @@ class WorkersExecutor:
 
     def _prepare(self) -> None:
         try:
-            self._mission.wait_until_checked()
+            self._objective.wait_until_checked()
         except Exception as error:
             self._pool.fail(error)
             return
@@ -115,7 +115,7 @@ class WorkersExecutor:
             self._cancel_preflight(self._preparation)
         self._pool.shutdown(cancel=cancel)
         if self._jobs is None:
-            self._mission.close()
+            self._objective.close()
         elif self._given_jobs is None:
             self._jobs.shutdown(cancel=cancel)
 
@@ -124,18 +124,18 @@ class WorkersExecutor:
         for _ in range(int(PREFLIGHT_DEADLINE / 0.2)):
             if not preparation.is_alive():
                 return
-            self._mission.gateway.cancel(self._mission.check_tag)
+            self._objective.gateway.cancel(self._objective.check_tag)
             preparation.join(0.2)
 
     # -- for the pool -------------------------------------------------------------------------------------------------
 
     def run(self, number: int) -> str:
         """Have a worker run as a Spark job, until it ends."""
-        options = {**self._mission.options, "address": self._address, "secret": self._secret, "number": number}
+        options = {**self._objective.options, "address": self._address, "secret": self._secret, "number": number}
         task = ship("pilot", "run_pilot", options)
         try:
-            reply = self._mission.gateway.run(
-                task, b"", self._tag(number), f"sparktune worker {number}", self._mission.properties
+            reply = self._objective.gateway.run(
+                task, b"", self._tag(number), f"sparktune worker {number}", self._objective.properties
             )
         except SparkJobError as error:  # cancelled, or its executor was lost: the next may do better
             return str(error)
@@ -144,7 +144,7 @@ class WorkersExecutor:
     def stop(self, number: int) -> None:
         """Cancel a worker's Spark job."""
         try:
-            self._mission.gateway.cancel(self._tag(number))
+            self._objective.gateway.cancel(self._tag(number))
         except SparkUnavailableError as error:
             logger.debug("could not cancel the job of worker %d: %s", number, error)
 
@@ -157,8 +157,8 @@ class WorkersExecutor:
             reason,
         )
         if self._jobs is None:
-            self._jobs = JobsExecutor(self._mission, self._slots)
+            self._jobs = JobsExecutor(self._objective, self._slots)
         return self._jobs
 
     def _tag(self, number: int) -> str:
-        return f"sparktune-{self._mission.run_id}-pilot-{number}"
+        return f"sparktune-{self._objective.run_id}-pilot-{number}"

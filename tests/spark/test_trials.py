@@ -203,8 +203,8 @@ class KeepsExecutor(SparkTrials):
     def make_executor(self, domain):
         self.executor = super().make_executor(domain)
         self.sizes = []
-        self.mission = self.executor._mission
-        gateway = self.mission.gateway
+        self.objective = self.executor._objective
+        gateway = self.objective.gateway
         run = type(gateway).run
 
         def measured(task, request, *args):
@@ -231,7 +231,7 @@ def test_captured_data_travel_once(session, tune, journal):
     trials = KeepsExecutor(parallelism=2, spark_session=session, engine="jobs")
     tune(lambda i: float(len(data.values)), 8, trials=trials)
     assert trials.losses() == [20_000_000.0] * 8
-    assert 20_000_000 < trials.mission.n_bytes_shipped < 20_100_000
+    assert 20_000_000 < trials.objective.n_bytes_shipped < 20_100_000
     assert len(trials.sizes) == 8 + 1  # one is the preflight's
     assert max(trials.sizes) < 40_000
     pids = [document["misc"]["run"]["pid"] for document in trials.trials]
@@ -246,7 +246,7 @@ def test_shared_objective_and_threads_are_freed(session, tune):
         if thread.name.startswith("sparktune"):
             thread.join(timeout=30)
             assert not thread.is_alive()
-    assert not os.path.exists(trials.mission.options["objective"][1]._path)
+    assert not os.path.exists(trials.objective.options["objective"][1]._path)
 
 
 def test_many_runs_leave_nothing_behind(session, tune):

@@ -19,7 +19,7 @@ from sparktune.run.domain import Domain
 from sparktune.run.pilots import Patience
 from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.classic import ClassicGateway
-from sparktune.spark.jobs import JobsExecutor, Mission, TrialLimits
+from sparktune.spark.jobs import JobsExecutor, RemoteObjective, TrialLimits
 from sparktune.spark.workers import WorkersExecutor
 from sparktune.worker import processes
 
@@ -39,8 +39,8 @@ def executor_for(session):
     executors = []
 
     def make(fn, slots=2, kind=WorkersExecutor, space=SPACE, limits=None, preflight=True, **options):
-        mission = Mission(ClassicGateway(session), Domain(fn, space), limits or TrialLimits(), preflight)
-        executors.append(kind(mission, lambda: slots, **options))
+        objective = RemoteObjective(ClassicGateway(session), Domain(fn, space), limits or TrialLimits(), preflight)
+        executors.append(kind(objective, lambda: slots, **options))
         return executors[-1]
 
     yield make

@@ -11,7 +11,7 @@ from sparktune.run.domain import Domain
 from sparktune.run.pilots import Patience
 from sparktune.spark import get_session
 from sparktune.spark.classic import ClassicGateway
-from sparktune.spark.jobs import Mission, TrialLimits
+from sparktune.spark.jobs import RemoteObjective, TrialLimits
 from sparktune.spark.workers import WorkersExecutor
 
 pytestmark = pytest.mark.spark
@@ -33,8 +33,8 @@ def own_session(request):
 
 
 def workers(session, **options):
-    mission = Mission(ClassicGateway(session), Domain(lambda x: x, hp.uniform("x", 0, 10)), TrialLimits())
-    return WorkersExecutor(mission, lambda: 2, **options)
+    objective = RemoteObjective(ClassicGateway(session), Domain(lambda x: x, hp.uniform("x", 0, 10)), TrialLimits())
+    return WorkersExecutor(objective, lambda: 2, **options)
 
 
 def call(tid=0, x=1.0):
