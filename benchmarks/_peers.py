@@ -24,10 +24,20 @@ def hyperopt_or_none() -> Any:
 
 
 def run_fmin(
-    library: Any, session: Any, objective: Callable[[float], Any], algo: str, n: int, parallelism: int
+    library: Any, session: Any, objective: Callable[[float], Any], algo: str, n: int, parallelism: int, **options: Any
 ) -> list[dict[str, Any]]:
-    """The documents of n trials over one float on Spark; ``algo`` is "tpe" or "rand"."""
-    trials = library.SparkTrials(parallelism=parallelism, spark_session=session)
+    """The documents of n trials over one float on Spark.
+
+    Args:
+        library: Ours, or one with hyperopt's API.
+        session: A Spark session.
+        objective: Gets a float between -5 and 5.
+        algo: "tpe" or "rand".
+        n: Trials.
+        parallelism: Trials at a time.
+        **options: Of the library's ``SparkTrials``.
+    """
+    trials = library.SparkTrials(parallelism=parallelism, spark_session=session, **options)
     library.fmin(
         objective,
         library.hp.uniform("x", -5, 5),

@@ -96,6 +96,8 @@ class ClassicGateway:
         Raises:
             SparkUnavailableError: If the Spark application has ended, or no executor can hold such a task.
         """
+        if self.is_stopped:
+            raise SparkUnavailableError(STOPPED)
         try:
             profile = self._java_profile()
             if not self._is_settled:

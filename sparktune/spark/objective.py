@@ -132,7 +132,9 @@ def _pickler_class() -> Any:
                 return shared_module().__dict__["get"], (digest,)
             if isinstance(obj, broadcast_type):
                 self.broadcasts.append(obj)
-            elif (name := _driver_part(obj)) is not None:
+                # Not by its own way, which takes note of it for the next job of this thread, whatever that will be.
+                return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (obj._jbroadcast.id(),)
+            if (name := _driver_part(obj)) is not None:
                 raise SerializationError(_driver_only("the objective", name))
             self._note(obj)
             return super().reducer_override(obj)  # type: ignore[no-untyped-call]

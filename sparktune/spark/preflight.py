@@ -61,7 +61,9 @@ class Preflight:
                 self._future.set_result(None)
             except BaseException as error:
                 self._future.set_exception(error)
-        self._future.result()
+        failure = self._future.exception()
+        if failure is not None:  # the same one for all who wait: each would add its own lines to the traceback
+            raise failure.with_traceback(None)
 
     def _check(self) -> None:
         packages = sorted({name.partition(".")[0] for name in self._objective.modules | self._objective.imports})

@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ KILL_DEADLINE = 15.0
 #: Seconds between the end of the connection to a process and the news of its own end, if that is why.
 END_DELAY = 1.0
 
-Parts = Callable[[], tuple[bytes, Mapping[str, bytes]]]
+Parts = Callable[[Collection[str]], tuple[bytes, Mapping[str, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,14 @@ class Objective:
 
     Attributes:
         digest: Identifies it.
-        parts: Reads the pickled objective, and pickled values by digest that it finds beside it.
+        parts: Reads the pickled objective, and pickled values by digest that it finds beside it; it is told the digests
+            of those that are there already.
+        values: The digests of those values.
     """
 
     digest: str
     parts: Parts
+    values: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class _Process:
     guardian: int
     cpus: int | None
     pid: int | None = None
-    digests: list[str] = field(default_factory=list)
+    loaded: dict[str, frozenset[str]] = field(default_factory=dict)  # objectives, with the values each needs
     log: bytearray = field(default_factory=bytearray)
 
     @classmethod
@@ -205,7 +208,7 @@ class Evaluator:
         context = context or {}
 
         def run(process: _Process) -> dict[str, Any]:
-            if objective.digest not in process.digests:
+            if objective.digest not in process.loaded:
                 reply = self._load(process, objective, context, None, watch)
                 if reply["kind"] != "ok":
                     return reply
@@ -243,22 +246,26 @@ class Evaluator:
         packages: list[str] | None,
         watch: Watch | None,
     ) -> dict[str, Any]:
-        pickled, values = objective.parts()
-        n_forget = max(0, len(process.digests) + 1 - KEPT_OBJECTIVES)
+        known = frozenset().union(*process.loaded.values())
+        pickled, values = objective.parts(known)
+        n_forget = max(0, len(process.loaded) + 1 - KEPT_OBJECTIVES)
+        forgotten = list(process.loaded)[:n_forget]
+        kept = [process.loaded[digest] for digest in process.loaded if digest not in forgotten]
         request = {
             "op": "load",
             "digest": objective.digest,
             "objective": pickled,
             "values": values,
-            "forget": process.digests[:n_forget],
+            "forget": [*forgotten, *known.difference(objective.values, *kept)],
             "packages": packages,
             "context": context,
         }
         reply = _exchange(process, request, Limits(), watch)
         process.pid = reply["record"]["pid"]
-        del process.digests[:n_forget]
+        for digest in forgotten:
+            del process.loaded[digest]
         if reply["kind"] == "ok":
-            process.digests.append(objective.digest)
+            process.loaded[objective.digest] = objective.values
         return reply
 
     def close(self) -> None:

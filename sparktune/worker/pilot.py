@@ -44,11 +44,12 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import frames, processes, task
-from .evaluator import Evaluator, Limits, Objective, Watch
+from .evaluator import Evaluator, Limits, Objective, Parts, Watch
 
 MAGIC = b"sparktune pilot\x01"
 NONCE_BYTES = SEAL_BYTES = 32
@@ -221,7 +222,7 @@ class _Pilot:
         self._connection = connection
         self._wire = wire
         self._evaluator = evaluator
-        self._work = work._replace(objective=Objective(work.objective.digest, self._announced(work.objective.parts)))
+        self._work = work._replace(objective=replace(work.objective, parts=self._announced(work.objective.parts)))
         self._lease = 0
         self._waiting: deque[Message] = deque()
         self._cancelled: set[int] = set()
@@ -260,12 +261,12 @@ class _Pilot:
     def _beat(self) -> None:
         self._say(BEAT)
 
-    def _announced(self, parts: Callable[[], Any]) -> Callable[[], Any]:
+    def _announced(self, parts: Parts) -> Parts:
         """``parts``, which is asked for when the objective is to be loaded, with the driver told of it."""
 
-        def announced() -> Any:
+        def announced(known: Collection[str]) -> tuple[bytes, Mapping[str, bytes]]:
             self._say(LOADING)
-            return parts()
+            return parts(known)
 
         return announced
 
@@ -345,7 +346,7 @@ def run_process(descriptor: int, file: int, number: int) -> None:
     options = pickle.loads(os.pread(file, length, len(head)))
     start = len(head) + length
 
-    def parts() -> tuple[bytes, dict[str, bytes]]:
+    def parts(_: Collection[str]) -> tuple[bytes, dict[str, bytes]]:
         size = os.fstat(file).st_size
         return b"".join(os.pread(file, 2**26, at) for at in range(start, size, 2**26)), {}
 

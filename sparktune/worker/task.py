@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from .evaluator import Evaluator, Limits, Objective
@@ -50,12 +50,13 @@ def run_arrow(task: Task, request: bytes, batches: Iterator[Any]) -> Iterator[An
 
 def objective_of(options: Mapping[str, Any]) -> Objective:
     """The objective that a task's options name, to be read when it is needed."""
+    blobs: Mapping[str, Blob] = options["values"]
 
-    def parts() -> tuple[bytes, dict[str, bytes]]:
-        values = {digest: open_blob(blob) for digest, blob in options["values"].items()}
+    def parts(known: Collection[str]) -> tuple[bytes, dict[str, bytes]]:
+        values = {digest: open_blob(blob) for digest, blob in blobs.items() if digest not in known}
         return open_blob(options["objective"]), values
 
-    return Objective(options["digest"], parts)
+    return Objective(options["digest"], parts, frozenset(blobs))
 
 
 def limits_of(options: Mapping[str, Any]) -> Limits:

@@ -237,6 +237,14 @@ def test_spark_s_own_broadcast_variables_work(session, tune):
     assert tune(lambda i: table.value[i], 5).losses() == [0.0, 10.0, 20.0, 30.0, 40.0]
 
 
+def test_broadcast_variable_of_an_objective_stays_out_of_other_jobs(session, tune):
+    """After fmin the program may destroy its broadcast variable, and its next job has nothing to do with it."""
+    table = session.sparkContext.broadcast([1.0, 2.0])
+    tune(lambda i: table.value[i], 2)
+    table.destroy()
+    assert session.sparkContext.parallelize([1], 1).map(lambda x: x + 1).collect() == [2]
+
+
 # -- parallelism ------------------------------------------------------------------------------------------------------
 
 

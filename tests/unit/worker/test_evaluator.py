@@ -40,7 +40,7 @@ def evaluate(evaluator):
 
 def pickled(function, **values):
     data = cloudpickle.dumps(function)
-    return Objective(hashlib.sha256(data).hexdigest(), lambda: (data, values))
+    return Objective(hashlib.sha256(data).hexdigest(), lambda known: (data, values), frozenset(values))
 
 
 def wait_until_gone(pid, deadline=20):
@@ -93,7 +93,7 @@ def test_no_exception_ends_the_process(evaluate, error):
 
 def test_objective_that_cannot_be_loaded_says_so(evaluator):
     """An objective of a module that is not there is told from one that raises."""
-    reply = evaluator.evaluate(Objective("x", lambda: (b"cnowhere_at_all\nf\n.", {})), b"")
+    reply = evaluator.evaluate(Objective("x", lambda known: (b"cnowhere_at_all\nf\n.", {})), b"")
     assert reply["kind"] == "unloadable"
     assert "nowhere_at_all" in reply["error"][1]
 
@@ -122,7 +122,7 @@ def test_objective_is_loaded_once(evaluator, tmp_path):
 
     data = cloudpickle.dumps(count)
 
-    def parts():
+    def parts(known):
         n_read.append(1)
         return data, {}
 
@@ -140,8 +140,27 @@ def test_old_objectives_are_forgotten(evaluator):
     data = cloudpickle.dumps(objective)
     for name in "abcd":
         parts = (data, {name: pickle.dumps(name)})
-        reply = evaluator.evaluate(Objective(name, lambda parts=parts: parts), pickle.dumps(0))
+        objective = Objective(name, lambda known, parts=parts: parts, frozenset(name))
+        reply = evaluator.evaluate(objective, pickle.dumps(0))
     assert pickle.loads(reply["value"]) == ["a", "b", "c", "d"][-KEPT_OBJECTIVES:]
+
+
+def test_values_that_are_there_are_not_read_again(evaluator):
+    """A value shared by two objectives is loaded once, and stays as long as either is kept."""
+    asked = []
+
+    def share(name):
+        data = cloudpickle.dumps(lambda x: sys.modules["_sparktune_shared"].values["v"])
+
+        def parts(known):
+            asked.append(sorted(known))
+            return data, {} if "v" in known else {"v": pickle.dumps([7])}
+
+        return Objective(name, parts, frozenset("v"))
+
+    replies = [evaluator.evaluate(share(name), pickle.dumps(0)) for name in "abc"]
+    assert [pickle.loads(reply["value"]) for reply in replies] == [[7]] * 3
+    assert asked == [[], ["v"], ["v"]]
 
 
 # -- death ------------------------------------------------------------------------------------------------------------
@@ -275,7 +294,7 @@ def test_death_of_the_worker_leaves_no_process_behind(tmp_path):
         import hashlib, pickle, sys
         from sparktune.worker.evaluator import Evaluator, Objective
         data = sys.stdin.buffer.read()
-        Evaluator().evaluate(Objective("x", lambda: (data, {})), pickle.dumps(0))
+        Evaluator().evaluate(Objective("x", lambda known: (data, {})), pickle.dumps(0))
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
