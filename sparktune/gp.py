@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import FAILED, OK, PENDING, History
 from sparktune.history.documents import Document, proposal_documents, proposal_record
-from sparktune.kernels.gaussian_process import GaussianProcess, log_expected_improvement, log_normal_cdf
+from sparktune.kernels.gaussian_process import (
+    GaussianProcess,
+    LossScale,
+    Prior,
+    fit,
+    log_expected_improvement,
+    log_normal_cdf,
+    scaled,
+)
 from sparktune.kernels.parzen import Points
 from sparktune.kernels.sobol import sobol
 from sparktune.search.state import SearchState
@@ -38,17 +46,16 @@ __all__ = ["Settings", "propose", "suggest"]
 Acquisition: TypeAlias = Callable[[Points], FloatArray]
 
 #: Points that a process is conditioned on, and those its hyperparameters are fitted to, at most.
-MAX_POINTS, MAX_FITTED = 250, 128
-#: Hyperparameters are fitted anew when the finished trials grew by this share, from the last ones, in so many steps.
-REFIT_GROWTH, FIT_STEPS = 0.15, 10
+MAX_POINTS, MAX_FITTED = 250, 96
+#: Hyperparameters are fitted to the first of the finished trials, anew when their number grew by this share; up to
+#: ``FIRST_FIT`` always. The steps of a fit, at most.
+REFIT_GROWTH, FIRST_FIT, FIT_STEPS = 0.15, 10, 20
 #: Candidates: from the prior, moves of the best points, and moves in each round of refinement.
 N_PRIOR, N_MOVES, N_REFINED = 120, 150, 100
 #: How far candidates move, as a share of the range: at first, and in the rounds of refinement.
 MOVE, REFINED_MOVES = 0.1, (0.05, 0.02)
 #: The start takes from a Sobol sequence no more than this; beyond it, draws from the prior.
 MAX_SOBOL_DIMENSIONS, MAX_SOBOL_POINTS = 1000, 1024
-#: Losses are this many times their spread at most.
-LARGE = 1e300
 #: Points that candidates move from.
 N_STARTS = 5
 
@@ -162,50 +169,37 @@ class Surrogate:
         self._state = state
         kinds = history.kinds
         finished = np.flatnonzero((kinds == OK) | (kinds == FAILED))
-        losses = np.full(len(finished), np.inf)  # of a failed trial, which then counts as the worst
-        is_ok = kinds[finished] == OK
-        losses[is_ok] = scalarised(history.objectives[finished[is_ok]], rng)
+        losses, is_ok = single_losses(history, finished, rng)
         violations = history.violations[finished]
         kept = representatives(losses, violations, rng)
         scale = LossScale(losses[is_ok])
         self._scale = scale if history.n_objectives == 1 else None
         targets = scale(losses)[kept]
+        thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         finished, violations = finished[kept], violations[kept]
         self.x = state.inputs(state.coordinates.encode(history.values[finished]))
         running = np.vstack([history.values[kinds == PENDING], batch])
         self._running = state.inputs(state.coordinates.encode(running))
-        memory = history.memo.setdefault(("gp", state.key), {})
-        fit = dict(n_finished=history.n_finished, memory=memory)
-        self._loss, mean = self._process("loss", targets, **fit)
+        self._loss, mean = self._process(targets, thetas[0])
         is_feasible = violations <= 0
         #: The lowest loss that was observed among the points that meet the constraints.
         self.incumbent = float(targets[is_feasible].min()) if is_feasible.any() else None
         self._constraints = []
         constraints = history.constraints[finished]
-        for column in range(history.n_constraints):
-            is_known = np.isfinite(constraints[:, column])
+        for column, theta in zip(constraints.T, thetas[1:], strict=True):
+            is_known = np.isfinite(column)
             if is_known.any():
-                process, _ = self._process(f"constraint {column}", scaled(constraints[:, column]), is_known, **fit)
+                process, _ = self._process(scaled(column), theta, is_known)
                 self._constraints.append(process)
         order = np.lexsort((mean, violations))
         self.best = state.coordinates.encode(history.values[finished[order[:N_STARTS]]])
 
     def _process(
-        self,
-        name: str,
-        y: FloatArray,
-        is_known: NDArray[np.bool_] | slice = slice(None),
-        *,
-        n_finished: int,
-        memory: dict[str, tuple[FloatArray, int]],
+        self, y: FloatArray, theta: FloatArray, is_known: NDArray[np.bool_] | slice = slice(None)
     ) -> tuple[GaussianProcess, FloatArray]:
         """A process conditioned on values ``y`` at the points, and its means there."""
         x, y = self.x[is_known], y[is_known]
-        theta, n_fitted = memory.get(name, (None, 0))
         process = GaussianProcess(self._state.input_groups, theta)
-        if theta is None or n_finished >= n_fitted * (1.0 + REFIT_GROWTH):
-            process.fit(x[:MAX_FITTED], y[:MAX_FITTED], FIT_STEPS)
-            memory[name] = process.theta, n_finished
         process.condition(x, y)
         means, _ = process.predict(x)
         if len(self._running):
@@ -234,6 +228,48 @@ class Surrogate:
         means, sds = self._loss.predict(self._state.inputs(point.z))
         median, low, high = self._scale.inverse(np.append(means, [means - sds, means + sds])).tolist()
         return median, low, high
+
+
+def n_fitted(n: int) -> int:
+    """To how many of n finished trials the hyperparameters are fitted: a step function of n alone."""
+    fitted = min(n, FIRST_FIT)
+    while (step := max(1, int(REFIT_GROWTH * fitted))) <= n - fitted:
+        fitted += step
+    return fitted
+
+
+def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]) -> list[FloatArray]:
+    """Those of the loss and of each constraint, fitted to finished trials; a function of these trials alone.
+
+    So a study that is loaded goes on as it would have. They are kept as long as the trials are the same.
+
+    Args:
+        state, history: The study.
+        rows: The trials' rows.
+    """
+    losses, is_ok = single_losses(history, rows)
+    constraints = history.constraints[rows]
+    key = hash((rows.tobytes(), losses.tobytes(), constraints.tobytes()))
+    known: tuple[int, list[FloatArray]] | None = history.memo.get(("gp", state.key))
+    if known is not None and known[0] == key:
+        return known[1]
+    kept = representatives(losses, history.violations[rows], np.random.default_rng(len(rows)))[:MAX_FITTED]
+    values = history.values[rows[kept]]
+    x = state.inputs(state.coordinates.encode(values))
+    prior = Prior.of((~np.isnan(values)).sum(axis=1).mean(), is_selector(state.space))
+    thetas = []
+    for y in (LossScale(losses[is_ok])(losses)[kept], *map(scaled, constraints[kept].T)):
+        is_known = np.isfinite(y)
+        thetas.append(fit(state.input_groups, x[is_known], y[is_known], prior, FIT_STEPS))
+    history.memo["gp", state.key] = key, thetas
+    return thetas
+
+
+def is_selector(space: Space) -> NDArray[np.bool_]:
+    """Which parameters others hang on, shape (d,)."""
+    ways = (way for parameter in space.parameters for way in parameter.conditions)
+    selectors = {selector for way in ways for selector, _ in way}
+    return np.array([column in selectors for column in range(len(space))])
 
 
 def best_candidate(
@@ -289,69 +325,35 @@ def moves(state: SearchState, starts: FloatArray, n: int, scale: float, rng: np.
     return state.on_grid(np.where(is_changed, moved, start))
 
 
-def scalarised(objectives: FloatArray, rng: np.random.Generator) -> FloatArray:
+def single_losses(
+    history: History, rows: NDArray[np.intp], rng: np.random.Generator | None = None
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """One loss per row of finished trials, infinite for one that failed; and which rows have losses; shapes (n,)."""
+    is_ok = history.kinds[rows] == OK
+    losses = np.full(len(rows), np.inf)
+    if is_ok.any():
+        losses[is_ok] = scalarised(history.objectives[rows[is_ok]], rng)
+    return losses, is_ok
+
+
+def scalarised(objectives: FloatArray, rng: np.random.Generator | None = None) -> FloatArray:
     """One loss per trial, shape (n,): the only one, or an augmented Chebyshev sum with random weights.
 
     Args:
         objectives: Losses, shape (n, m).
-        rng: Draws the weights.
+        rng: Draws the weights; equal ones if None.
 
     Source:
         Knowles 2006, equation 2.
     """
-    if objectives.shape[1] == 1:
+    m = objectives.shape[1]
+    if m == 1:
         return np.asarray(objectives[:, 0])
-    weights = rng.dirichlet(np.ones(objectives.shape[1]))
+    weights = np.full(m, 1.0 / m) if rng is None else rng.dirichlet(np.ones(m))
     scaled_losses = np.column_stack([LossScale(column)(column) for column in objectives.T])
     scaled_losses -= scaled_losses.min(axis=0)
     weighted = weights * scaled_losses
     return np.asarray(weighted.max(axis=1) + 0.05 * weighted.sum(axis=1))
-
-
-class LossScale:
-    """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
-
-    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one.
-
-    Args:
-        losses: The losses that set it, shape (n,).
-    """
-
-    def __init__(self, losses: FloatArray) -> None:
-        finite = losses[np.isfinite(losses)]
-        self._low, self._high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-        losses = np.clip(losses, self._low, self._high)
-        self._median = float(np.median(losses))
-        # The largest floats may overflow in a difference; halves of them do not.
-        self._spread = _spread(0.5 * losses - 0.5 * self._median)
-        z = self._drawn_in(losses)
-        self._mean, self._sd = float(z.mean()), float(z.std()) or 1.0
-
-    def _drawn_in(self, losses: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):
-            relative = (0.5 * losses - 0.5 * self._median) / self._spread
-        return np.arcsinh(np.clip(relative, -LARGE, LARGE))
-
-    def __call__(self, losses: FloatArray) -> FloatArray:
-        """Losses on the scale, elementwise."""
-        return np.asarray((self._drawn_in(np.clip(losses, self._low, self._high)) - self._mean) / self._sd)
-
-    def inverse(self, z: FloatArray) -> FloatArray:
-        """Losses from the scale, elementwise."""
-        return np.asarray(self._median + 2.0 * self._spread * np.sinh(np.minimum(z * self._sd + self._mean, 700.0)))
-
-
-def scaled(constraints: FloatArray) -> FloatArray:
-    """Constraints on the scale of their spread, their tails drawn in; 0 stays 0."""
-    with np.errstate(over="ignore"):
-        relative = constraints / _spread(constraints)
-    return np.arcsinh(np.clip(relative, -LARGE, LARGE))
-
-
-def _spread(x: FloatArray) -> float:
-    """Interquartile range; where that is 0 the largest distance from 0; where that is 0, 1."""
-    low, high = np.percentile(x, [25, 75])
-    return float(0.5 * high - 0.5 * low) * 2.0 or float(np.abs(x).max()) or 1.0
 
 
 def representatives(losses: FloatArray, violations: FloatArray, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -1,14 +1,19 @@
-"""A small Gaussian process: Matern-5/2, one length-scale per parameter, hyperparameters at their posterior mode.
+"""A small Gaussian process: an additive trend plus Matern-5/2, hyperparameters at their posterior mode.
+
+The trend is a polynomial of each number and an effect of each option, all with the same prior variance, so that what
+parameters do on their own is learned from few points. The rest has one length-scale per parameter.
 
 Sources:
-    Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", algorithm 2.1 (posterior), equation 5.9
-    (gradient of the evidence), equation 4.17 (kernel). Hvarfner et al. 2024 (length-scales that grow with the square
-    root of the number of parameters). Ament et al. 2023 (expected improvement on the log scale).
+    Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", algorithm 2.1 (posterior), section 2.7
+    (trends with a prior), equation 5.9 (gradient of the evidence), equation 4.17 (kernel). Hvarfner et al. 2024
+    (length-scales that grow with the square root of the number of parameters). Ament et al. 2023 (expected improvement
+    on the log scale).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,17 +23,131 @@ from sparktune.kernels.special import LOG_SQRT_2PI
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.intp]
+BoolArray: TypeAlias = NDArray[np.bool_]
 
 SQRT5 = math.sqrt(5.0)
 #: Added to the diagonal, so that equal points have a Cholesky factor.
 JITTER = 1e-8
 #: Priors of the logarithms, normal with these modes and standard deviations. That of the length-scales is Hvarfner's,
 #: ``sqrt(2) + log(d) / 2``, shifted: on [0, 1] objectives of few parameters bend more.
-LENGTH_SHIFT, LENGTH_SD = -1.5, 1.2
+LENGTH_SHIFT, LENGTH_SD = -2.0, 1.2
 SIGNAL_MODE, SIGNAL_SD = 0.0, 1.0
 NOISE_MODE, NOISE_SD = math.log(1e-3), 2.0
-#: Bounds of the logarithms of length-scales, signal variance and noise variance.
+TREND_MODE, TREND_SD = math.log(0.3), 1.5
+#: Options that parameters hang on are this much farther apart than others, on the log scale: what was found in one
+#: branch says little of the other ones.
+SELECTOR_SHIFT = -1.5
+#: Where a fit starts, seen from the mode: shorter length-scales, from where it takes half the steps.
+START_SHIFT = -1.0
+#: Bounds of the logarithms of length-scales, and of the variances of signal, noise and trend.
 LENGTH_BOUNDS, SIGNAL_BOUNDS, NOISE_BOUNDS = (-5.0, 5.0), (-3.0, 4.0), (math.log(1e-6), math.log(2.0))
+TREND_BOUNDS = (-9.0, 3.0)
+#: The square term's share in the trend, beside the linear one's 1.
+SQUARE_SHARE = 0.5
+#: Values are this many times their spread at most.
+LARGE = 1e300
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of the hyperparameters beforehand: their logarithms are normal, and within bounds.
+
+    The order is length-scales, variance of the signal, of the noise, of the trend.
+
+    Attributes:
+        modes, sds: Of the logarithms, shape (d + 3,).
+        bounds: Lowest and highest logarithm of each.
+    """
+
+    modes: FloatArray
+    sds: FloatArray
+    bounds: list[tuple[float, float]]
+
+    @classmethod
+    def of(cls, n_active: float, is_selector: BoolArray) -> Prior:
+        """The prior for d parameters.
+
+        Args:
+            n_active: How many of them are active in a point on average.
+            is_selector: Whether other parameters hang on it, shape (d,).
+        """
+        d = len(is_selector)
+        length_mode = math.sqrt(2.0) + 0.5 * math.log(max(n_active, 1.0)) + LENGTH_SHIFT
+        return cls(
+            np.append(length_mode + SELECTOR_SHIFT * is_selector, [SIGNAL_MODE, NOISE_MODE, TREND_MODE]),
+            np.append(np.full(d, LENGTH_SD), [SIGNAL_SD, NOISE_SD, TREND_SD]),
+            [LENGTH_BOUNDS] * d + [SIGNAL_BOUNDS, NOISE_BOUNDS, TREND_BOUNDS],
+        )
+
+
+def fit(groups: IntArray, x: FloatArray, y: FloatArray, prior: Prior, n_iterations: int) -> FloatArray:
+    """The hyperparameters' logarithms near the mode of their posterior, shape (d + 3,).
+
+    Args:
+        groups: See :class:`GaussianProcess`.
+        x, y: Points (n, p) and their values (n,).
+        prior: Of the hyperparameters.
+        n_iterations: Steps at most; 20 nearly always end at the mode.
+    """
+    from scipy.optimize import minimize
+
+    if not len(x):
+        return prior.modes
+    start = prior.modes.copy()
+    start[:-3] += START_SHIFT
+    options = {"maxiter": n_iterations}
+    posterior = Posterior(groups, x, y, prior)
+    found = minimize(posterior, start, jac=True, method="L-BFGS-B", bounds=prior.bounds, options=options)
+    return np.asarray(found.x)
+
+
+class Posterior:
+    """Minus the log density of the hyperparameters given values, up to a constant, and its gradient.
+
+    Args:
+        groups, x, y, prior: See :func:`fit`.
+    """
+
+    def __init__(self, groups: IntArray, x: FloatArray, y: FloatArray, prior: Prior) -> None:
+        self._y, self._prior = y, prior
+        # Of symmetric matrices only what is above the diagonal, shape (n (n - 1) / 2,).
+        self._pairs = np.triu_indices(len(x), 1)
+        parts = [x[:, groups == group] for group in range(len(prior.modes) - 3)]
+        self._squares = np.array([_squared_distances(part, part)[self._pairs] for part in parts])
+        features = trend_features(groups, x)
+        self._trend = (features @ features.T)[self._pairs]
+        self._trend_diagonal = np.einsum("nf,nf->n", features, features)
+
+    def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient (d + 3,) at the logarithms ``theta``."""
+        from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+
+        y, pairs = self._y, self._pairs
+        inverse_squares = np.exp(-2.0 * theta[:-3])
+        signal, noise, trend = np.exp(theta[-3:])
+        r2 = inverse_squares @ self._squares
+        linear = 1.0 + SQRT5 * np.sqrt(r2)
+        decay = signal * np.exp(1.0 - linear)
+        k = (linear + (5.0 / 3.0) * r2) * decay
+        matrix = np.empty((len(y), len(y)))
+        matrix[pairs] = k + trend * self._trend
+        np.fill_diagonal(matrix, signal + noise + JITTER + trend * self._trend_diagonal)
+        factor, failed = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+        if failed:
+            return 1e10, np.zeros_like(theta)
+        alpha, _ = dpotrs(factor, y, lower=1)
+        log_determinant = 2.0 * np.log(factor.diagonal()).sum()
+        inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+        off = (theta - self._prior.modes) / self._prior.sds
+        value = 0.5 * (y @ alpha + log_determinant + off @ off)
+        w = alpha[pairs[0]] * alpha[pairs[1]] - inverse.T[pairs]
+        w_diagonal = alpha * alpha - inverse.diagonal()
+        gradient = off / self._prior.sds
+        gradient[:-3] -= inverse_squares * (self._squares @ ((5.0 / 3.0) * w * linear * decay))
+        gradient[-3] -= w @ k + 0.5 * signal * w_diagonal.sum()
+        gradient[-2] -= 0.5 * noise * w_diagonal.sum()
+        gradient[-1] -= trend * (w @ self._trend + 0.5 * (w_diagonal @ self._trend_diagonal))
+        return float(value), gradient
 
 
 class GaussianProcess:
@@ -36,94 +155,60 @@ class GaussianProcess:
 
     Args:
         groups: Which parameter each feature belongs to, shape (p,), numbered from 0; the features of one share a
-            length-scale.
-        theta: Logarithms of the length-scales, of the signal variance and of the noise variance; the prior's mode if
-            None.
+            length-scale. One alone is a number in [0, 1], several are the options of a choice.
+        theta: Logarithms of the length-scales, and of the variances of signal, noise and trend, shape (d + 3,).
     """
 
-    def __init__(self, groups: IntArray, theta: FloatArray | None = None) -> None:
-        self.groups = groups
-        self.n_scales = int(groups.max()) + 1 if len(groups) else 0
-        d = self.n_scales
-        length_mode = math.sqrt(2.0) + 0.5 * math.log(max(d, 1)) + LENGTH_SHIFT
-        self._mode = np.append(np.full(d, length_mode), [SIGNAL_MODE, NOISE_MODE])
-        self._widths = np.append(np.full(d, LENGTH_SD), [SIGNAL_SD, NOISE_SD])
-        self._bounds = [LENGTH_BOUNDS] * d + [SIGNAL_BOUNDS, NOISE_BOUNDS]
-        self.theta = self._mode if theta is None else theta
-
-    def fit(self, x: FloatArray, y: FloatArray, n_iterations: int) -> None:
-        """Move the hyperparameters towards the mode of their posterior given values ``y`` (n,) at ``x`` (n, p)."""
-        from scipy.optimize import minimize
-
-        parts = [x[:, self.groups == group] for group in range(self.n_scales)]
-        squares = np.stack([_squared_distances(part, part).ravel() for part in parts])
-        found = minimize(
-            self._negative_log_posterior,
-            self.theta,
-            args=(squares, y),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=self._bounds,
-            options={"maxiter": n_iterations},
-        )
-        self.theta = found.x
-
-    def _negative_log_posterior(
-        self, theta: FloatArray, squares: FloatArray, y: FloatArray
-    ) -> tuple[float, FloatArray]:
-        from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
-
-        n, d = len(y), self.n_scales
-        inverse_squares = np.exp(-2.0 * theta[:d])
-        signal, noise = np.exp(theta[d:])
-        r2 = (inverse_squares @ squares).reshape(n, n)
-        r = np.sqrt(r2)
-        decay = np.exp(-SQRT5 * r)
-        k = signal * (1.0 + SQRT5 * r + (5.0 / 3.0) * r2) * decay
-        noisy = k.copy()
-        noisy.flat[:: n + 1] += noise + JITTER
-        factor, failed = dpotrf(noisy, lower=1, clean=1)
-        if failed:
-            return 1e10, np.zeros_like(theta)
-        alpha, _ = dpotrs(factor, y, lower=1)
-        inverse, _ = dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        w = np.outer(alpha, alpha) - inverse
-        slope = (w * (5.0 / 3.0 * signal) * (1.0 + SQRT5 * r) * decay).ravel()  # w times -2 dk / d(r^2)
-        off = (theta - self._mode) / self._widths
-        value = 0.5 * y @ alpha + np.log(factor.diagonal()).sum() + 0.5 * off @ off
-        gradient = off / self._widths
-        gradient[:d] -= 0.5 * inverse_squares * (squares @ slope)
-        gradient[d] -= 0.5 * (w * k).sum()
-        gradient[d + 1] -= 0.5 * noise * np.trace(w)
-        return float(value), gradient
+    def __init__(self, groups: IntArray, theta: FloatArray) -> None:
+        self._groups = groups
+        self._scale = np.exp(-theta[:-3])[groups]
+        self._signal, self.noise, self._trend = np.exp(theta[-3:])
 
     def condition(self, x: FloatArray, y: FloatArray) -> None:
         """Take values ``y`` (n,) at ``x`` (n, p) for known."""
         from scipy.linalg import cho_solve, cholesky
 
-        d = self.n_scales
-        self._scale = np.exp(-self.theta[:d])[self.groups]
-        self._signal, self.noise = np.exp(self.theta[d:])
         self._x = x * self._scale
-        k = self._kernel(self._x)
+        self._features = trend_features(self._groups, x)
+        k = self._kernel(self._x, self._features)
         k.flat[:: len(x) + 1] += self.noise + JITTER
         self._factor = cholesky(k, lower=True, check_finite=False)
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
 
-    def _kernel(self, x: FloatArray) -> FloatArray:
+    def _kernel(self, x: FloatArray, features: FloatArray) -> FloatArray:
         r2 = _squared_distances(x, self._x)
-        r = np.sqrt(r2)
-        return np.asarray(self._signal * (1.0 + SQRT5 * r + (5.0 / 3.0) * r2) * np.exp(-SQRT5 * r))
+        linear = 1.0 + SQRT5 * np.sqrt(r2)
+        matern = (linear + (5.0 / 3.0) * r2) * np.exp(1.0 - linear)
+        return np.asarray(self._signal * matern + self._trend * (features @ self._features.T))
 
     def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the function, without noise, at ``x`` (m, p); shapes (m,)."""
         from scipy.linalg import solve_triangular
 
-        k = self._kernel(x * self._scale)
+        features = trend_features(self._groups, x)
+        k = self._kernel(x * self._scale, features)
         v = solve_triangular(self._factor, k.T, lower=True, check_finite=False)
-        variance = self._signal - np.einsum("nm,nm->m", v, v)
+        before = self._signal + self._trend * np.einsum("mf,mf->m", features, features)
+        variance = before - np.einsum("nm,nm->m", v, v)
         return np.asarray(k @ self._alpha), np.sqrt(np.maximum(variance, 1e-10))
+
+
+def trend_features(groups: IntArray, x: FloatArray) -> FloatArray:
+    """What the trend is linear in, shape (n, f): a constant, polynomials of the numbers, options of the choices.
+
+    The polynomials are Legendre's on [0, 1], of mean square 1. All but the constant are scaled by the number of
+    parameters, so that the trend varies as much with many as with few.
+
+    Args:
+        groups: See :class:`GaussianProcess`.
+        x: Points, shape (n, p).
+    """
+    is_number = np.bincount(groups)[groups] == 1 if len(groups) else np.zeros(0, dtype=bool)
+    u = 2.0 * x[:, is_number] - 1.0
+    square = SQUARE_SHARE * math.sqrt(1.25) * (3.0 * u * u - 1.0)
+    features = np.hstack([math.sqrt(3.0) * u, square, math.sqrt(2.0) * x[:, ~is_number]])
+    d = (int(groups.max()) if len(groups) else 0) + 1
+    return np.hstack([np.ones((len(x), 1)), features / math.sqrt(d)])
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -156,3 +241,50 @@ def log_normal_cdf(z: FloatArray) -> FloatArray:
     from scipy.special import log_ndtr
 
     return np.asarray(log_ndtr(z))
+
+
+class LossScale:
+    """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
+
+    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one.
+
+    Args:
+        losses: The losses that set it, shape (n,); NaN not among them.
+    """
+
+    def __init__(self, losses: FloatArray) -> None:
+        finite = losses[np.isfinite(losses)]
+        self._low, self._high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        losses = np.clip(losses if len(losses) else np.zeros(1), self._low, self._high)
+        self._median = float(np.median(losses))
+        # The largest floats may overflow in a difference; halves of them do not.
+        self._spread = _spread(0.5 * losses - 0.5 * self._median)
+        z = self._drawn_in(losses)
+        self._mean, self._sd = float(z.mean()), float(z.std()) or 1.0
+
+    def _drawn_in(self, losses: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            relative = (0.5 * losses - 0.5 * self._median) / self._spread
+        return np.arcsinh(np.clip(relative, -LARGE, LARGE))
+
+    def __call__(self, losses: FloatArray) -> FloatArray:
+        """Losses on the scale, elementwise."""
+        return np.asarray((self._drawn_in(np.clip(losses, self._low, self._high)) - self._mean) / self._sd)
+
+    def inverse(self, z: FloatArray) -> FloatArray:
+        """Losses from the scale, elementwise."""
+        return np.asarray(self._median + 2.0 * self._spread * np.sinh(np.minimum(z * self._sd + self._mean, 700.0)))
+
+
+def scaled(constraints: FloatArray) -> FloatArray:
+    """Constraints (n,) on the scale of their spread, their tails drawn in; 0 stays 0, and NaN, unknown, stays NaN."""
+    finite = constraints[np.isfinite(constraints)]
+    with np.errstate(over="ignore"):
+        relative = constraints / (_spread(finite) if len(finite) else 1.0)
+    return np.arcsinh(np.clip(relative, -LARGE, LARGE))
+
+
+def _spread(x: FloatArray) -> float:
+    """Interquartile range; where that is 0 the largest distance from 0; where that is 0, 1."""
+    low, high = np.percentile(x, [25, 75])
+    return float(0.5 * high - 0.5 * low) * 2.0 or float(np.abs(x).max()) or 1.0

@@ -1,6 +1,7 @@
 """The algorithm to recommend: TPE and the Gaussian process together."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import stats
 
 from sparktune import Domain, Trials, auto, gp, hp, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_ERROR, JOB_STATE_RUNNING
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING, STATUS_OK
 from sparktune.space.compile import Space
 
 INF, NAN = math.inf, math.nan
@@ -90,6 +91,30 @@ def test_suggest_makes_documents(document):
     assert [d["tid"] for d in docs] == [20, 21]
     assert all(0 <= d["misc"]["vals"]["x"][0] <= 1 for d in docs)
     assert auto.suggest([], domain, trials, 3) == []
+
+
+@pytest.mark.parametrize("n_workers", [1, 4])
+@pytest.mark.parametrize("algo", [auto, gp])
+def test_a_study_that_is_loaded_goes_on_as_it_would_have(algo, n_workers):
+    """Sequential and parallel studies: loading before each proposal changes no point."""
+    domain = Domain(lambda _: 0.0, SQUARE.expr)
+    studies = []
+    for loads in (False, True):
+        trials, running, order = Trials(), [], np.random.default_rng(4)
+        for tid in range(45):
+            if loads:
+                trials = pickle.loads(pickle.dumps(trials))
+            trials.insert_trial_docs(algo.suggest([tid], domain, trials, tid))
+            trials.refresh()
+            running.append(tid)
+            while len(running) >= n_workers:
+                document = trials.trials[running.pop(order.integers(len(running)))]
+                x, y = (document["misc"]["vals"][label][0] for label in ("x", "y"))
+                document["result"] = {"status": STATUS_OK, "loss": (x - 0.3) ** 2 + math.sin(7 * y)}
+                document["state"] = JOB_STATE_DONE
+                trials.refresh()
+        studies.append(trials.vals)
+    assert studies[0] == studies[1]
 
 
 @pytest.mark.parametrize("factor", [1e-6, 3.0, 1e6])

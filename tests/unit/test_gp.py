@@ -12,6 +12,7 @@ from sparktune import Domain, Trials, fmin, gp, hp, rand
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_ERROR, JOB_STATE_RUNNING
+from sparktune.kernels.gaussian_process import LossScale
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 
@@ -25,77 +26,17 @@ def surrogate_of(space, history, rng):
     return gp.Surrogate(SearchState.of(space, history), history, np.empty((0, len(space))), rng)
 
 
-def standardised(losses):
-    """Losses on the scale that they set themselves."""
-    return gp.LossScale(losses)(losses)
-
-
 # -- losses ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-9, 1.0, 1e12, 1e300])
-def test_standardised_losses_have_mean_0_and_standard_deviation_1(scale, rng):
-    """Of any scale, in their order."""
-    losses = scale * rng.standard_normal(40)
-    found = standardised(losses)
-    assert (found.mean(), found.std()) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
-    np.testing.assert_array_equal(np.argsort(found), np.argsort(losses))
-
-
-def test_standardised_losses_draw_in_their_tails():
-    """One loss of a million beside others near 1 leaves them apart."""
-    found = standardised(np.append(np.linspace(0, 1, 20), 1e6))
-    assert np.ptp(found[:20]) > 0.2
-    assert found[20] == found.max()
-
-
-@pytest.mark.parametrize(
-    "losses",
-    [
-        [1.0],
-        [2, 2, 2],
-        [INF, INF],
-        [-INF],
-        [INF, 1, 1],
-        [1, 2, INF, -INF],
-        [0, 0, 0, 1],
-        [1e308, -1e308, 0],
-        [1e308, -1e308] * 5,
-    ],
-)
-def test_standardised_losses_are_finite(losses):
-    """Equal, infinite and huge losses: numbers come out, infinite ones at the ends."""
-    losses = np.array(losses, dtype=float)
-    found = standardised(losses)
-    assert np.isfinite(found).all()
-    order = np.argsort(losses, kind="stable")
-    assert (np.diff(found[order]) >= 0).all()
-
-
-def test_the_scale_of_losses_goes_both_ways(rng):
-    """The inverse gives the losses back, within the range of those that set the scale."""
-    losses = rng.standard_normal(30) ** 3
-    scale = gp.LossScale(losses)
-    np.testing.assert_allclose(scale.inverse(scale(losses)), losses, rtol=1e-9, atol=1e-12)
-    assert scale(np.array([np.inf, -np.inf])).tolist() == scale(np.array([losses.max(), losses.min()])).tolist()
 
 
 def test_a_penalty_of_the_largest_float_leaves_the_other_losses_apart(history_of, rng):
     """Objectives that return sys.float_info.max for what is bad: the others stay in order, and a proposal comes."""
     losses = np.append(np.linspace(0, 0.1, 20), [sys.float_info.max] * 3)
-    found = standardised(losses)
+    found = LossScale(losses)(losses)
     assert np.isfinite(found).all()
     assert (np.diff(found[:21]) > 0).all()
     values = np.append(np.linspace(0, 0.5, 20), [0.7, 0.8, 0.9])[:, None]
     assert 0 <= gp.propose(LINE, history_of(LINE, values, losses), rng, 1)[0, 0] <= 1
-
-
-def test_scaled_constraints_keep_their_sign(rng):
-    """0 stays 0, so that what is met stays met."""
-    constraints = 1e3 * rng.standard_normal(30)
-    np.testing.assert_array_equal(np.sign(gp.scaled(constraints)), np.sign(constraints))
-    np.testing.assert_array_equal(gp.scaled(np.zeros(4)), 0)
-    assert np.isfinite(gp.scaled(np.array([1.0]))).all()
 
 
 def test_several_losses_become_one_that_no_dominated_trial_wins(rng):
@@ -116,6 +57,67 @@ def test_representatives_are_the_best_and_some_others(n, rng):
     assert len(kept) == len(set(kept.tolist())) == min(n, gp.MAX_POINTS)
     best = np.lexsort((losses, violations))[: min(n, gp.MAX_POINTS // 2)]
     assert set(best.tolist()) <= set(kept.tolist())
+
+
+def test_to_how_many_trials_hyperparameters_are_fitted():
+    """To all up to 10, then to 87 % of them at least, in steps; a function of their number alone."""
+    assert [gp.n_fitted(n) for n in range(15)] == [*range(15)]
+    assert gp.n_fitted(15) == 14
+    found = np.array([gp.n_fitted(n) for n in range(1, 3000)])
+    assert (found <= np.arange(1, 3000)).all()
+    assert (found > np.arange(1, 3000) / 1.15 - 1).all()
+    assert len(set(found[100:1000].tolist())) < 20
+
+
+def hyperparameters_of(space, history, n):
+    rows = np.arange(n)
+    return gp.hyperparameters(SearchState.of(space, history), history, rows)
+
+
+def test_hyperparameters_are_kept_as_long_as_their_trials_are_the_same(document, rng):
+    """Later trials change nothing, an edited loss does, and a new history finds the same ones."""
+    documents = [document(i, {"x": v}, math.sin(9 * v)) for i, v in enumerate(rng.random(30).tolist())]
+    history = History(["x"])
+    history.sync(documents[:20])
+    first = hyperparameters_of(LINE, history, 20)
+    history.sync(documents)
+    assert hyperparameters_of(LINE, history, 20) is first
+    documents[3]["result"]["loss"] = 5.0
+    history.sync(documents)
+    edited, again = hyperparameters_of(LINE, history, 20), History(["x"])
+    assert (edited[0] != first[0]).any()
+    again.sync(documents)
+    np.testing.assert_array_equal(hyperparameters_of(LINE, again, 20), edited)
+
+
+@pytest.mark.parametrize("n_losses", [1, 2])
+def test_hyperparameters_when_the_first_trials_failed(n_losses, document, rng):
+    """There are some, though the trials they are fitted to have no loss."""
+    documents = [document(i, {"x": v}, None if i < 10 else v) for i, v in enumerate(rng.random(11).tolist())]
+    documents[10]["result"] |= {"losses": [0.5] * n_losses} if n_losses > 1 else {}
+    history = History(["x"])
+    history.sync(documents)
+    assert np.isfinite(hyperparameters_of(LINE, history, 10)).all()
+    assert np.isfinite(gp.propose(LINE, history, rng, 3)).all()
+
+
+def test_parameters_that_others_hang_on():
+    """Choices with parameters in their options, also inside another; not those without any, nor numbers."""
+    inner = hp.choice("inner", [hp.uniform("x", 0, 1), 2])
+    space = Space(
+        [hp.choice("outer", [inner, hp.normal("y", 0, 1)]), hp.choice("plain", [1, 2, 3]), hp.randint("r", 4)]
+    )
+    found = gp.is_selector(space)
+    assert {label for label, is_one in zip(space.labels, found, strict=True) if is_one} == {"outer", "inner"}
+
+
+def test_branches_are_farther_apart_than_options(history_of, rng):
+    """Where losses say nothing, the length-scale of a choice with branches is less than a third of that of another."""
+    space = Space([hp.choice("arm", [hp.uniform("a", 0, 1), 1]), hp.choice("plain", [1, 2])])
+    history = history_of(space, space.sample(rng, 12), [1.0] * 12)
+    log_scales = hyperparameters_of(space, history, 12)[0]
+    arm, plain = (log_scales[space.index[label]] for label in ("arm", "plain"))
+    assert arm < plain - math.log(3)
 
 
 # -- moves -------------------------------------------------------------------------------------------------------------
@@ -246,6 +248,19 @@ def test_a_constraint_that_is_not_a_number(bad, document, rng):
         history.sync(documents)
         proposed = gp.propose(LINE, history, rng, 3)
         assert ((proposed >= 0) & (proposed <= 1)).all()
+
+
+def test_a_failed_trial_leaves_the_constraints_known(document, rng):
+    """A trial that failed, and so has no constraints, does not hide those of the others."""
+    history = History(["x"])
+    documents = [document(i, {"x": v}, v) for i, v in enumerate(np.linspace(0, 1, 15).tolist())]
+    for d in documents:
+        d["result"]["constraints"] = [0.4 - d["misc"]["vals"]["x"][0]]
+    history.sync([*documents, document(15, {"x": 0.8}, None)])
+    at = SearchState.of(LINE, history).points(np.array([[0.1], [0.42], [0.41]]))
+    scores = surrogate_of(LINE, history, rng).acquisition(at)
+    assert np.isfinite(scores).all()
+    assert scores[0] < min(scores[1:]) - 2
 
 
 def test_without_a_feasible_trial_it_looks_for_one(document, rng):
