@@ -20,11 +20,12 @@ BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix conformance check format bench bench-quality clean
+.PHONY: help demo test test-slow test-matrix conformance check format bench bench-quality clean
 
 help:
 	@echo 'make demo         tune a random forest on a local Spark'
-	@echo 'make test         run the whole test suite; ARGS="-k tpe -x" goes to pytest'
+	@echo 'make test         run the test suite; ARGS="-k tpe -x" goes to pytest'
+	@echo 'make test-slow    run the tests that are left out of it: more clusters, long examples'
 	@echo 'make test-matrix  run the Spark tests on each pyspark in MATRIX="$(MATRIX)"'
 	@echo 'make conformance  run only the suite that every executor and algorithm must pass'
 	@echo 'make check        ruff, mypy --strict and the layers'
@@ -38,7 +39,11 @@ demo: $(VENV)/.installed-local
 	SPARK_CONF_DIR="$(CURDIR)/conf" $(BIN)/python examples/tune_random_forest.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
+
+# The same behaviour on more clusters, and programs that take minutes.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TESTS) -m slow $(ARGS)
 
 # The oldest pyspark that is supported, and the newest; an environment for each, beside .venv.
 MATRIX := 3.5.9 4.3.0

@@ -2,21 +2,18 @@
 
 import contextlib
 import os
-import runpy
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from connect_server import ConnectServer
 
 from sparktune import Trials, fmin, hp, rand
 from sparktune.exceptions import AllTrialsFailed
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR, Call
 from sparktune.run.domain import Domain
 from sparktune.run.executor import SerialExecutor
-
-HERE = Path(__file__).parent
 
 SPACE = hp.randint("i", 1000)
 
@@ -94,13 +91,11 @@ def on_spark(engine):
 def connect(folder):
     from sparktune import SparkTrials
 
-    server_class = runpy.run_path(str(HERE.parent / "spark" / "connect_server.py"))["ConnectServer"]
     stop_sessions()
-    with server_class(folder) as server, pytest.MonkeyPatch.context() as patch:
+    with ConnectServer(folder) as server:
         from pyspark.sql import SparkSession
 
-        patch.setattr(os, "environ", os.environ)  # builder.remote leaves variables behind
-        before = dict(os.environ)
+        before = dict(os.environ)  # builder.remote leaves variables behind
         session = SparkSession.builder.remote(server.url).getOrCreate()
 
         def make(domain, **options):

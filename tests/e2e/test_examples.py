@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from connect_server import ConnectServer
 
 import sparktune
 from sparktune.spark.java import ensure_java
@@ -122,9 +123,18 @@ def test_forest_takes_the_master_of_spark_submit(run):
     assert_is_point_of_space(parameters(output))
 
 
+@pytest.mark.slow
 def test_mllib_forest_is_tuned_beside_itself(run):
     """The objective's own Spark jobs run four trials at a time, with the scores they have one after another."""
     output = run(sys.executable, "examples/mllib_random_forest.py", "--rows", "2000", "--max-evals", "4",
                  "--compare", "4", "--parallelism", "2", "--master", "local[2]")  # fmt: skip
     assert "with the same scores" in output
     assert re.search(r"^Speed-up: +[\d.]+ x$", output, re.MULTILINE)
+
+
+def test_connect_quick_start_finds_a_good_model(run, tmp_path):
+    """On a Connect server it says its engine, and prints what the classic quick start prints."""
+    with ConnectServer(tmp_path) as server:
+        output = run(sys.executable, "examples/connect_quickstart.py", server.url)
+    assert "engine: connect" in output
+    assert float(re.search(r"^accuracy: (.*)$", output, re.MULTILINE)[1]) > 0.95

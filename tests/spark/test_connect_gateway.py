@@ -1,11 +1,10 @@
 """What is special about the gateway to Spark Connect, on a real server with two executors."""
 
 import os
-import runpy
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from connect_server import ConnectServer
 from pyspark.sql import SparkSession
 
 from sparktune.exceptions import SparkUnavailableError
@@ -14,9 +13,7 @@ from sparktune.spark.gateway import SparkJobError, connect_to
 from sparktune.spark.resources import build_profile
 from sparktune.spark.shipping import ship
 
-pytestmark = pytest.mark.spark
-
-ConnectServer = runpy.run_path(str(Path(__file__).with_name("connect_server.py")))["ConnectServer"]
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,10 @@
 import contextlib
 import logging
 import os
-import runpy
 import threading
-from pathlib import Path
 
 import pytest
+from connect_server import ConnectServer
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.ml.classification import LogisticRegression, RandomForestClassifier
@@ -24,8 +23,6 @@ from sparktune.spark.driver import DriverExecutor
 from sparktune.spark.gateway import connect_to
 
 pytestmark = pytest.mark.spark
-
-ConnectServer = runpy.run_path(str(Path(__file__).with_name("connect_server.py")))["ConnectServer"]
 
 SPACE = hp.randint("i", 100)
 
@@ -341,6 +338,7 @@ def test_fifo_is_pointed_out(caplog):
 # -- Spark Connect ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_connect_fits_four_at_once(connect_session, executor_for):
     """On Spark Connect objectives in threads find their session, fit models at the same time, and have their tags."""
     table = points_of(connect_session)
@@ -359,6 +357,7 @@ def test_connect_fits_four_at_once(connect_session, executor_for):
     assert len({result["tags"][0] for result in results}) == 4
 
 
+@pytest.mark.slow
 def test_connect_cancels_one(connect_session, executor_for, desk):
     """A cancel interrupts the jobs of its trial only, on Spark Connect as well."""
     check_in = desk.check_in

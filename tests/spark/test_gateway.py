@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-import runpy
 import signal
 from concurrent.futures import wait
-from pathlib import Path
 
 import pytest
+from connect_server import ConnectServer
 from pyspark.sql import SparkSession
 
 from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
@@ -18,9 +17,13 @@ from sparktune.spark.shipping import ship
 
 pytestmark = pytest.mark.spark
 
-ConnectServer = runpy.run_path(str(Path(__file__).with_name("connect_server.py")))["ConnectServer"]
-
-classic = pytest.mark.parametrize("session", ["local[2]", "local-cluster[2,1,1024]"], indirect=True, scope="module")
+CLUSTER = pytest.param("local-cluster[2,1,1024]", marks=pytest.mark.slow)
+classic = pytest.mark.parametrize(
+    "session",
+    ["local[2]", CLUSTER],
+    indirect=True,
+    scope="module",
+)
 only_local = pytest.mark.parametrize("session", ["local[2]"], indirect=True, scope="module")
 by_all = pytest.mark.parametrize(
     "session", ["local[2]", "local-cluster[2,1,1024]", "connect"], indirect=True, scope="module"

@@ -317,6 +317,7 @@ def test_task_context_is_the_trial_s(tune):
     assert len(set(stages)) == 4
 
 
+@pytest.mark.slow
 def test_dynamic_allocation_is_followed(tmp_path):
     """With parallelism="auto", waiting trials make the cluster grow, and it is used to its bound."""
     from pyspark import SparkContext

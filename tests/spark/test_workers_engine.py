@@ -19,13 +19,14 @@ from sparktune.run.domain import Domain
 from sparktune.run.pilots import Patience
 from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.classic import ClassicGateway
-from sparktune.spark.jobs import JobsExecutor, RemoteObjective, TrialLimits
+from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.workers import WorkersExecutor
 from sparktune.worker import processes
+from sparktune.worker.evaluator import Limits
 
 pytestmark = pytest.mark.spark
 
-CLUSTER = "local-cluster[2,1,1024]"
+CLUSTER = pytest.param("local-cluster[2,1,1024]", marks=pytest.mark.slow)
 on_both = pytest.mark.parametrize("session", ["local[2]", CLUSTER], indirect=True, scope="module")
 on_local = pytest.mark.parametrize("session", ["local[2]"], indirect=True, scope="module")
 on_cluster = pytest.mark.parametrize("session", [CLUSTER], indirect=True, scope="module")
@@ -39,7 +40,7 @@ def executor_for(session):
     executors = []
 
     def make(fn, slots=2, kind=WorkersExecutor, space=SPACE, limits=None, preflight=True, **options):
-        objective = RemoteObjective(ClassicGateway(session), Domain(fn, space), limits or TrialLimits(), preflight)
+        objective = RemoteObjective(ClassicGateway(session), Domain(fn, space), limits or Limits(), preflight)
         executors.append(kind(objective, lambda: slots, **options))
         return executors[-1]
 
@@ -141,7 +142,7 @@ def test_objective_is_checked_before_the_first_trial(session, executor_for):
 @on_local
 def test_limits_of_a_trial_are_kept(session, executor_for):
     """A trial over its time is killed, in C code too; the worker goes on."""
-    executor = executor_for(lambda x: sum(range(int(x))), slots=1, limits=TrialLimits(timeout=1.0))
+    executor = executor_for(lambda x: sum(range(int(x))), slots=1, limits=Limits(timeout=1.0))
     outcomes = [executor.submit(call(tid, x=x)).result(120) for tid, x in enumerate((1e12, 3.0))]
     assert "TrialTimeoutError" in outcomes[0].failure.type
     assert outcomes[1].result["loss"] == 3.0

@@ -11,8 +11,9 @@ from sparktune.run.domain import Domain
 from sparktune.run.pilots import Patience
 from sparktune.spark import get_session
 from sparktune.spark.classic import ClassicGateway
-from sparktune.spark.jobs import RemoteObjective, TrialLimits
+from sparktune.spark.jobs import RemoteObjective
 from sparktune.spark.workers import WorkersExecutor
+from sparktune.worker.evaluator import Limits
 
 pytestmark = pytest.mark.spark
 
@@ -33,7 +34,7 @@ def own_session(request):
 
 
 def workers(session, **options):
-    objective = RemoteObjective(ClassicGateway(session), Domain(lambda x: x, hp.uniform("x", 0, 10)), TrialLimits())
+    objective = RemoteObjective(ClassicGateway(session), Domain(lambda x: x, hp.uniform("x", 0, 10)), Limits())
     return WorkersExecutor(objective, lambda: 2, **options)
 
 

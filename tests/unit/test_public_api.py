@@ -114,9 +114,11 @@ def test_import_is_light():
 
 
 def test_nothing_prints():
-    """No module calls print or writes to the standard streams by itself."""
+    """No module calls print or writes to the standard streams by itself; where objectives run they are redirected."""
     found = []
     for path in PACKAGE.rglob("*.py"):
+        if path == PACKAGE / "worker" / "child.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             is_print = isinstance(node, ast.Name) and node.id == "print"
             is_stream = isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout", "sys.stderr"}
