@@ -16,7 +16,8 @@ unexport SPARK_HOME PYTHONPATH SPARK_REMOTE
 TESTS := $(wildcard tests/test_layers.py tests/unit tests/property tests/conformance tests/spark tests/e2e)
 # What ruff reads.
 SOURCES := $(wildcard sparktune tests examples benchmarks docs setup.py)
-BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+# The fault campaign and the soak take half an hour and measure no speed: run them by name.
+BENCHMARKS := $(sort $(filter-out benchmarks/_% benchmarks/faults.py benchmarks/soak.py,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
