@@ -249,9 +249,11 @@ def log_text(document: Document) -> str:
 
 def finish(document: Document, outcome: Outcome) -> None:
     """Write down what became of a trial. The result goes in before the state, so that no reader sees half of it."""
-    if outcome.record or n_attempts(document):
-        note_attempt(document, outcome)
-        document["misc"]["run"].update(outcome.record)
+    is_lost = outcome.failure is not None and outcome.failure.is_lost
+    if outcome.record or is_lost or n_attempts(document):
+        if outcome.state != JOB_STATE_CANCEL:  # an attempt that was cancelled has not ended
+            note_attempt(document, outcome)
+        document["misc"].setdefault("run", {}).update(outcome.record)
     if outcome.result is not None:
         document["result"] = outcome.result
     if outcome.failure is not None:

@@ -80,6 +80,20 @@ def test_a_document_lists_its_attempts():
     }
 
 
+def test_an_attempt_that_nothing_came_back_from_is_listed():
+    """A lost trial has its attempt on record, though no more is known of it than the error."""
+    document = in_state(RUNNING)
+    documents.finish(document, Outcome(failure=Failure("<class 'WorkerLostError'>", "gone", is_lost=True)))
+    assert document["misc"]["run"] == {"attempts": [{"error": "<class 'WorkerLostError'>: gone"}]}
+
+
+def test_a_cancelled_attempt_is_not_listed():
+    """What is known of a cancelled trial is kept, but it is no attempt that ended."""
+    document = in_state(RUNNING)
+    documents.finish(document, Outcome(record={"host": "a", "log": "half way\n"}))
+    assert document["misc"]["run"] == {"host": "a", "log": "half way\n"}
+
+
 def test_log_text_ends_with_the_traceback():
     """What was printed comes first, then the traceback, on a line of its own."""
     document = in_state(RUNNING)
