@@ -277,22 +277,31 @@ def wait_for_file(path, deadline=60):
 
 
 def sleeper(path):
-    """An objective that says it has started, and sleeps."""
+    """An objective that says it has started, and sleeps; for ever, until the test is over."""
 
     def objective(i):
         with open(f"{path}/{i}", "w") as file:
             file.write(str(os.getpid()))
-        time.sleep(300 if i < 100 else 0)
+        end = time.monotonic() + 300
+        while i < 100 and time.monotonic() < end and not os.path.exists(f"{path}/over"):
+            time.sleep(0.05)
         return float(i)
 
     return objective
 
 
-def test_cancel_ends_one_evaluation(backend, tmp_path):
+@pytest.fixture
+def asleep(tmp_path):
+    """An objective that sleeps; a thread that a test leaves alone wakes up when the test is over."""
+    yield sleeper(str(tmp_path))
+    (tmp_path / "over").touch()
+
+
+def test_cancel_ends_one_evaluation(backend, tmp_path, asleep):
     """A running evaluation that is cancelled ends as cancelled; the one beside it goes on; its slot is free again."""
     if not backend.can_cancel:
         pytest.skip("nothing runs between calls")
-    executor = backend.make(Domain(sleeper(str(tmp_path)), SPACE))
+    executor = backend.make(Domain(asleep, SPACE))
     try:
         first, second = executor.submit(Call(0, {"i": 0})), executor.submit(Call(1, {"i": 1}))
         wait_for_file(tmp_path / "0")
@@ -310,11 +319,11 @@ def test_cancel_ends_one_evaluation(backend, tmp_path):
             wait_until_gone(int((tmp_path / name).read_text()))
 
 
-def test_cancel_of_what_waits_never_starts_it(backend, tmp_path):
+def test_cancel_of_what_waits_never_starts_it(backend, tmp_path, asleep):
     """An evaluation that is cancelled before it began is never made."""
     if not backend.can_cancel:
         pytest.skip("nothing waits here")
-    executor = backend.make(Domain(sleeper(str(tmp_path)), SPACE))
+    executor = backend.make(Domain(asleep, SPACE))
     try:
         for i in range(2):
             executor.submit(Call(i, {"i": i}))
@@ -330,22 +339,22 @@ def test_cancel_of_what_waits_never_starts_it(backend, tmp_path):
     assert not (tmp_path / "2").exists()
 
 
-def test_timeout_of_the_run_keeps_what_is_in(backend, tmp_path):
+def test_timeout_of_the_run_keeps_what_is_in(backend, tmp_path, asleep):
     """A run that times out has cancelled what ran, kept what was finished, and can go on."""
     if not backend.can_cancel:
         pytest.skip("the caller's own thread cannot be interrupted")
     trials = backend.trials()
-    minimise(trials, sleeper(str(tmp_path)), [100, 0, 1], timeout=8 if backend.is_remote else 3)
+    minimise(trials, asleep, [100, 0, 1], timeout=8 if backend.is_remote else 3)
     states = {trial["tid"]: trial["state"] for trial in trials._dynamic_trials}
     assert states == {0: JOB_STATE_DONE, 1: JOB_STATE_CANCEL, 2: JOB_STATE_CANCEL}
-    minimise(trials, sleeper(str(tmp_path)), [102, 103])
+    minimise(trials, asleep, [102, 103])
     assert sorted(trials.losses()) == [100.0, 102.0, 103.0]
 
 
-def test_trial_timeout_kills_the_trial(backend, run, tmp_path):
+def test_trial_timeout_kills_the_trial(backend, run, tmp_path, asleep):
     """A trial over its time is killed, says so, and leaves its slot to the next."""
     needs_processes(backend)
-    outcomes = run(sleeper(str(tmp_path)), [0, 1, 100, 101], trial_timeout=2)
+    outcomes = run(asleep, [0, 1, 100, 101], trial_timeout=2)
     assert ["TrialTimeoutError" in outcome.failure.type for outcome in outcomes[:2]] == [True, True]
     assert "trial_timeout=2 s" in outcomes[0].failure.message
     assert [outcome.result["loss"] for outcome in outcomes[2:]] == [100.0, 101.0]

@@ -240,9 +240,10 @@ def test_captured_data_travel_once(session, tune, journal):
 
 def test_shared_objective_and_threads_are_freed(session, tune):
     """After fmin no thread of ours is left, nor the file the objective was sent from."""
+    others = set(threading.enumerate())
     trials = KeepsExecutor(parallelism=2, spark_session=session, engine="jobs")
     tune(float, 3, trials=trials)
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("sparktune"):
             thread.join(timeout=30)
             assert not thread.is_alive()
@@ -252,8 +253,10 @@ def test_shared_objective_and_threads_are_freed(session, tune):
 def test_many_runs_leave_nothing_behind(session, tune):
     """Ten runs on one object add no threads."""
 
+    others = set(threading.enumerate())
+
     def n_threads():
-        for thread in threading.enumerate():
+        for thread in set(threading.enumerate()) - others:
             if thread.name.startswith("sparktune"):
                 thread.join(timeout=30)
         return threading.active_count()
