@@ -27,6 +27,9 @@ KEPT_OBJECTIVES = 2
 #: Bytes kept of what an evaluation prints: the last ones.
 LOG_BYTES = 8192
 
+#: Reads at a time of what is printed; one empties a pipe of the usual size.
+N_READS = 16
+
 #: Seconds between looks at the memory of an evaluation that has a limit.
 MEMORY_INTERVAL = 0.1
 
@@ -128,7 +131,7 @@ class _Process:
 
     def drain(self) -> None:
         """Take in what was printed; it goes on to where the worker's own output goes."""
-        while True:
+        for _ in range(N_READS):  # not until there is nothing more: an objective may print faster than this reads
             try:
                 text = os.read(self.output, 65536)
             except BlockingIOError:

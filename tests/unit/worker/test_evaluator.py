@@ -237,6 +237,17 @@ def test_timeout_kills_whatever_runs(evaluate, objective):
     wait_until_gone(reply["record"]["pid"])
 
 
+def test_timeout_holds_for_one_that_prints_without_end(evaluate):
+    """Reading along what is printed does not keep the worker from looking at the clock."""
+
+    def objective(x):
+        text = "x" * 60_000 + "\n"
+        while True:
+            os.write(1, text.encode())
+
+    assert evaluate(objective, timeout=0.3)["kind"] == "timeout"
+
+
 def test_time_between_evaluations_does_not_count(evaluate):
     """The clock of a timeout starts with the evaluation."""
     for _ in range(3):
