@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import select
 import signal
 import socket
@@ -26,6 +27,10 @@ KEPT_OBJECTIVES = 2
 
 #: Bytes kept of what an evaluation prints: the last ones.
 LOG_BYTES = 8192
+
+#: What a crash in native code prints after the Python stack: every compiled module in the process, kilobytes of names
+#: that would push what the objective printed out of the log.
+MODULE_LIST = re.compile(rb"\n?Extension modules: [^\n]*\(total: \d+\)\n")
 
 #: Reads at a time of what is printed; one empties a pipe of the usual size.
 N_READS = 16
@@ -405,8 +410,9 @@ def _epitaph(process: _Process) -> str:
 
 def _text(log: bytearray) -> str:
     """The last lines of what was printed; of a progress bar, written over and over, its last state."""
-    text = bytes(log[-LOG_BYTES:])
-    if len(log) > LOG_BYTES:
+    whole = MODULE_LIST.sub(b"", bytes(log))
+    text = whole[-LOG_BYTES:]
+    if len(whole) > LOG_BYTES:
         text = text.partition(b"\n")[2] or text  # not the second half of a line
     lines = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in text.split(b"\n")]
     return b"\n".join(lines).decode("utf-8", "replace")
