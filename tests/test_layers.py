@@ -19,11 +19,14 @@ LAYERS = [
     {"kernels"},
     {"space"},
     {"history"},
-    {"search", "rand", "tpe", "gp", "auto"},
-    {"run"},
+    {"search", "rand", "tpe", "gp", "auto", "anneal", "mix", "atpe", "grid", "qmc", "algobase"},
+    {"run", "progress"},
     {"trials"},
     {"spark"},
-    {"fmin", "hp", "early_stop", "base", "pyll", "bridges", "__init__"},
+    # What users import, hyperopt's import paths among it.
+    {"study", "fmin", "hp", "early_stop", "base", "pyll", "pyll_utils", "utils", "bridges", "__init__"},
+    {"criteria", "graph_viz", "plotting", "rdists", "sklearn", "vectorize", "std_out_err_redirect_tqdm"},
+    {"mongoexp", "ipy", "main", "compat"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -31,11 +34,13 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HOMES = {
     "pyspark": (("spark", "worker"), "inside functions"),
     "pyarrow": (("spark", "worker"), "inside functions"),
-    "scipy": (("kernels",), "anywhere"),
+    "scipy": (("kernels", "rdists", "criteria", "sklearn"), "anywhere"),
+    "sklearn": (("sklearn",), "anywhere"),
+    "matplotlib": (("plotting",), "inside functions"),
     "optuna": (("bridges",), "anywhere"),
 }
 
-NOT_LOADED = ["pyspark", "tqdm", "pandas", "optuna"]  # by `import sparktune`: each costs more than all the rest
+NOT_LOADED = ["pyspark", "tqdm", "pandas", "optuna", "sklearn", "matplotlib"]  # by `import sparktune`: each costs more than all the rest
 
 MACHINE_PATH = re.compile(r"(?<![\w.$}>])/(work|root|tmp/v)/")
 
