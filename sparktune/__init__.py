@@ -20,8 +20,10 @@ from sparktune.history.trial import (
     STATUS_STRINGS,
     STATUS_SUSPENDED,
 )
+from sparktune.run.callbacks import Callback
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.spark import SparkTrials
+from sparktune.study import Study
 from sparktune.trials import Trials, trials_from_docs
 
 __all__ = [
@@ -36,10 +38,12 @@ __all__ = [
     "STATUS_RUNNING",
     "STATUS_STRINGS",
     "STATUS_SUSPENDED",
+    "Callback",
     "Ctrl",
     "Domain",
     "FMinIter",
     "SparkTrials",
+    "Study",
     "Trials",
     "__version__",
     "auto",

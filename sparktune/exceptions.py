@@ -11,16 +11,18 @@
     ├── InvalidResultStatus          (ValueError)
     ├── InvalidLoss                  (ValueError)
     ├── AllTrialsFailed
+    ├── SearchExhausted              (LookupError)
     ├── ObjectiveError               (RuntimeError)
     ├── SerializationError           (TypeError)
     ├── WorkerLostError              (RuntimeError)
     ├── TrialTimeoutError            (TimeoutError)
     ├── TrialMemoryError             (MemoryError)
+    ├── MissingPackageError          (ImportError)
     └── SparkUnavailableError        (RuntimeError)
 
-Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Five
+Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Four
 stand beside the code that raises them: ``JavaNotFoundError`` and ``SparkJobError``, both a SparkUnavailableError,
-``UndrawnParameterError``, ``SeveralLossesError`` and ``MissingPackageError``.
+``UndrawnParameterError`` and ``SeveralLossesError``.
 """
 
 from __future__ import annotations
@@ -88,6 +90,10 @@ class AllTrialsFailed(SparktuneError):
     """No trial has a usable loss; the message shows the first failure."""
 
 
+class SearchExhausted(SparktuneError, LookupError):
+    """The algorithm has no point left to propose, as on a grid that was gone through."""
+
+
 class ObjectiveError(SparktuneError, RuntimeError):
     """The objective failed elsewhere and its exception could not be brought here; the message has its traceback."""
 
@@ -106,6 +112,10 @@ class TrialTimeoutError(SparktuneError, TimeoutError):
 
 class TrialMemoryError(SparktuneError, MemoryError):
     """A trial's processes held more memory than its limit and were killed."""
+
+
+class MissingPackageError(SparktuneError, ImportError):
+    """Something was used that needs a package which is not installed."""
 
 
 class SparkUnavailableError(SparktuneError, RuntimeError):

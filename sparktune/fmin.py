@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial as functools_partial
 from typing import Any, TypeVar
 
@@ -47,9 +47,13 @@ def fmin(
     return_argmin: bool = True,
     points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     max_queue_len: int = 1,
-    show_progressbar: bool | ProgressFactory = True,
+    show_progressbar: bool | ProgressFactory | None = None,
     early_stop_fn: EarlyStop | None = None,
     trials_save_file: str | os.PathLike[str] = "",
+    *,
+    callbacks: Iterable[Any] | None = None,
+    direction: str | Sequence[str] = "minimize",
+    metric: str | Sequence[str] | None = None,
 ) -> Any:
     """The best point found: ``{label: value}``, with ``hp.choice`` as the option's index (see :func:`space_eval`).
 
@@ -59,28 +63,38 @@ def fmin(
             Instead of ``loss``, or beside it, it may give ``losses``, a list of numbers to minimise at once; and with
             either of them ``constraints``, a list of numbers that are <= 0 where a constraint is met.
         space: A nest of dicts, lists, tuples, constants and ``hp`` / ``scope`` nodes. Lists become tuples.
+            ``"annotated"``: each argument of ``fn`` has its space as its annotation, and ``fn`` is called with them.
         algo: ``auto.suggest`` (the default), ``tpe.suggest``, ``gp.suggest``, ``rand.suggest``, or any callable of that
             form; give it options with ``partial(tpe.suggest, gamma=0.2)``.
         max_evals: Trials in all, those already in ``trials`` included; None for no limit.
         timeout: Seconds after which no trial is started, and those that run on Spark are cancelled; > 0.
-        loss_threshold: The run ends when the best loss, of a trial that meets the constraints, is below this.
+        loss_threshold: The run ends when the best loss, of a trial that meets the constraints, is below this; of a
+            metric to be maximised, above.
         trials: Where the documents go: ``Trials()`` (in this process) or ``SparkTrials()``. Given again, with more
             ``max_evals``, the run goes on. None: a new ``Trials``.
-        rstate: Random state: a numpy Generator, an int, a SeedSequence, a RandomState, or None.
+        rstate: Random state: a numpy Generator, an int, a SeedSequence, a RandomState, or None. A run that goes on with
+            the same seed goes on with new points.
         allow_trials_fmin: Whether a ``trials`` object with a ``fmin`` of its own is asked to do the run.
         pass_expr_memo_ctrl: Whether to call ``fn(expr=, memo=, ctrl=)`` instead; None: if decorated with
             :func:`fmin_pass_expr_memo_ctrl`.
         catch_eval_exceptions: If the objective raises: False, record the trial as failed and raise; True, record it and
             go on. On Spark a failing trial never ends the run.
-        verbose: Whether to show progress at all.
+        verbose: Whether to show a progress bar where ``show_progressbar`` does not say.
         return_argmin: False: return the value of the space at the best point instead, None if there is none; for
             several losses a list of such values.
-        points_to_evaluate: Points ``{label: value}`` to evaluate first, on top of ``max_evals``; choices by index.
+        points_to_evaluate: Points ``{label: value}`` to evaluate first, on top of ``max_evals``. Of a choice, the
+            option's index, or an option: a number that could be either is the index.
         max_queue_len: Proposals asked for at once, at least; on Spark never fewer than there are free slots.
-        show_progressbar: True, False, or a context manager ``f(initial, total)``.
+        show_progressbar: True, False, a context manager ``f(initial, total)``, or None for what ``verbose`` says.
         early_stop_fn: ``f(trials, *state) -> (stop, state)``, such as ``early_stop.no_progress_loss(20)``.
         trials_save_file: File to pickle ``trials`` to after each result; read at the start if it exists and ``trials``
             is None. Only open files that you trust: a pickle can run code.
+        callbacks: Objects with any of the methods ``on_trial_start(trials, trial)``, ``on_trial_end(trials, trial)``
+            and ``on_run_end(trials)``, see :class:`~sparktune.run.callbacks.Callback`.
+        direction: "minimize" or "maximize". The ``loss`` in a trial's result is what is minimised: of a metric to be
+            maximised, its negative; the metric stays beside it (under "value" if it has no name).
+        metric: The key of the result dictionary to optimise, if it is not ``loss``; ``status`` may be left out then. A
+            list of keys for several losses at once, with a ``direction`` for each, or one for all.
 
     Returns:
         The values of the best trial by label; where constraints are given, of the best that meets them, and if none
@@ -104,7 +118,14 @@ def fmin(
     if isinstance(trials, type) or not (hasattr(trials, "fmin") or isinstance(trials, Trials)):
         raise InvalidTypeError(f"trials must be a Trials or SparkTrials object, or None, got {trials!r}: pass Trials()")
     run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
-    options: dict[str, Any] = {} if points_to_evaluate is None else {"points_to_evaluate": points_to_evaluate}
+    # Only what was given: subclasses that programs made for hyperopt know nothing of these.
+    options: dict[str, Any] = {
+        "points_to_evaluate": points_to_evaluate,
+        "callbacks": callbacks,
+        "direction": None if direction == "minimize" else direction,
+        "metric": metric,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
     return run(
         fn,
         space,

@@ -10,26 +10,44 @@ from typing import Any
 import numpy as np
 
 from sparktune import auto
-from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTrial, SparktuneError
+from sparktune.exceptions import (
+    AllTrialsFailed,
+    InvalidArgumentError,
+    InvalidTrial,
+    InvalidTypeError,
+    MissingPackageError,
+    SparktuneError,
+)
 from sparktune.history import documents
 from sparktune.history.attachments import TrialAttachments
 from sparktune.history.columns import OK, FloatArray, History
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
 from sparktune.kernels import pareto
-from sparktune.run.arguments import as_max_evals, as_reference, require_algo
+from sparktune.run.arguments import as_max_evals, as_memory, as_reference, as_retries, as_seconds, require_algo
+from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.goal import Goal
 from sparktune.run.loop import FMinIter
 from sparktune.run.points import point_documents
+from sparktune.run.processes import ProcessesExecutor
 from sparktune.run.progress import ProgressFactory
-from sparktune.run.stopping import EarlyStop
+from sparktune.run.stopping import EarlyStop, validate_loss_threshold
+from sparktune.run.threads import ThreadsExecutor
 from sparktune.search.explanation import Explanation, explain
 from sparktune.search.importances import importances
+from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
+from sparktune.space.nodes import is_number
+from sparktune.worker.evaluator import Limits
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
 NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
+
+
+#: Where trials may run on this machine.
+BACKENDS = ("serial", "threads", "processes")
 
 
 class SeveralLossesError(SparktuneError, ValueError):
@@ -55,14 +73,55 @@ class Trials:
     Args:
         exp_key: If given, only documents with this ``exp_key`` are seen.
         refresh: Whether to call :meth:`refresh` at once.
+        parallelism: Trials at a time, on this machine; at least 1.
+        backend: Where they run. ``"serial"``: in the calling thread, one at a time. ``"threads"``: in threads of this
+            process, for objectives that wait or that leave Python's lock to others, as numpy and scikit-learn mostly
+            do; a thread cannot be killed. ``"processes"``: in processes of this machine, to which the objective is
+            pickled; one that crashes is replaced. None: serial, and threads if ``parallelism`` is above 1.
+        trial_timeout: Seconds that a trial may run; a process is killed then, a thread left alone. Not with "serial".
+        trial_memory: Memory that a trial's processes may hold together, bytes or a text such as "512m"; with
+            "processes" only.
+        max_retries: How often a trial is evaluated again whose process was lost.
+
+    Raises:
+        InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
     """
 
     asynchronous = False
-    #: How often a trial is evaluated again whose process or machine was lost.
+    backend = "serial"
     max_retries = 0
+    trial_timeout: float | None = None
+    trial_memory: int | None = None
+    _parallelism = 1
     _space: Space | None = None  # that of the last fmin in this process
 
-    def __init__(self, exp_key: Any = None, refresh: bool = True) -> None:
+    def __init__(
+        self,
+        exp_key: Any = None,
+        refresh: bool = True,
+        *,
+        parallelism: int = 1,
+        backend: str | None = None,
+        trial_timeout: float | None = None,
+        trial_memory: int | str | None = None,
+        max_retries: int = 0,
+    ) -> None:
+        backend = _checked_backend(backend, parallelism)
+        if backend != self.backend:
+            self.backend, self._parallelism = backend, int(parallelism)
+        self.trial_timeout = as_seconds(trial_timeout, "trial_timeout")
+        self.trial_memory = as_memory(trial_memory, "trial_memory")
+        self.max_retries = as_retries(max_retries)
+        if backend == "serial" and self.trial_timeout is not None:
+            raise InvalidArgumentError(
+                "trial_timeout cannot be kept in the calling thread, which nothing else may stop: give "
+                'backend="threads" or, to have trials killed, "processes"'
+            )
+        if backend != "processes" and self.trial_memory is not None:
+            raise InvalidArgumentError(
+                f'trial_memory is kept where each trial has a process of its own, got backend="{backend}": give '
+                'backend="processes"'
+            )
         self._ids: set[Any] = set()
         self._dynamic_trials: list[Document] = []
         self._exp_key = exp_key
@@ -70,6 +129,11 @@ class Trials:
         self._forget_index()
         if refresh:
             self.refresh()
+
+    @property
+    def parallelism(self) -> int:
+        """Trials at a time."""
+        return self._parallelism
 
     # -- the index over the documents -----------------------------------------------------------------------------
 
@@ -135,6 +199,66 @@ class Trials:
         self._visible = documents_seen
 
     # -- reading --------------------------------------------------------------------------------------------------
+
+    @property
+    def best_params(self) -> Any:
+        """What the objective was called with at the best trial: options and not indices, in Python's own types.
+
+        Raises:
+            AllTrialsFailed: If no trial has a loss.
+            SeveralLossesError: If the trials have several losses and no scalar one.
+            InvalidArgumentError: If these trials have run no ``fmin`` since they were made or loaded.
+        """
+        raw = self.argmin
+        if self._space is None:
+            raise InvalidArgumentError(
+                "best_params needs the search space, and this Trials object has run no fmin since it was made or "
+                "loaded: call sparktune.space_eval(space, trials.argmin)"
+            )
+        return native(self._space.evaluate(raw))
+
+    def to_records(self, space: Any = None) -> list[dict[str, Any]]:
+        """A flat dictionary for each trial, failed and cancelled ones too, in Python's own types.
+
+        Args:
+            space: The search space; None: that of this object's last ``fmin``. It turns the indices of choices into
+                options. If no space is known, they stay what documents have.
+
+        Returns:
+            ``tid``, ``state`` (a name), ``status``, ``loss`` (with several ``loss_0``, ``loss_1``), ``start`` and
+            ``end`` (UTC), ``duration`` (seconds), ``error``; a number of the result under its own name, as far as it is
+            free; and the value of each active parameter as ``params_<label>``.
+        """
+        known = self._space if space is None else self._known_space(space, "to_records(space)")
+        nodes = {} if known is None else value_nodes(known)
+        records = []
+        for document in self._own_documents():
+            record = documents.summary(document)
+            for key, value in document["result"].items():
+                if is_number(value) or isinstance(value, (bool, str)):
+                    record.setdefault(str(key), native(value))
+            raw = documents.raw_values(document)
+            values = {label: native(value) for label, value in raw.items()}
+            if known is not None:
+                values.update(named_values(known, raw, nodes))
+            record.update({f"params_{label}": value for label, value in values.items()})
+            records.append(record)
+        return records
+
+    def to_dataframe(self, space: Any = None) -> Any:
+        """The rows of :meth:`to_records` as a pandas data frame, ``tid`` as its index.
+
+        Raises:
+            MissingPackageError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackageError(
+                "to_dataframe needs pandas, which is not installed: pip install pandas, or take trials.to_records()"
+            ) from error
+        records = self.to_records(space)
+        return pandas.DataFrame(records).set_index("tid") if records else pandas.DataFrame()
 
     @property
     def trials(self) -> list[Document]:
@@ -480,7 +604,14 @@ class Trials:
 
     def make_executor(self, domain: Domain) -> Executor | None:
         """What runs this study's evaluations; None if others do, who read and write the documents."""
-        return None if self.asynchronous else SerialExecutor(domain)
+        if self.asynchronous:
+            return None
+        if self.backend == "processes":
+            cpus = max(1, (os.cpu_count() or 1) // self.parallelism)
+            return ProcessesExecutor(domain, self.parallelism, Limits(self.trial_timeout, self.trial_memory, cpus))
+        if self.backend == "threads":
+            return ThreadsExecutor(domain, self.parallelism, timeout=self.trial_timeout)
+        return SerialExecutor(domain)
 
     def fmin(
         self,
@@ -496,13 +627,24 @@ class Trials:
         pass_expr_memo_ctrl: bool | None = None,
         catch_eval_exceptions: bool = False,
         return_argmin: bool = True,
-        show_progressbar: bool | ProgressFactory = True,
+        show_progressbar: bool | ProgressFactory | None = None,
         early_stop_fn: EarlyStop | None = None,
         trials_save_file: str | os.PathLike[str] = "",
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        callbacks: Iterable[Any] | None = None,
+        direction: str | Sequence[str] = "minimize",
+        metric: str | Sequence[str] | None = None,
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
-        domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
+        if isinstance(space, str) and space == "annotated":
+            from sparktune.space.annotated import annotated_space
+
+            fn, space = annotated_space(fn)
+        goal = Goal.of(direction, metric)
+        told = Callbacks(callbacks)
+        validate_loss_threshold(loss_threshold)
+        domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         self._space = domain.space
         n_total = as_max_evals(max_evals)
         self._forget_index()  # whatever the user edited since the last run is read again
@@ -518,13 +660,14 @@ class Trials:
                 max_queue_len=max_queue_len,
                 max_evals=min(sys.maxsize, n_total + len(points)),  # in hyperopt they come on top
                 timeout=timeout,
-                loss_threshold=loss_threshold,
+                loss_threshold=goal.loss(loss_threshold),
                 verbose=verbose,
                 show_progressbar=show_progressbar,
                 early_stop_fn=early_stop_fn,
                 trials_save_file=trials_save_file,
                 executor=executor,
                 max_retries=self.max_retries,
+                callbacks=told,
             )
             self.insert_trial_docs(points)  # not before every argument has been checked
             self.refresh()
@@ -533,6 +676,7 @@ class Trials:
         finally:
             if executor is not None:
                 executor.shutdown(cancel=True)
+            told.run_end(self)
         return self._answer(domain, return_argmin)
 
     def _answer(self, domain: Domain, return_argmin: bool) -> Any:
@@ -560,6 +704,25 @@ class Trials:
         self.__dict__.update(state)
         self._forget_index()
         Trials.refresh(self)
+
+
+def _checked_backend(backend: str | None, parallelism: Any) -> str:
+    """The backend that the arguments stand for."""
+    if not isinstance(parallelism, (int, np.integer)) or isinstance(parallelism, bool):
+        raise InvalidTypeError(f"parallelism is a whole number of trials at a time, got {parallelism!r}")
+    if parallelism < 1:
+        raise InvalidArgumentError(
+            f"parallelism is 1 or more trials at a time, got {parallelism}: write os.cpu_count() for one per core"
+        )
+    if backend is None:
+        return "serial" if parallelism == 1 else "threads"
+    if backend not in BACKENDS:
+        raise InvalidArgumentError(f"backend is one of {', '.join(map(repr, BACKENDS))}, or None, got {backend!r}")
+    if backend == "serial" and parallelism > 1:
+        raise InvalidArgumentError(
+            f'backend="serial" runs one trial at a time, got parallelism={parallelism}: give "threads" or "processes"'
+        )
+    return backend
 
 
 def trials_from_docs(docs: Iterable[Document], validate: bool = True, **kwargs: Any) -> Trials:

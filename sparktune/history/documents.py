@@ -202,6 +202,48 @@ def failure_text(document: Document) -> str | None:
     return None
 
 
+STATE_NAMES = {
+    JOB_STATE_NEW: "new",
+    JOB_STATE_RUNNING: "running",
+    JOB_STATE_DONE: "done",
+    JOB_STATE_ERROR: "error",
+    JOB_STATE_CANCEL: "cancelled",
+}
+
+
+def summary(document: Document) -> dict[str, Any]:
+    """What is to say of a trial in a row of a table, in Python's own types; None where there is nothing.
+
+    Returns:
+        ``tid``; ``state``, a name; ``status`` and ``loss`` of the result; ``start`` and ``end`` in UTC; ``duration``
+        in seconds, of the evaluation itself where it is known; ``error``. With several losses ``loss_0``, ``loss_1``.
+    """
+    run, result = document["misc"].get("run") or {}, document["result"]
+    error = document["misc"].get("error")
+    has_ended = document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING)
+    start, end = document["book_time"], document["refresh_time"] if has_ended else None
+    losses = losses_of(document)
+    row = {
+        "tid": document["tid"],
+        "state": STATE_NAMES[document["state"]],
+        "status": result.get("status"),
+        "loss": losses[0] if len(losses) == 1 else None,
+        "start": _when(run["start"]) if "start" in run else start,
+        "end": _when(run["end"]) if "end" in run else end,
+        "duration": None,
+        "error": f"{error[0]}: {error[1]}" if error else None,
+    }
+    if row["start"] is not None and row["end"] is not None:
+        row["duration"] = (row["end"] - row["start"]).total_seconds()
+    if len(losses) > 1:
+        row.update({f"loss_{number}": loss for number, loss in enumerate(losses)})
+    return row
+
+
+def _when(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).replace(tzinfo=None)
+
+
 # -- the course of a trial --------------------------------------------------------------------------------------------
 
 #: From which states a trial may come into a state.
@@ -444,6 +486,18 @@ def record_of(algo: str, seed: Any, n_startup: float, n_trials: int, running: Se
         "n_trials": n_trials,
         "running": list(running),
     }
+
+
+def note_seed(document: Document, seed: int) -> None:
+    """Write down the seed that a trial was proposed with, unless its algorithm has done so."""
+    if seed_of(document) is None:
+        document["misc"]["seed"] = seed
+
+
+def seed_of(document: Document) -> int | None:
+    """The seed that a trial was proposed with; None if nobody wrote it down."""
+    seed: int | None = (document["misc"].get("search") or document["misc"]).get("seed")
+    return seed
 
 
 def proposal_record(document: Document) -> Document | None:

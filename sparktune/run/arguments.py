@@ -79,6 +79,17 @@ def as_seconds(seconds: Any, name: str) -> float | None:
     return float(seconds)
 
 
+def as_retries(max_retries: Any) -> int:
+    """``max_retries`` itself, if it is a number of attempts."""
+    if not isinstance(max_retries, int) or isinstance(max_retries, bool):
+        raise InvalidTypeError(
+            f"max_retries is a whole number of further attempts at a lost trial, got {max_retries!r}"
+        )
+    if max_retries < 0:
+        raise InvalidArgumentError(f"max_retries is 0 (a lost trial has failed) or more, got {max_retries}")
+    return max_retries
+
+
 def as_memory(memory: Any, name: str) -> int | None:
     """A limit of memory in bytes; None for no limit.
 

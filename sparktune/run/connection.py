@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from sparktune.history.trial import Call, Outcome
 from sparktune.run.executor import Executor
-from sparktune.run.replies import lost, outcome_of, with_queue_time
+from sparktune.run.replies import Reader, lost, with_queue_time
 from sparktune.worker import pilot
 from sparktune.worker.pilot import Message, Wire
 
@@ -85,10 +85,10 @@ class Lease:
         else:
             future.add_done_callback(take_over)
 
-    def finish(self, reply: bytes, remedy: str) -> None:
+    def finish(self, reply: bytes, reader: Reader) -> None:
         """End the future with what a pilot, which has proved itself, has replied."""
         try:
-            outcome = outcome_of(pickle.loads(reply), remedy)
+            outcome = reader.outcome(pickle.loads(reply))
         except Exception as error:
             self.break_off(error)
             return
@@ -101,7 +101,7 @@ class Owner(Protocol):
     """What a connection needs to know, and whom it tells."""
 
     secret: bytes
-    remedy: str
+    reader: Reader
     silence: float
 
     def on_open(self, connection: Connection) -> None:
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
         if message.kind == pilot.REPLY:
             self.lease = None
             self._owner.on_idle(self)  # first, so that the pilot has its next evaluation while this one is taken in
-            lease.finish(message.payload, self._owner.remedy)
+            lease.finish(message.payload, self._owner.reader)
         elif not lease.is_cancelled:
             pause = {pilot.BEAT: self._owner.silence, pilot.LOADING: LOADING_DEADLINE}.get(message.kind)
             if pause is not None:

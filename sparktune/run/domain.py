@@ -10,6 +10,7 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
+from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, Literal, dfs
 
@@ -22,6 +23,7 @@ class Ctrl:
     Attributes:
         trials: The trials object.
         current_trial: The document of the trial being evaluated.
+        read_result: Makes a result dictionary of what an objective gives.
     """
 
     info = logger.info
@@ -29,16 +31,22 @@ class Ctrl:
     error = logger.error
     debug = logger.debug
 
-    def __init__(self, trials: Any, current_trial: documents.Document | None = None) -> None:
+    def __init__(
+        self,
+        trials: Any,
+        current_trial: documents.Document | None = None,
+        read_result: Callable[[Any], dict[str, Any]] = documents.as_result,
+    ) -> None:
         self.trials = trials
         self.current_trial = current_trial
+        self.read_result = read_result
 
     def checkpoint(self, r: Any = None) -> None:
         """Put a preliminary result into the trial's document, for others to see while it runs."""
         if self.current_trial is None:
             raise InvalidArgumentError("checkpoint needs a trial that is running, and this Ctrl has none")
         if r is not None:
-            self.current_trial["result"] = documents.as_result(r)
+            self.current_trial["result"] = self.read_result(r)
         self.trials.refresh()
 
     @property
@@ -71,6 +79,7 @@ class Domain:
         pass_expr_memo_ctrl: See ``fn``; None: what ``@fmin_pass_expr_memo_ctrl`` says.
         name: Shown by ``short_str``.
         loss_target: Kept for programs that read it.
+        goal: Which number of a result is optimised, and how.
 
     Attributes:
         space: The compiled space.
@@ -91,6 +100,8 @@ class Domain:
         pass_expr_memo_ctrl: bool | None = None,
         name: str | None = None,
         loss_target: float | None = None,
+        *,
+        goal: Goal | None = None,
     ) -> None:
         if not callable(fn):
             raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
@@ -105,6 +116,7 @@ class Domain:
         self.name = name
         self.loss_target = loss_target
         self.cmd = documents.FMIN_CMD
+        self.goal = goal or Goal()
         self._ctrl_nodes = [n for n in dfs(self.expr) if isinstance(n, Literal) and n.obj is Ctrl]
 
     def memo_from_config(self, config: Mapping[str, Any]) -> dict[Apply, Any]:
@@ -134,11 +146,19 @@ class Domain:
             value = self.fn(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
         else:
             value = self.fn(self.arguments(config, ctrl))
-        result = documents.as_result(value)
+        result = self.result_of(value)
         if attach_attachments:
             for key, attachment in (result.pop("attachments", None) or {}).items():
                 ctrl.attachments[key] = attachment
         return result
+
+    def result_of(self, value: Any) -> dict[str, Any]:
+        """What the objective returned, as a result dictionary.
+
+        Raises:
+            InvalidLoss, InvalidResultStatus: If it is no result.
+        """
+        return documents.as_result(self.goal.apply(value))
 
     def outcome(self, call: Call) -> Outcome:
         """What becomes of one evaluation in this thread: exceptions come back as data, interrupts pass through."""

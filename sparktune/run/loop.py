@@ -13,18 +13,20 @@ import queue
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
-from sparktune.exceptions import InvalidLoss, ObjectiveError
+from sparktune.exceptions import ObjectiveError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
-from sparktune.run.arguments import as_generator, as_queue_length, as_save_file
-from sparktune.run.domain import Ctrl, Domain, failure_from
+from sparktune.run.arguments import as_queue_length, as_save_file
+from sparktune.run.asktell import Algo, AskTell
+from sparktune.run.callbacks import Callbacks
+from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.saving import save_atomically
 from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
@@ -33,9 +35,6 @@ logger = logging.getLogger("sparktune")
 
 #: Seconds that cancelled trials get to end before the run goes on without them.
 CANCEL_DEADLINE = 30.0
-
-#: hyperopt's algorithm form: (new_ids, domain, trials, seed) -> one document per id; an empty list ends the run.
-Algo: TypeAlias = Callable[..., list[Document]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +63,12 @@ class FMinIter:
         poll_interval_secs: Seconds between looks at trials that others evaluate; not used otherwise.
         max_evals: Trials in all, those in ``trials`` at the start included.
         timeout, loss_threshold, early_stop_fn: See :class:`~sparktune.run.stopping.Stopping`.
-        verbose: Whether to show progress at all.
-        show_progressbar: True, False, or a factory, see :mod:`sparktune.run.progress`.
+        verbose: Whether to show progress where ``show_progressbar`` does not say.
+        show_progressbar: True, False, a factory, or None, see :mod:`sparktune.run.progress`.
         trials_save_file: Where ``trials`` is pickled after each result; empty for nowhere.
         executor: Runs the evaluations; None: in the calling thread, unless ``asynchronous``.
         max_retries: How often a trial is evaluated again whose process or machine was lost.
+        callbacks: Told of the start and end of trials.
 
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
@@ -88,16 +88,18 @@ class FMinIter:
         timeout: float | None = None,
         loss_threshold: float | None = None,
         verbose: bool = False,
-        show_progressbar: bool | progress.ProgressFactory = True,
+        show_progressbar: bool | progress.ProgressFactory | None = None,
         early_stop_fn: EarlyStop | None = None,
         trials_save_file: str | os.PathLike[str] = "",
         executor: Executor | None = None,
         max_retries: int = 0,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.algo = algo
         self.domain = domain
         self.trials = trials
-        self.rstate = as_generator(rstate)
+        self._search = AskTell(algo, domain, trials, rstate)
+        self.rstate = self._search.rstate
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
         self.max_queue_len = as_queue_length(max_queue_len)
         self.poll_interval_secs = poll_interval_secs
@@ -112,6 +114,7 @@ class FMinIter:
         self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
         self._progress = progress.resolve(show_progressbar, verbose)
         self._max_retries = max_retries
+        self._callbacks = callbacks or Callbacks()
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
         self._queued: deque[Document] = deque()
@@ -204,7 +207,7 @@ class FMinIter:
             if not self._queued:
                 if n_new <= 0 or self._is_exhausted:
                     break
-                proposed = self._propose(min(n_new, max(n_free, self.max_queue_len)))
+                proposed = self._search.ask(min(n_new, max(n_free, self.max_queue_len)))
                 self._is_exhausted = not proposed
                 n_new -= len(proposed)
                 self._queued.extend(proposed)
@@ -212,23 +215,12 @@ class FMinIter:
             self._start(executor, self._queued.popleft())
         return n_new
 
-    def _propose(self, n: int) -> list[Document]:
-        new_ids = self.trials.new_trial_ids(n)
-        self.trials.refresh()
-        seed = int(self.rstate.integers(2**31 - 1))
-        proposed = self.algo(new_ids, self.domain, self.trials, seed)
-        if not proposed:
-            return []
-        tids = set(self.trials.insert_trial_docs(proposed))
-        self.trials.refresh()
-        # The trials object may store copies (subclasses do); the stored ones are the ones to run.
-        newest = self.trials._dynamic_trials[-len(tids) :]
-        return [document for document in newest if document["tid"] in tids]
-
     def _start(self, executor: Executor, document: Document) -> None:
-        call = Call(document["tid"], documents.raw_values(document), Ctrl(self.trials, document))
+        ctrl = Ctrl(self.trials, document, self.domain.result_of)
+        call = Call(document["tid"], documents.raw_values(document), ctrl)
         try:
             documents.start(document)
+            self._callbacks.trial_start(self.trials, document)
             self._submit(executor, document, call)
         except BaseException:  # an interrupt, at any point; of a trial in flight _cancel takes care
             if call.tid not in self._in_flight:
@@ -243,7 +235,8 @@ class FMinIter:
     def _collect(self, executor: Executor, bar: progress.Progress) -> bool:
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
         limits = [self._stopping.remaining(), getattr(executor, "slots_interval", None)]
-        failure, n_recorded = None, 0
+        failure: BaseException | None = None
+        n_recorded = 0
         for running in self._arrivals(min((limit for limit in limits if limit is not None), default=None)):
             if self._retry(executor, running):
                 continue
@@ -255,7 +248,7 @@ class FMinIter:
             return False
         self._show(bar, n_recorded)
         if failure is not None:
-            raise _exception_of(failure)
+            raise failure
         return True
 
     def _arrivals(self, timeout: float | None) -> Iterator[_Running]:
@@ -281,42 +274,31 @@ class FMinIter:
         self._submit(executor, running.document, running.call)
         return True
 
-    def _record(self, running: _Running) -> Failure | None:
-        """Write an outcome into its document; the failure, if it must end the run."""
+    def _record(self, running: _Running) -> BaseException | None:
+        """Write an outcome into its document; the error to raise, if it must end the run."""
         document, future = running.document, running.future
         if running.tid not in self._in_flight:
             return None  # recorded, or given up, when an earlier run was cancelled
-        outcome = self._checked(Outcome() if future.cancelled() else future.result())
-        for name, attachment in outcome.attachments.items():
-            self.trials.trial_attachments(document)[name] = attachment
-        documents.finish(document, outcome)
+        outcome = self._search.tell(document, Outcome() if future.cancelled() else future.result())
         del self._in_flight[running.tid]
-        self.trials.refresh()
         self._save()
-        if outcome.failure is None or not self.catch_eval_exceptions:
-            return outcome.failure
+        self._callbacks.trial_end(self.trials, document)
+        if outcome.failure is None:
+            return None
+        if not self.catch_eval_exceptions:
+            return _exception_of(outcome.failure, running.call)
         # A run may go on for hours in which every trial fails: say so once, and early.
         level = logging.DEBUG if self._has_failure else logging.WARNING
         self._has_failure = True
         logger.log(level, "trial %s failed, and the run goes on: %s", running.tid, _headline(outcome.failure))
         return None
 
-    def _checked(self, outcome: Outcome) -> Outcome:
-        """The outcome, or a failed one if its result is not of the kind that the study's other results are."""
-        history = self.trials.history(self.domain.space.labels)
-        if outcome.result is None or not history.n_ok:
-            return outcome
-        text = documents.mismatch(outcome.result, history.n_objectives, history.n_constraints)
-        if text is None:
-            return outcome
-        return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
-
     def _show(self, bar: progress.Progress, n: int) -> None:
         best_loss = self.trials.best_loss
         if best_loss is None and self.trials.n_objectives > 1:
             bar.postfix = f"Pareto front: {len(self.trials.front_losses)}"
         else:
-            bar.postfix = f"best loss: {'?' if best_loss is None else best_loss}"
+            bar.postfix = f"best {self.domain.goal.text(best_loss)}"
         bar.update(n)
 
     def _cancel(self, executor: Executor, bar: progress.Progress) -> None:
@@ -328,18 +310,23 @@ class FMinIter:
                 executor.cancel(tid)
             # The futures and not the inbox: an interrupt may have come just when an item was taken out of it.
             concurrent.futures.wait([running.future for running in self._in_flight.values()], timeout=CANCEL_DEADLINE)
-            for running in list(self._in_flight.values()):
-                if running.future.done() and (running.future.cancelled() or running.future.exception() is None):
-                    self._record(running)
-                    n_recorded += 1
+            with self._callbacks.quietly():
+                for running in list(self._in_flight.values()):
+                    if running.future.done() and (running.future.cancelled() or running.future.exception() is None):
+                        self._record(running)
+                        n_recorded += 1
             late = [running.tid for running in self._in_flight.values() if not running.future.done()]
             if late:
                 logger.warning("trials %s did not stop within %g s of being cancelled", late, CANCEL_DEADLINE)
         finally:
             self.catch_eval_exceptions = caught
-            for document in [*(running.document for running in self._in_flight.values()), *self._queued]:
+            started = [running.document for running in self._in_flight.values()]
+            for document in [*started, *self._queued]:
                 if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
                     documents.finish(document, Outcome())
+            with self._callbacks.quietly():
+                for document in started:
+                    self._callbacks.trial_end(self.trials, document)
             self._in_flight.clear()
             self._queued.clear()
             self.trials.refresh()
@@ -358,7 +345,7 @@ class FMinIter:
                 time.sleep(self.poll_interval_secs)
                 self.trials.refresh()
             else:
-                proposed = self._propose(min(n, self.max_queue_len - n_waiting))
+                proposed = self._search.ask(min(n, self.max_queue_len - n_waiting))
                 self._is_exhausted = not proposed
                 n -= len(proposed)
             self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)
@@ -372,7 +359,13 @@ def _headline(failure: Failure) -> str:
     return f"{failure.type} {failure.message}".strip()
 
 
-def _exception_of(failure: Failure) -> BaseException:
-    if failure.exception is not None:
-        return failure.exception
-    return ObjectiveError(f"{failure.type}: {failure.message}\n{failure.traceback}")
+def _exception_of(failure: Failure, call: Call) -> BaseException:
+    """What to raise for a failure: the objective's own exception where it is at hand, with the point noted in it."""
+    where = f"raised by trial {call.tid} at {call.raw}"
+    if failure.exception is None:
+        return ObjectiveError(f"{failure.type}: {failure.message}\n{where}\n{failure.traceback}")
+    if hasattr(failure.exception, "add_note"):  # since Python 3.11
+        failure.exception.add_note(where)
+    else:
+        logger.error("%s: %s", where, _headline(failure))
+    return failure.exception

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from sparktune.history.trial import Call, Outcome
 from sparktune.run.connection import Connection, Lease
 from sparktune.run.executor import Executor
+from sparktune.run.replies import Reader
 
 logger = logging.getLogger("sparktune")
 
@@ -90,18 +91,18 @@ class PilotPool:
     Args:
         launcher: Starts pilots.
         secret: The run's; pilots must know it.
-        remedy: What to do if the objective cannot be loaded.
+        reader: Makes outcomes of what pilots reply.
         patience: How long to wait for what; None: what is usual.
 
     Attributes:
         limit: Pilots at a time, at most; may be set at any time.
     """
 
-    def __init__(self, launcher: Launcher, secret: bytes, remedy: str = "", patience: Patience | None = None) -> None:
+    def __init__(self, launcher: Launcher, secret: bytes, reader: Reader, patience: Patience | None = None) -> None:
         patience = patience or Patience()
         self.limit = 1
         self.secret = secret
-        self.remedy = remedy
+        self.reader = reader
         self.silence = patience.silence
         self._launcher = launcher
         self._patience = patience

@@ -21,6 +21,7 @@ from sparktune.history.trial import Call, Outcome
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.executor import Executor
 from sparktune.run.pilots import Patience, PilotPool
+from sparktune.run.replies import Reader
 from sparktune.worker.evaluator import Limits
 from sparktune.worker.frames import LENGTH
 
@@ -70,9 +71,8 @@ class ProcessesExecutor:
         secret = secrets.token_bytes(32)
         self._file = _parcel(_pickle(domain.fn), limits or Limits(), secret)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._pool = PilotPool(
-            self, secret, "Install what is missing, or define it in the objective's module", patience
-        )
+        reader = Reader(domain.result_of, "Install what is missing, or define it in the objective's module")
+        self._pool = PilotPool(self, secret, reader, patience)
         self._pool.limit = slots
         self._pool.open()
 

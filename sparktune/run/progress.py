@@ -70,13 +70,15 @@ def no_progress_callback(initial: int, total: int | None) -> Iterator[Progress]:
 default_callback = tqdm_progress_callback
 
 
-def resolve(show_progressbar: bool | ProgressFactory, verbose: bool) -> ProgressFactory:
-    """The factory that ``show_progressbar`` stands for: True, False, or a factory; ``verbose=False`` silences all."""
+def resolve(show_progressbar: bool | ProgressFactory | None, verbose: bool) -> ProgressFactory:
+    """The factory that ``show_progressbar`` stands for: True, False, a factory, or None for what ``verbose`` says."""
     if callable(show_progressbar):
-        return show_progressbar if verbose else no_progress_callback
+        return show_progressbar
     if show_progressbar not in (True, False, None):
         raise InvalidTypeError(
-            "show_progressbar is True, False, or a function (initial, total) that gives a context manager, "
-            f"got {show_progressbar!r}"
+            "show_progressbar is True, False, None for what verbose says, or a function (initial, total) that gives a "
+            f"context manager, got {show_progressbar!r}"
         )
-    return tqdm_progress_callback if verbose and show_progressbar else no_progress_callback
+    return (
+        tqdm_progress_callback if (verbose if show_progressbar is None else show_progressbar) else no_progress_callback
+    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
-from sparktune.history import documents
 from sparktune.history.trial import Failure, Outcome
 from sparktune.run.domain import failure_from
 
@@ -16,34 +15,47 @@ from sparktune.run.domain import failure_from
 ENDED = {"lost": WorkerLostError, "timeout": TrialTimeoutError, "memory": TrialMemoryError}
 
 
-def outcome_of(reply: Mapping[str, Any], remedy: str = "") -> Outcome:
-    """The outcome that a reply stands for.
+@dataclass(frozen=True)
+class Reader:
+    """Makes outcomes of replies.
 
-    Args:
-        reply: As :meth:`sparktune.worker.evaluator.Evaluator.evaluate` returns it.
+    Attributes:
+        read_result: Makes a result dictionary of what the objective returned.
         remedy: What to do if the objective cannot be loaded.
-
-    Raises:
-        ObjectiveError: If the objective cannot be loaded where it should run, for then no trial can.
     """
-    record = {key: value for key, value in reply["record"].items() if value is not None}
-    kind = reply["kind"]
-    if kind == "ok":
-        try:
-            result = documents.as_result(pickle.loads(reply["value"]))
-            attachments = dict(result.pop("attachments", None) or {})
-        except BaseException as error:  # not a result, or of a class that cannot be loaded here
-            return Outcome(failure=failure_from(error), record=record)
-        return Outcome(result, attachments=attachments, record=record)
-    if kind == "cancelled":
-        return Outcome(record=record)
-    if kind in ENDED:
-        failure = Failure(str(ENDED[kind]), reply["message"], is_lost=kind == "lost")
-        return Outcome(failure=failure, record=record)
-    name, message, text, pickled = reply["error"]
-    if kind == "unloadable":
-        raise ObjectiveError(f"the objective cannot be loaded on {record['host']}: {message}. {remedy}\n{text}")
-    return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
+
+    read_result: Callable[[Any], dict[str, Any]]
+    remedy: str
+
+    def outcome(self, reply: Mapping[str, Any]) -> Outcome:
+        """The outcome that a reply stands for.
+
+        Args:
+            reply: As :meth:`sparktune.worker.evaluator.Evaluator.evaluate` returns it.
+
+        Raises:
+            ObjectiveError: If the objective cannot be loaded where it should run, for then no trial can.
+        """
+        record = {key: value for key, value in reply["record"].items() if value is not None}
+        kind = reply["kind"]
+        if kind == "ok":
+            try:
+                result = self.read_result(pickle.loads(reply["value"]))
+                attachments = dict(result.pop("attachments", None) or {})
+            except BaseException as error:  # not a result, or of a class that cannot be loaded here
+                return Outcome(failure=failure_from(error), record=record)
+            return Outcome(result, attachments=attachments, record=record)
+        if kind == "cancelled":
+            return Outcome(record=record)
+        if kind in ENDED:
+            failure = Failure(str(ENDED[kind]), reply["message"], is_lost=kind == "lost")
+            return Outcome(failure=failure, record=record)
+        name, message, text, pickled = reply["error"]
+        if kind == "unloadable":
+            raise ObjectiveError(
+                f"the objective cannot be loaded on {record['host']}: {message}. {self.remedy}\n{text}"
+            )
+        return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
 
 
 def lost(message: str, **record: Any) -> Outcome:

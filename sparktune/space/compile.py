@@ -150,18 +150,21 @@ class Space:
             if p.label in raw
         }
 
-    def evaluate(self, raw: Mapping[str, Any], extra: Mapping[Apply, Any] | None = None) -> Any:
+    def evaluate(
+        self, raw: Mapping[str, Any], extra: Mapping[Apply, Any] | None = None, of: Apply | None = None
+    ) -> Any:
         """What the objective is called with: the expression with values put in.
 
         Args:
             raw: Value by label; labels of branches that are not chosen may be missing.
             extra: Values of further nodes.
+            of: The node to evaluate; None for the whole expression.
 
         Raises:
             BadSearchSpace: If an active label has no value; the message names it.
         """
         try:
-            return rec_eval(self.expr, memo={**self._memo(raw), **(extra or {})})
+            return rec_eval(self.expr if of is None else of, memo={**self._memo(raw), **(extra or {})})
         except UndrawnParameterError as error:
             labels = [p.label for p in self.parameters if p.value_node is error.node]
             raise BadSearchSpace(

@@ -15,7 +15,7 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
-from sparktune.run.replies import lost, outcome_of, with_queue_time
+from sparktune.run.replies import Reader, lost, with_queue_time
 from sparktune.spark.gateway import Gateway, SparkJobError
 from sparktune.spark.objective import pickle_objective
 from sparktune.spark.preflight import Preflight
@@ -37,6 +37,7 @@ class RemoteObjective:
         preflight: Whether a worker must load the objective, and have the driver's versions, before the first trial.
 
     Attributes:
+        reader: Makes outcomes of replies.
         run_id: In the tags of all Spark jobs of this run.
         options: What a task needs to know, see :func:`sparktune.worker.task.run_trial`.
         n_bytes_shipped: Length of the pickled objective.
@@ -54,6 +55,7 @@ class RemoteObjective:
             )
         self.gateway = gateway
         self.domain = domain
+        self.reader = Reader(domain.result_of, gateway.remedy)
         self.run_id = uuid.uuid4().hex[:12]
         self.properties = gateway.properties()  # of the thread that calls fmin
         pickled = pickle_objective(domain.fn)
@@ -173,7 +175,7 @@ class JobsExecutor:
             if error.is_lost:
                 return lost(str(error), end=time.time())
             return Outcome(failure=Failure(str(type(error)), str(error)))
-        return with_queue_time(outcome_of(reply, self._objective.gateway.remedy), time.monotonic() - start)
+        return with_queue_time(self._objective.reader.outcome(reply), time.monotonic() - start)
 
     def cancel(self, tid: Any) -> None:
         """Stop one evaluation; Spark kills its Python worker, and that the trial's processes."""

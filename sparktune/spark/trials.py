@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune import rand
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.documents import losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
-from sparktune.run.arguments import as_max_evals, as_memory, as_seconds
+from sparktune.run.arguments import as_max_evals, as_memory, as_retries, as_seconds
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
 from sparktune.run.loop import FMinIter
@@ -105,7 +105,7 @@ class SparkTrials(Trials):
         validate(parallelism)
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
-        self.max_retries = _as_retries(max_retries)
+        self.max_retries = as_retries(max_retries)
         self.trial_timeout = as_seconds(trial_timeout, "trial_timeout")
         self.trial_memory = as_memory(trial_memory, "trial_memory")
         self.cpus_per_trial = cpus_per_trial
@@ -267,16 +267,6 @@ def _resolve_engine(engine: str | None, kind: str) -> str:
     session = "a Spark Connect session" if kind == "connect" else "a classic Spark session"
     known = ", ".join(map(repr, ENGINES[kind]))
     raise InvalidArgumentError(f"engine on {session} is one of {known}, or None to have it chosen, got {engine!r}")
-
-
-def _as_retries(max_retries: Any) -> int:
-    if not isinstance(max_retries, int) or isinstance(max_retries, bool):
-        raise InvalidTypeError(
-            f"max_retries is a whole number of further attempts at a lost trial, got {max_retries!r}"
-        )
-    if max_retries < 0:
-        raise InvalidArgumentError(f"max_retries is 0 (a lost trial has failed) or more, got {max_retries}")
-    return max_retries
 
 
 def _bind(function: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

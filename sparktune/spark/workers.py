@@ -65,7 +65,7 @@ class WorkersExecutor:
         self._bind_host, self._host = objective.gateway.driver_addresses()
         self._address = (self._host, 0)
         self._secret = secrets.token_bytes(32)
-        self._pool = PilotPool(self, self._secret, objective.gateway.remedy, patience)
+        self._pool = PilotPool(self, self._secret, objective.reader, patience)
         self._preparation: threading.Thread | None = None
         self._is_shut_down = False
 

@@ -4,7 +4,7 @@
 :class:`Sampler` keeps a ``Trials`` object beside each Optuna study. Each side sees only public names of the other.
 """
 
-from sparktune.bridges import MissingPackageError
+from sparktune.exceptions import MissingPackageError
 
 try:
     import optuna as _optuna  # noqa: F401

@@ -16,9 +16,11 @@ from concurrent.futures import Future
 import pytest
 
 from sparktune.exceptions import WorkerLostError
+from sparktune.history.documents import as_result
 from sparktune.history.trial import Call, Outcome
 from sparktune.run import connection, pilots
 from sparktune.run.pilots import Patience, PilotPool
+from sparktune.run.replies import Reader
 from sparktune.worker import frames, pilot
 
 SECRET = secrets.token_bytes(32)
@@ -117,7 +119,7 @@ class Desk:
 
     def __init__(self, substitute=None, limit=4, **patience):
         self.launcher = Launcher(substitute)
-        self.pool = PilotPool(self.launcher, SECRET, patience=Patience(**patience))
+        self.pool = PilotPool(self.launcher, SECRET, Reader(as_result, ""), Patience(**patience))
         self.pool.limit = limit
         self.address = ("127.0.0.1", self.pool.listen("127.0.0.1"))
         self.pool.open()

@@ -1,0 +1,77 @@
+"""Asking an algorithm for points and telling it what came of them: what every way of running trials shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from sparktune.exceptions import InvalidLoss
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import Outcome
+from sparktune.run.arguments import as_generator
+from sparktune.run.domain import Domain, failure_from
+
+#: hyperopt's algorithm form: (new_ids, domain, trials, seed) -> one document per id; an empty list ends the run.
+Algo: TypeAlias = Callable[..., list[Document]]
+
+
+class AskTell:
+    """A search: gives points, takes results, keeps the documents of both in ``trials``.
+
+    Args:
+        algo: Proposes points.
+        domain: The space.
+        trials: Receives the documents.
+        rstate: Source of one seed per round of proposals, see :func:`~sparktune.run.arguments.as_generator`.
+    """
+
+    def __init__(self, algo: Algo, domain: Domain, trials: Any, rstate: Any) -> None:
+        self.algo = algo
+        self.domain = domain
+        self.trials = trials
+        self.rstate = as_generator(rstate)
+        # With the seed of an earlier run, the stream goes on after what that run has used of it.
+        self._used_seeds = {documents.seed_of(document) for document in trials._dynamic_trials}
+
+    def ask(self, n: int) -> list[Document]:
+        """New documents for up to n proposals, inserted into ``trials``; none if the algorithm has no more."""
+        new_ids = self.trials.new_trial_ids(n)
+        self.trials.refresh()
+        seed = self._next_seed()
+        proposed = self.algo(new_ids, self.domain, self.trials, seed)
+        if not proposed:
+            return []
+        for document in proposed:
+            documents.note_seed(document, seed)
+        tids = set(self.trials.insert_trial_docs(proposed))
+        self.trials.refresh()
+        # The trials object may store copies (subclasses do); the stored ones are the ones to run.
+        newest = self.trials._dynamic_trials[-len(tids) :]
+        return [document for document in newest if document["tid"] in tids]
+
+    def tell(self, document: Document, outcome: Outcome) -> Outcome:
+        """Write what became of a trial into its document; returns that, or why it cannot be accepted."""
+        outcome = self._checked(outcome)
+        for name, attachment in outcome.attachments.items():
+            self.trials.trial_attachments(document)[name] = attachment
+        documents.finish(document, outcome)
+        self.trials.refresh()
+        return outcome
+
+    def _next_seed(self) -> int:
+        while (seed := int(self.rstate.integers(2**31 - 1))) in self._used_seeds:
+            pass
+        self._used_seeds.add(seed)
+        return seed
+
+    def _checked(self, outcome: Outcome) -> Outcome:
+        """The outcome, or a failed one if its result is not of the kind that the study's other results are."""
+        history = self.trials.history(self.domain.space.labels)
+        if outcome.result is None or not history.n_ok:
+            return outcome
+        text = documents.mismatch(outcome.result, history.n_objectives, history.n_constraints)
+        if text is None:
+            return outcome
+        return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))

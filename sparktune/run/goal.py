@@ -1,0 +1,105 @@
+"""What is optimised: which number of a result, and whether it should be low or high."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidLoss, InvalidTypeError
+from sparktune.history.trial import STATUS_OK
+from sparktune.space.nodes import is_number
+
+SIGNS = {"minimize": 1.0, "maximize": -1.0}
+
+#: Under which name a number that is to be as high as possible is kept in the result, where the metric has no name.
+VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How the loss, which is always minimised, comes from what the objective returns.
+
+    Attributes:
+        metrics: Keys of the result dictionary, one per loss; empty: the objective returns a number, or ``loss``.
+        signs: 1 for each metric to be minimised, -1 for each to be maximised.
+    """
+
+    metrics: tuple[str, ...] = ()
+    signs: tuple[float, ...] = (1.0,)
+
+    @classmethod
+    def of(cls, direction: Any = "minimize", metric: Any = None) -> Goal:
+        """The goal that the arguments of ``fmin`` stand for.
+
+        Args:
+            direction: "minimize" or "maximize"; with several metrics one for all, or a list of them.
+            metric: A key of the result dictionary, a list of keys, or None.
+
+        Raises:
+            InvalidArgumentError, InvalidTypeError: If they are something else.
+        """
+        names = () if metric is None else (metric,) if isinstance(metric, str) else metric
+        if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            raise InvalidTypeError(f"metric is a key of the result dict, a list of keys, or None, got {metric!r}")
+        if metric is not None and (not names or len(set(names)) < len(names) or set(names) & {"status", "losses"}):
+            raise InvalidArgumentError(f"metric names numbers of the result dict, each once, got {metric!r}")
+        words = [direction] * max(1, len(names)) if isinstance(direction, str) else direction
+        if not isinstance(words, Sequence) or not all(isinstance(word, str) and word in SIGNS for word in words):
+            raise InvalidArgumentError(f'direction is "minimize" or "maximize", or a list of these, got {direction!r}')
+        if len(words) != max(1, len(names)):
+            raise InvalidArgumentError(
+                f"direction has one word for each metric, got {len(words)} for {len(names)}: "
+                "name them all, metric=[...], direction=[...]"
+            )
+        return cls(tuple(names), tuple(SIGNS[word] for word in words))
+
+    def apply(self, value: Any) -> Any:
+        """What the objective returned, with ``loss`` or ``losses`` put in; results of another status are left alone.
+
+        Raises:
+            InvalidLoss: If the result has no number where the metric should be.
+        """
+        if self == Goal():
+            return value
+        if not isinstance(value, Mapping):
+            if not is_number(value) or len(self.signs) > 1:
+                raise InvalidLoss(value, f"{self._rule}, got {value!r} ({type(value).__name__})")
+            value = {self._names[0]: float(value)}
+        elif value.get("status", STATUS_OK) != STATUS_OK:
+            return value
+        elif not self.metrics:
+            if "loss" not in value:
+                return value  # several losses, or none: as_result says what is wrong
+            value = {**value, VALUE: value["loss"]}
+        numbers = [self._number(value, name) for name in self._names]
+        losses = [sign * number for sign, number in zip(self.signs, numbers, strict=True)]
+        loss = {"loss": losses[0]} if len(losses) == 1 else {"losses": losses}
+        return {"status": STATUS_OK, **value, **loss}
+
+    def loss(self, value: float | None) -> float | None:
+        """The loss that a value of the (first) metric stands for."""
+        return None if value is None else self.signs[0] * value
+
+    def text(self, best_loss: float | None) -> str:
+        """The name of what is optimised with its best value, for people."""
+        name = "loss" if self == Goal() else self._names[0]
+        return f"{name}: {'?' if best_loss is None else self.signs[0] * best_loss}"
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.metrics or (VALUE,)
+
+    @property
+    def _rule(self) -> str:
+        if self.metrics:
+            return f"with metric={list(self.metrics)} an objective returns a dict with these keys"
+        return "with direction=\"maximize\" an objective returns a number or a dict with 'loss'"
+
+    def _number(self, value: Mapping[str, Any], name: str) -> float:
+        if name not in value:
+            raise InvalidLoss(value, f"{self._rule}, got {sorted(map(str, value))}")
+        try:
+            return float(value[name])
+        except (TypeError, ValueError):
+            raise InvalidLoss(value, f"{self._rule}, all of them numbers, got {name!r}: {value[name]!r}") from None

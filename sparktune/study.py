@@ -1,0 +1,198 @@
+"""``Study``: a search that is asked for points and told results, for loops of one's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from sparktune import auto
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchExhausted
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
+from sparktune.run.arguments import require_algo
+from sparktune.run.asktell import AskTell
+from sparktune.run.domain import Domain, failure_from
+from sparktune.run.goal import Goal
+from sparktune.run.points import point_documents
+from sparktune.space.choices import named_values, native, value_nodes
+from sparktune.trials import Trials
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A point to be evaluated.
+
+    Attributes:
+        tid: The trial's id.
+        params: The value of the space at the point: what an objective would be called with.
+        named: The value of each active parameter by label, of a choice the option.
+        document: The trial's document.
+    """
+
+    tid: Any
+    params: Any
+    named: dict[str, Any]
+    document: Document
+
+
+class Study:
+    """A search over a space, asked for points and told what came of them; nothing runs by itself.
+
+    >>> study = Study(hp.uniform("x", -5, 5), rstate=0)
+    >>> for _ in range(20):
+    ...     trial = study.ask()
+    ...     study.tell(trial, (trial.params - 1) ** 2)
+
+    Any number of trials may be open, and results come in any order; points that are open are not proposed again. It may
+    be asked and told from several threads.
+
+    Args:
+        space: The search space, as for ``fmin``.
+        algo: ``auto.suggest`` (None), ``tpe.suggest``, or any callable of that form.
+        trials: Where the documents go; what is in there already is known. None: a new :class:`Trials`.
+        rstate: Random state, as for ``fmin``.
+        direction, metric: What is optimised, as for ``fmin``.
+
+    Attributes:
+        trials: The documents, see :class:`Trials`.
+
+    Raises:
+        BadSearchSpace, InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
+    """
+
+    def __init__(
+        self,
+        space: Any,
+        algo: Callable[..., Any] | None = None,
+        trials: Trials | None = None,
+        rstate: Any = None,
+        *,
+        direction: str | Sequence[str] = "minimize",
+        metric: str | Sequence[str] | None = None,
+    ) -> None:
+        self._domain = Domain(_told, space, goal=Goal.of(direction, metric))
+        self.trials = Trials() if trials is None else trials
+        if not isinstance(self.trials, Trials):
+            raise InvalidTypeError(f"trials is a Trials object, or None for a new one, got {trials!r}: pass Trials()")
+        self.trials._space = self._domain.space
+        self.trials.refresh()
+        self._search = AskTell(auto.suggest if algo is None else require_algo(algo), self._domain, self.trials, rstate)
+        self._nodes = value_nodes(self._domain.space)
+        self._lock = threading.RLock()
+
+    @overload
+    def ask(self, n: None = None) -> Trial: ...
+
+    @overload
+    def ask(self, n: int) -> list[Trial]: ...
+
+    def ask(self, n: int | None = None) -> Trial | list[Trial]:
+        """A point to evaluate; of a number n, a list of n different ones, shorter if the search has no more.
+
+        Points given to :meth:`enqueue`, and new trials that were in ``trials`` before, come first.
+
+        Raises:
+            SearchExhausted: If one point was asked for and the algorithm has none left.
+            InvalidArgumentError: If n is not a whole number above 0.
+        """
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise InvalidArgumentError(f"ask takes a number of points, at least 1, or nothing for one, got {n!r}")
+        with self._lock:
+            asked = self._waiting()[: n or 1]
+            if len(asked) < (n or 1):
+                asked += self._search.ask((n or 1) - len(asked))
+            for document in asked:
+                documents.start(document)
+            self.trials.refresh()
+            trials = [self._trial(document) for document in asked]
+        if n is not None:
+            return trials
+        if not trials:
+            raise SearchExhausted("the algorithm has no point left to propose: the search is at its end")
+        return trials[0]
+
+    def tell(self, trial: Trial | Any, result: Any) -> None:
+        """Take the result of a trial.
+
+        Args:
+            trial: What :meth:`ask` gave, or its ``tid``.
+            result: What an objective would return: a number, or a dict with ``status`` and ``loss``. An exception for
+                a trial that failed. None for one that was given up: it counts as cancelled.
+
+        Raises:
+            InvalidLoss, InvalidResultStatus: If it is no result; the trial stays open.
+            InvalidArgumentError: If there is no such trial, or it is not open.
+        """
+        with self._lock:
+            document = self._open_document(trial)
+            outcome = self._outcome(result)
+            accepted = self._search.tell(document, outcome)
+        if accepted.failure is not None and outcome.failure is None and accepted.failure.exception is not None:
+            raise accepted.failure.exception
+
+    def enqueue(self, *points: Mapping[str, Any]) -> None:
+        """Have points ``{label: value}`` asked first, in this order; see ``points_to_evaluate`` of ``fmin``.
+
+        Raises:
+            InvalidArgumentError, InvalidTypeError: If a point does not lie in the space.
+        """
+        with self._lock:
+            self.trials.insert_trial_docs(point_documents(points, self._domain, self.trials))
+            self.trials.refresh()
+
+    @property
+    def open_trials(self) -> list[Trial]:
+        """Trials that were asked and of which nothing was told yet."""
+        with self._lock:
+            running = [d for d in self.trials._own_documents() if d["state"] == JOB_STATE_RUNNING]
+            return [self._trial(document) for document in running]
+
+    @property
+    def best_params(self) -> Any:
+        """The value of the space at the best trial, see :attr:`Trials.best_params`."""
+        return self.trials.best_params
+
+    @property
+    def best_trial(self) -> Document:
+        """The document of the best trial, see :attr:`Trials.best_trial`."""
+        return self.trials.best_trial
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def _waiting(self) -> list[Document]:
+        self.trials.refresh()
+        return [document for document in self.trials._own_documents() if document["state"] == JOB_STATE_NEW]
+
+    def _trial(self, document: Document) -> Trial:
+        space, raw = self._domain.space, documents.raw_values(document)
+        return Trial(document["tid"], native(space.evaluate(raw)), named_values(space, raw, self._nodes), document)
+
+    def _open_document(self, trial: Trial | Any) -> Document:
+        tid = trial.tid if isinstance(trial, Trial) else trial
+        for document in reversed(self.trials._own_documents()):  # most often one of the last
+            if document["tid"] == tid:
+                if document["state"] != JOB_STATE_RUNNING:
+                    state = documents.STATE_NAMES[document["state"]]
+                    raise InvalidArgumentError(
+                        f"tell takes a trial that is open, got {tid!r}, which is {state} already"
+                    )
+                return document
+        raise InvalidArgumentError(f"tell takes a trial that ask gave, or its tid, got {trial!r}")
+
+    def _outcome(self, result: Any) -> Outcome:
+        if result is None:
+            return Outcome()
+        if isinstance(result, BaseException):
+            return Outcome(failure=failure_from(result))
+        read = self._domain.result_of(result)
+        attachments = dict(read.pop("attachments", None) or {})
+        return Outcome(read, attachments=attachments)
+
+
+def _told(_: Any) -> None:
+    """Stands for the objective, which is not here."""
+    raise NotImplementedError("a Study evaluates nothing: tell it the results")
