@@ -43,13 +43,14 @@ class AskTell:
         proposed = self.algo(new_ids, self.domain, self.trials, seed)
         if not proposed:
             return []
-        for document in proposed:
-            documents.note_seed(document, seed)
         tids = set(self.trials.insert_trial_docs(proposed))
         self.trials.refresh()
         # The trials object may store copies (subclasses do); the stored ones are the ones to run.
         newest = self.trials._dynamic_trials[-len(tids) :]
-        return [document for document in newest if document["tid"] in tids]
+        stored = [document for document in newest if document["tid"] in tids]
+        for document in stored:
+            documents.note_seed(document, seed)
+        return stored
 
     def tell(self, document: Document, outcome: Outcome) -> Outcome:
         """Write what became of a trial into its document; returns that, or why it cannot be accepted."""

@@ -50,7 +50,7 @@ class _Running:
         return self.call.tid
 
 
-class FMinIter:
+class FMinIter(AskTell):
     """One optimisation in progress: iterate over it, or call :meth:`exhaust`.
 
     Args:
@@ -95,11 +95,7 @@ class FMinIter:
         max_retries: int = 0,
         callbacks: Callbacks | None = None,
     ) -> None:
-        self.algo = algo
-        self.domain = domain
-        self.trials = trials
-        self._search = AskTell(algo, domain, trials, rstate)
-        self.rstate = self._search.rstate
+        super().__init__(algo, domain, trials, rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
         self.max_queue_len = as_queue_length(max_queue_len)
         self.poll_interval_secs = poll_interval_secs
@@ -207,7 +203,7 @@ class FMinIter:
             if not self._queued:
                 if n_new <= 0 or self._is_exhausted:
                     break
-                proposed = self._search.ask(min(n_new, max(n_free, self.max_queue_len)))
+                proposed = self.ask(min(n_new, max(n_free, self.max_queue_len)))
                 self._is_exhausted = not proposed
                 n_new -= len(proposed)
                 self._queued.extend(proposed)
@@ -235,21 +231,20 @@ class FMinIter:
     def _collect(self, executor: Executor, bar: progress.Progress) -> bool:
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
         limits = [self._stopping.remaining(), getattr(executor, "slots_interval", None)]
-        failure: BaseException | None = None
         n_recorded = 0
         for running in self._arrivals(min((limit for limit in limits if limit is not None), default=None)):
             if self._retry(executor, running):
                 continue
             failure = self._record(running)
             n_recorded += 1
+            if failure is not None and not self.catch_eval_exceptions:
+                self._show(bar, n_recorded)
+                raise _exception_of(failure, running.call)
             if failure is not None:
-                break
-        if not n_recorded:
-            return False
-        self._show(bar, n_recorded)
-        if failure is not None:
-            raise failure
-        return True
+                self._note_failure(running.tid, failure)
+        if n_recorded:
+            self._show(bar, n_recorded)
+        return n_recorded > 0
 
     def _arrivals(self, timeout: float | None) -> Iterator[_Running]:
         """What has ended, after a wait for the first; each is taken out of the inbox when it is asked for."""
@@ -274,24 +269,22 @@ class FMinIter:
         self._submit(executor, running.document, running.call)
         return True
 
-    def _record(self, running: _Running) -> BaseException | None:
-        """Write an outcome into its document; the error to raise, if it must end the run."""
+    def _record(self, running: _Running) -> Failure | None:
+        """Write an outcome into its document; the failure, if it is one."""
         document, future = running.document, running.future
-        if running.tid not in self._in_flight:
-            return None  # recorded, or given up, when an earlier run was cancelled
-        outcome = self._search.tell(document, Outcome() if future.cancelled() else future.result())
+        if running.tid not in self._in_flight or document["state"] != JOB_STATE_RUNNING:
+            return None  # recorded, or given up, when a run was cancelled
+        outcome = self.tell(document, Outcome() if future.cancelled() else future.result())
         del self._in_flight[running.tid]
         self._save()
         self._callbacks.trial_end(self.trials, document)
-        if outcome.failure is None:
-            return None
-        if not self.catch_eval_exceptions:
-            return _exception_of(outcome.failure, running.call)
+        return outcome.failure
+
+    def _note_failure(self, tid: Any, failure: Failure) -> None:
         # A run may go on for hours in which every trial fails: say so once, and early.
         level = logging.DEBUG if self._has_failure else logging.WARNING
         self._has_failure = True
-        logger.log(level, "trial %s failed, and the run goes on: %s", running.tid, _headline(outcome.failure))
-        return None
+        logger.log(level, "trial %s failed, and the run goes on: %s", tid, _headline(failure))
 
     def _show(self, bar: progress.Progress, n: int) -> None:
         best_loss = self.trials.best_loss
@@ -303,7 +296,6 @@ class FMinIter:
 
     def _cancel(self, executor: Executor, bar: progress.Progress) -> None:
         """Stop what runs, keep the results that are already in, mark the rest as cancelled."""
-        caught, self.catch_eval_exceptions = self.catch_eval_exceptions, True
         n_recorded = 0
         try:
             for tid in list(self._in_flight):
@@ -319,7 +311,6 @@ class FMinIter:
             if late:
                 logger.warning("trials %s did not stop within %g s of being cancelled", late, CANCEL_DEADLINE)
         finally:
-            self.catch_eval_exceptions = caught
             started = [running.document for running in self._in_flight.values()]
             for document in [*started, *self._queued]:
                 if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
@@ -345,7 +336,7 @@ class FMinIter:
                 time.sleep(self.poll_interval_secs)
                 self.trials.refresh()
             else:
-                proposed = self._search.ask(min(n, self.max_queue_len - n_waiting))
+                proposed = self.ask(min(n, self.max_queue_len - n_waiting))
                 self._is_exhausted = not proposed
                 n -= len(proposed)
             self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)

@@ -71,8 +71,10 @@ def test_signature_is_that_of_hyperopt():
             "early_stop_fn trials_save_file"
         ).split()
     )
-    assert spec.defaults == (None,) * 6 + (True, None, False, True, True, None, 1, True, None, "")
-    assert not (spec.varargs or spec.varkw or spec.kwonlyargs)
+    # But for show_progressbar: None follows verbose, so that True shows it with verbose=False too.
+    assert spec.defaults == (None,) * 6 + (True, None, False, True, True, None, 1, None, None, "")
+    assert not (spec.varargs or spec.varkw)
+    assert spec.kwonlyargs == ["callbacks", "direction", "metric"]
 
 
 def test_arguments_by_position():

@@ -238,19 +238,28 @@ def test_the_default_bar_shows_the_best_loss(capfd):
 
 @pytest.mark.parametrize(
     "options",
-    [{"verbose": False}, {"verbose": False, "show_progressbar": Display()}]
-    + [{"verbose": True, "show_progressbar": nothing} for nothing in (False, None, 0)],
+    [{"verbose": False}, {"verbose": False, "show_progressbar": None}]
+    + [{"verbose": True, "show_progressbar": nothing} for nothing in (False, 0)],
 )
 def test_silence(capfd, options):
-    """verbose=False silences all, show_progressbar=False the bar: nothing on stdout nor stderr."""
+    """verbose=False and show_progressbar=False silence the bar: nothing on stdout nor stderr."""
     minimise(lambda x: 1.5, **options)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bar_that_was_asked_for_is_shown_without_verbose(capfd):
+    """show_progressbar=True and a display of one's own do not depend on verbose."""
+    minimise(lambda x: 1.5, verbose=False, show_progressbar=True)
+    assert "best loss: 1.5" in capfd.readouterr().err
+    display = Display()
+    minimise(lambda x: 1.5, verbose=False, show_progressbar=display)
+    assert display.is_closed
 
 
 @pytest.mark.parametrize("display", ["yes", 5, []])
 def test_displays_that_are_none(display):
     """Something else in place of a display is refused."""
-    with pytest.raises(InvalidTypeError, match="show_progressbar is True, False, or a function"):
+    with pytest.raises(InvalidTypeError, match="show_progressbar is True, False, None for what verbose says, or a function"):
         minimise(lambda x: x, show_progressbar=display)
 
 
