@@ -796,3 +796,49 @@ def test_space_eval_out_of_the_space(point, error, message):
     """A point that the space cannot take is refused, by label and value."""
     with pytest.raises(error, match=message):
         space_eval(CONDITIONAL, point)
+
+
+# -- points by option --------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "kernel": hp.choice("kernel", ["linear", "rbf", None, (1, 2), {"name": "poly", "degree": hp.randint("degree", 5)}]),
+    "flag": hp.choice("flag", [True, False]),
+    "size": hp.choice("size", [10, 50, 2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("point", "received"),
+    [
+        ({"kernel": "rbf", "flag": True, "size": 50}, ("rbf", True, 50)),
+        ({"kernel": None, "flag": False, "size": 0}, (None, False, 10)),
+        ({"kernel": (1, 2), "flag": 0, "size": 2}, ((1, 2), True, 2)),
+        ({"kernel": [1, 2], "flag": 1, "size": 1}, ((1, 2), False, 50)),
+        ({"kernel": 4, "degree": 3, "flag": np.int64(0), "size": 10}, ({"name": "poly", "degree": 3}, True, 10)),
+    ],
+)
+def test_points_name_options_or_their_indices(point, received):
+    """A choice may be given by an option; a number that could be an index is one, True and False are options."""
+    seen = []
+    fmin(
+        lambda value: seen.append((value["kernel"], value["flag"], value["size"])) or 0.0,
+        OPTIONS,
+        max_evals=0,
+        points_to_evaluate=[point],
+        verbose=False,
+        algo=rand.suggest,
+    )
+    assert seen == [received]
+    assert [type(value) for value in seen[0]] == [type(value) for value in received]
+
+
+def test_a_point_with_an_option_that_there_is_not():
+    """An option that the choice has not is refused, with those it has."""
+    with pytest.raises(InvalidArgumentError, match=r"from 0 to 4, .*'linear', 'rbf', None.*got 'sigmoid'"):
+        fmin(
+            lambda _: 0.0,
+            OPTIONS,
+            max_evals=1,
+            points_to_evaluate=[{"kernel": "sigmoid", "flag": True, "size": 0}],
+            verbose=False,
+        )
