@@ -8,6 +8,7 @@
     ├── InvalidTypeError             (TypeError)
     ├── InvalidAnnotatedParameter    (ValueError)
     ├── InvalidTrial                 (ValueError)
+    ├── InvalidStorage               (ValueError)
     ├── InvalidResultStatus          (ValueError)
     ├── InvalidLoss                  (ValueError)
     ├── AllTrialsFailed
@@ -65,6 +66,10 @@ class InvalidTrial(SparktuneError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.obj)
+
+
+class InvalidStorage(SparktuneError, ValueError):
+    """A study cannot be kept where it should be, or what is there is no study that this version can read."""
 
 
 class _InvalidResult(SparktuneError, ValueError):

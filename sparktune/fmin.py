@@ -51,6 +51,7 @@ def fmin(
     early_stop_fn: EarlyStop | None = None,
     trials_save_file: str | os.PathLike[str] = "",
     *,
+    storage: Any = None,
     callbacks: Iterable[Any] | None = None,
     direction: str | Sequence[str] = "minimize",
     metric: str | Sequence[str] | None = None,
@@ -89,6 +90,8 @@ def fmin(
         early_stop_fn: ``f(trials, *state) -> (stop, state)``, such as ``early_stop.no_progress_loss(20)``.
         trials_save_file: File to pickle ``trials`` to after each result; read at the start if it exists and ``trials``
             is None. Only open files that you trust: a pickle can run code.
+        storage: Where to keep the study while it runs, so that the same program, started again, goes on where it was: a
+            path, or a URL, see :meth:`Trials.keep_in`.
         callbacks: Objects with any of the methods ``on_trial_start(trials, trial)``, ``on_trial_end(trials, trial)``
             and ``on_run_end(trials)``, see :class:`~sparktune.run.callbacks.Callback`.
         direction: "minimize" or "maximize". The ``loss`` in a trial's result is what is minimised: of a metric to be
@@ -117,6 +120,8 @@ def fmin(
             trials = Trials()
     if isinstance(trials, type) or not (hasattr(trials, "fmin") or isinstance(trials, Trials)):
         raise InvalidTypeError(f"trials must be a Trials or SparkTrials object, or None, got {trials!r}: pass Trials()")
+    if storage is not None:
+        trials.keep_in(storage)
     run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
     # Only what was given: subclasses that programs made for hyperopt know nothing of these.
     options: dict[str, Any] = {

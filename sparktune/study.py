@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+import numpy as np
+
 from sparktune import auto
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchExhausted
 from sparktune.history import documents
@@ -54,6 +56,7 @@ class Study:
         algo: ``auto.suggest`` (None), ``tpe.suggest``, or any callable of that form.
         trials: Where the documents go; what is in there already is known. None: a new :class:`Trials`.
         rstate: Random state, as for ``fmin``.
+        storage: Where the study is kept, as for ``fmin``; what is there already is taken up. Held until :meth:`close`.
         direction, metric: What is optimised, as for ``fmin``.
 
     Attributes:
@@ -70,6 +73,7 @@ class Study:
         trials: Trials | None = None,
         rstate: Any = None,
         *,
+        storage: Any = None,
         direction: str | Sequence[str] = "minimize",
         metric: str | Sequence[str] | None = None,
     ) -> None:
@@ -77,8 +81,9 @@ class Study:
         self.trials = Trials() if trials is None else trials
         if not isinstance(self.trials, Trials):
             raise InvalidTypeError(f"trials is a Trials object, or None for a new one, got {trials!r}: pass Trials()")
-        self.trials._space = self._domain.space
-        self.trials.refresh()
+        if storage is not None:
+            self.trials.keep_in(storage)
+        self.trials._begin(self._domain.space)
         self._search = AskTell(auto.suggest if algo is None else require_algo(algo), self._domain, self.trials, rstate)
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
@@ -98,14 +103,15 @@ class Study:
             SearchExhausted: If one point was asked for and the algorithm has none left.
             InvalidArgumentError: If n is not a whole number above 0.
         """
-        if n is not None and (not isinstance(n, int) or n < 1):
+        if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1):
             raise InvalidArgumentError(f"ask takes a number of points, at least 1, or nothing for one, got {n!r}")
         with self._lock:
             asked = self._waiting()[: n or 1]
-            if len(asked) < (n or 1):
-                asked += self._search.ask((n or 1) - len(asked))
+            # Some algorithms propose fewer points than they are asked for, one at a time.
+            while len(asked) < (n or 1) and (proposed := self._search.ask((n or 1) - len(asked))):
+                asked += proposed
             for document in asked:
-                documents.start(document)
+                self._search.start(document)
             self.trials.refresh()
             trials = [self._trial(document) for document in asked]
         if n is not None:
@@ -129,9 +135,11 @@ class Study:
         with self._lock:
             document = self._open_document(trial)
             outcome = self._outcome(result)
-            accepted = self._search.tell(document, outcome)
-        if accepted.failure is not None and outcome.failure is None and accepted.failure.exception is not None:
-            raise accepted.failure.exception
+            refused = self._search.checked(outcome).failure if outcome.result is not None else None
+            if refused is not None and refused.exception is not None:
+                raise refused.exception
+            self._search.tell(document, outcome)
+            self._search.flush()
 
     def enqueue(self, *points: Mapping[str, Any]) -> None:
         """Have points ``{label: value}`` asked first, in this order; see ``points_to_evaluate`` of ``fmin``.
@@ -142,6 +150,7 @@ class Study:
         with self._lock:
             self.trials.insert_trial_docs(point_documents(points, self._domain, self.trials))
             self.trials.refresh()
+            self._search.flush()
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -159,6 +168,17 @@ class Study:
     def best_trial(self) -> Document:
         """The document of the best trial, see :attr:`Trials.best_trial`."""
         return self.trials.best_trial
+
+    def close(self) -> None:
+        """Let others write the study's storage. What is told afterwards stays in memory."""
+        with self._lock:
+            self.trials._end()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
         return len(self.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from sparktune import auto
 from sparktune.exceptions import (
     AllTrialsFailed,
     InvalidArgumentError,
+    InvalidStorage,
     InvalidTrial,
     InvalidTypeError,
     MissingPackageError,
@@ -40,6 +42,8 @@ from sparktune.search.importances import importances
 from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
 from sparktune.space.nodes import is_number
+from sparktune.storage.keeper import Keeper
+from sparktune.storage.places import storage_at
 from sparktune.worker.evaluator import Limits
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
@@ -82,9 +86,11 @@ class Trials:
         trial_memory: Memory that a trial's processes may hold together, bytes or a text such as "512m"; with
             "processes" only.
         max_retries: How often a trial is evaluated again whose process was lost.
+        storage: Where the study is kept while it runs, see :meth:`keep_in`.
 
     Raises:
         InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
+        InvalidStorage: If there is something in ``storage`` that is no study.
     """
 
     asynchronous = False
@@ -94,6 +100,7 @@ class Trials:
     trial_memory: int | None = None
     _parallelism = 1
     _space: Space | None = None  # that of the last fmin in this process
+    _keeper: Keeper | None = None
 
     def __init__(
         self,
@@ -105,6 +112,7 @@ class Trials:
         trial_timeout: float | None = None,
         trial_memory: int | str | None = None,
         max_retries: int = 0,
+        storage: Any = None,
     ) -> None:
         backend = _checked_backend(backend, parallelism)
         if backend != self.backend:
@@ -127,6 +135,8 @@ class Trials:
         self._exp_key = exp_key
         self.attachments: dict[str, Any] = {}
         self._forget_index()
+        if storage is not None:
+            self.keep_in(storage)
         if refresh:
             self.refresh()
 
@@ -600,6 +610,73 @@ class Trials:
         """How many trials are in a state, or in one of several, now."""
         return self.count_by_state_synced(arg, self._own_documents())
 
+    # -- keeping --------------------------------------------------------------------------------------------------
+
+    def keep_in(self, storage: Any, *, trust: bool = False) -> None:
+        """Keep this study in a storage from now on, and take up what is there.
+
+        Each proposal and each result is written while ``fmin`` runs, before it goes on, so that the death of the driver
+        loses nothing: the same program, started again, goes on where it was. Trials that were running are evaluated
+        again, once. What the storage does not take, as its disk is full, is kept in memory and written later.
+
+        Args:
+            storage: A path of a file, or a URL: see ``docs/storage.md``.
+            trust: Whether to open pickles in it, which can run code of whoever wrote them.
+
+        Raises:
+            InvalidStorage: If it has something that is no study, or other trials than these.
+        """
+        keeper = Keeper(self, storage_at(storage), trust)
+        keeper.take_up()
+        self._end()
+        self._keeper = keeper
+        self._forget_index()
+        self.refresh()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the study into a storage, whole, in place of what is there; it goes on being kept where it was.
+
+        Raises:
+            InvalidStorage: If it cannot be written, or there is something that is no study.
+        """
+        Keeper(self, storage_at(path)).save(self._space)
+
+    @classmethod
+    def load(cls, storage: Any, *, trust: bool = False) -> Trials:
+        """The trials of a study as they are in its storage now; they are not kept there any further.
+
+        Args:
+            storage: A path or URL, see :meth:`keep_in`.
+            trust: Whether to open pickles in it, which can run code of whoever wrote them; otherwise they are
+                :class:`~sparktune.storage.encoding.Pickled`.
+
+        Raises:
+            InvalidStorage: If there is no study.
+        """
+        place = storage_at(storage)
+        trials = Trials()
+        keeper = Keeper(trials, place, trust)
+        keeper.take_up()
+        if not keeper.has_study:
+            raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+        trials._space = keeper.space()
+        trials._forget_index()
+        trials.refresh()
+        return trials
+
+    def _begin(self, space: Space, **arguments: Any) -> None:
+        """Begin to run, or to be asked: over this space, and kept in the storage if there is one."""
+        self._space = space
+        if self._keeper is not None:
+            self._keeper.open()
+            self._keeper.note_run(space, **arguments)
+        self._forget_index()  # whatever the user edited since the last run is read again
+        self.refresh()
+
+    def _end(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+
     # -- running --------------------------------------------------------------------------------------------------
 
     def make_executor(self, domain: Domain) -> Executor | None:
@@ -645,39 +722,58 @@ class Trials:
         told = Callbacks(callbacks)
         validate_loss_threshold(loss_threshold)
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
-        self._space = domain.space
         n_total = as_max_evals(max_evals)
-        self._forget_index()  # whatever the user edited since the last run is read again
-        self.refresh()
-        points = [] if points_to_evaluate is None else point_documents(points_to_evaluate, domain, self)
+        try:
+            self._begin(domain.space)
+            n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
+            points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
+            with self._executor(domain) as executor:
+                iterator = FMinIter(
+                    auto.suggest if algo is None else require_algo(algo),
+                    domain,
+                    self,
+                    rstate=rstate,
+                    max_queue_len=max_queue_len,
+                    max_evals=min(sys.maxsize, n_total + n_points),  # in hyperopt they come on top
+                    timeout=timeout,
+                    loss_threshold=goal.loss(loss_threshold),
+                    verbose=verbose,
+                    show_progressbar=show_progressbar,
+                    early_stop_fn=early_stop_fn,
+                    trials_save_file=trials_save_file,
+                    executor=executor,
+                    max_retries=self.max_retries,
+                    callbacks=told,
+                )
+                self.insert_trial_docs(points)  # not before every argument has been checked
+                self.refresh()
+                iterator.catch_eval_exceptions = catch_eval_exceptions
+                self._exhaust(iterator)
+        except BaseException:
+            with told.quietly():  # what ended the run is what is raised
+                told.run_end(self)
+            raise
+        finally:
+            self._end()
+        told.run_end(self)
+        return self._answer(domain, return_argmin)
+
+    def _new_points(self, points: Sequence[Mapping[str, Any]], domain: Domain) -> list[Document]:
+        """Documents of the points; a program that is started again finds those it had before in its storage."""
+        new = point_documents(points, domain, self)
+        if self._keeper is None:
+            return new
+        known = [documents.raw_values(document) for document in self._own_documents()]
+        return [document for document in new if documents.raw_values(document) not in known]
+
+    @contextlib.contextmanager
+    def _executor(self, domain: Domain) -> Iterator[Executor | None]:
         executor = self.make_executor(domain)
         try:
-            iterator = FMinIter(
-                auto.suggest if algo is None else require_algo(algo),
-                domain,
-                self,
-                rstate=rstate,
-                max_queue_len=max_queue_len,
-                max_evals=min(sys.maxsize, n_total + len(points)),  # in hyperopt they come on top
-                timeout=timeout,
-                loss_threshold=goal.loss(loss_threshold),
-                verbose=verbose,
-                show_progressbar=show_progressbar,
-                early_stop_fn=early_stop_fn,
-                trials_save_file=trials_save_file,
-                executor=executor,
-                max_retries=self.max_retries,
-                callbacks=told,
-            )
-            self.insert_trial_docs(points)  # not before every argument has been checked
-            self.refresh()
-            iterator.catch_eval_exceptions = catch_eval_exceptions
-            self._exhaust(iterator)
+            yield executor
         finally:
             if executor is not None:
                 executor.shutdown(cancel=True)
-            told.run_end(self)
-        return self._answer(domain, return_argmin)
 
     def _answer(self, domain: Domain, return_argmin: bool) -> Any:
         """What ``fmin`` returns."""
@@ -694,7 +790,7 @@ class Trials:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_keeper"):
             state.pop(key, None)
         return state
 

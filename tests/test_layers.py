@@ -19,6 +19,7 @@ LAYERS = [
     {"kernels"},
     {"space"},
     {"history"},
+    {"storage"},
     {"search", "rand", "tpe", "gp", "auto", "anneal", "mix", "atpe", "grid", "qmc", "algobase"},
     {"run", "progress"},
     {"trials"},

@@ -12,6 +12,7 @@ from sparktune.history.documents import Document
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
 from sparktune.run.domain import Domain, failure_from
+from sparktune.storage.keeper import Keeper
 
 #: hyperopt's algorithm form: (new_ids, domain, trials, seed) -> one document per id; an empty list ends the run.
 Algo: TypeAlias = Callable[..., list[Document]]
@@ -50,24 +51,39 @@ class AskTell:
         stored = [document for document in newest if document["tid"] in tids]
         for document in stored:
             documents.note_seed(document, seed)
+        if self._keeper is not None:
+            self._keeper.note_new()
         return stored
+
+    def start(self, document: Document) -> None:
+        """Mark a trial as running; it is in the storage, if there is one, when this returns."""
+        documents.start(document)
+        if self._keeper is not None:
+            self._keeper.note_start(document)
+            self._keeper.flush()
+
+    def flush(self) -> None:
+        """Have all that happened in the storage, if the study has one."""
+        if self._keeper is not None:
+            self._keeper.flush()
+
+    @property
+    def _keeper(self) -> Keeper | None:
+        keeper: Keeper | None = getattr(self.trials, "_keeper", None)
+        return keeper
 
     def tell(self, document: Document, outcome: Outcome) -> Outcome:
         """Write what became of a trial into its document; returns that, or why it cannot be accepted."""
-        outcome = self._checked(outcome)
+        outcome = self.checked(outcome)
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         documents.finish(document, outcome)
+        if self._keeper is not None:
+            self._keeper.note_end(document)
         self.trials.refresh()
         return outcome
 
-    def _next_seed(self) -> int:
-        while (seed := int(self.rstate.integers(2**31 - 1))) in self._used_seeds:
-            pass
-        self._used_seeds.add(seed)
-        return seed
-
-    def _checked(self, outcome: Outcome) -> Outcome:
+    def checked(self, outcome: Outcome) -> Outcome:
         """The outcome, or a failed one if its result is not of the kind that the study's other results are."""
         history = self.trials.history(self.domain.space.labels)
         if outcome.result is None or not history.n_ok:
@@ -76,3 +92,9 @@ class AskTell:
         if text is None:
             return outcome
         return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
+
+    def _next_seed(self) -> int:
+        while (seed := int(self.rstate.integers(2**31 - 1))) in self._used_seeds:
+            pass
+        self._used_seeds.add(seed)
+        return seed

@@ -16,11 +16,12 @@ logger = logging.getLogger("sparktune")
 class Callback:
     """Is told what happens in a run, in the thread that called ``fmin``; override what is of interest.
 
-    An exception ends the run: what runs is cancelled, results are kept.
+    An exception ends the run: what runs is cancelled, results are kept. While a run is ending, because of one or for
+    another reason, exceptions are logged.
     """
 
     def on_trial_start(self, trials: Any, trial: Document) -> None:
-        """A trial has been handed to whatever evaluates it.
+        """A trial is about to be handed to whatever evaluates it; its end is told as well, whatever comes.
 
         Args:
             trials: The trials object.

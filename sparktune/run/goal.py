@@ -63,19 +63,26 @@ class Goal:
         if self == Goal():
             return value
         if not isinstance(value, Mapping):
-            if not is_number(value) or len(self.signs) > 1:
+            if not (is_number(value) or isinstance(value, bool)) or len(self.signs) > 1:
                 raise InvalidLoss(value, f"{self._rule}, got {value!r} ({type(value).__name__})")
-            value = {self._names[0]: float(value)}
+            numbers = [float(value)]
+            kept: Mapping[str, Any] = {self._names[0]: numbers[0]}
         elif value.get("status", STATUS_OK) != STATUS_OK:
             return value
-        elif not self.metrics:
-            if "loss" not in value:
-                return value  # several losses, or none: as_result says what is wrong
-            value = {**value, VALUE: value["loss"]}
-        numbers = [self._number(value, name) for name in self._names]
+        else:
+            if value.get("losses") is not None and len(self.signs) == 1:
+                raise InvalidLoss(
+                    value,
+                    f"{self._rule}, got 'losses' in it as well, of which nothing says whether they should be low or "
+                    "high: leave them out, or name them, metric=[...], direction=[...]",
+                )
+            if not self.metrics and "loss" not in value:
+                return value  # as_result says what is wrong
+            numbers = [self._number(value, name) for name in self.metrics or ("loss",)]
+            kept = value if self.metrics else {**value, VALUE: numbers[0]}
         losses = [sign * number for sign, number in zip(self.signs, numbers, strict=True)]
         loss = {"loss": losses[0]} if len(losses) == 1 else {"losses": losses}
-        return {"status": STATUS_OK, **value, **loss}
+        return {"status": STATUS_OK, **kept, **loss}
 
     def loss(self, value: float | None) -> float | None:
         """The loss that a value of the (first) metric stands for."""

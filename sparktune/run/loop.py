@@ -215,12 +215,14 @@ class FMinIter(AskTell):
         ctrl = Ctrl(self.trials, document, self.domain.result_of)
         call = Call(document["tid"], documents.raw_values(document), ctrl)
         try:
-            documents.start(document)
+            self.start(document)
             self._callbacks.trial_start(self.trials, document)
             self._submit(executor, document, call)
         except BaseException:  # an interrupt, at any point; of a trial in flight _cancel takes care
             if call.tid not in self._in_flight:
-                documents.finish(document, Outcome())
+                self.tell(document, Outcome())
+                with self._callbacks.quietly():
+                    self._callbacks.trial_end(self.trials, document)
             raise
 
     def _submit(self, executor: Executor, document: Document, call: Call) -> None:
@@ -239,10 +241,12 @@ class FMinIter(AskTell):
             n_recorded += 1
             if failure is not None and not self.catch_eval_exceptions:
                 self._show(bar, n_recorded)
+                self.flush()
                 raise _exception_of(failure, running.call)
             if failure is not None:
                 self._note_failure(running.tid, failure)
         if n_recorded:
+            self.flush()
             self._show(bar, n_recorded)
         return n_recorded > 0
 
@@ -272,8 +276,11 @@ class FMinIter(AskTell):
     def _record(self, running: _Running) -> Failure | None:
         """Write an outcome into its document; the failure, if it is one."""
         document, future = running.document, running.future
-        if running.tid not in self._in_flight or document["state"] != JOB_STATE_RUNNING:
+        if running.tid not in self._in_flight:
             return None  # recorded, or given up, when a run was cancelled
+        if document["state"] != JOB_STATE_RUNNING:  # somebody has ended it in its document
+            del self._in_flight[running.tid]
+            return None
         outcome = self.tell(document, Outcome() if future.cancelled() else future.result())
         del self._in_flight[running.tid]
         self._save()
@@ -314,13 +321,14 @@ class FMinIter(AskTell):
             started = [running.document for running in self._in_flight.values()]
             for document in [*started, *self._queued]:
                 if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-                    documents.finish(document, Outcome())
+                    self.tell(document, Outcome())
             with self._callbacks.quietly():
                 for document in started:
                     self._callbacks.trial_end(self.trials, document)
             self._in_flight.clear()
             self._queued.clear()
             self.trials.refresh()
+            self.flush()
             self._save()
         self._show(bar, n_recorded)
 
@@ -353,8 +361,10 @@ def _headline(failure: Failure) -> str:
 def _exception_of(failure: Failure, call: Call) -> BaseException:
     """What to raise for a failure: the objective's own exception where it is at hand, with the point noted in it."""
     where = f"raised by trial {call.tid} at {call.raw}"
-    if failure.exception is None:
+    if not isinstance(failure.exception, Exception):  # not at hand, or sys.exit, which would end the program in silence
         return ObjectiveError(f"{failure.type}: {failure.message}\n{where}\n{failure.traceback}")
+    if failure.exception.__traceback__ is None:  # it comes from another process
+        where += f"\n{failure.traceback}"
     if hasattr(failure.exception, "add_note"):  # since Python 3.11
         failure.exception.add_note(where)
     else:

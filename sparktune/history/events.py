@@ -1,0 +1,124 @@
+"""What happens to a study, as a row of events, and the documents that they lead to.
+
+An event is a dictionary with its kind under ``event``:
+
+=========  ============================================================================================
+``run``    an ``fmin`` begins; what it was called with, see :func:`run_event`
+``new``    a trial was proposed or inserted; its document
+``start``  a trial began to run
+``end``    a trial has ended: what its document became
+``again``  a trial that was running when its driver died is to be evaluated once more
+``clear``  all trials were deleted
+=========  ============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from sparktune.history.documents import Document, utcnow
+from sparktune.history.trial import (
+    JOB_STATE_CANCEL,
+    JOB_STATE_DONE,
+    JOB_STATE_ERROR,
+    JOB_STATE_NEW,
+    JOB_STATE_RUNNING,
+)
+
+Event: TypeAlias = dict[str, Any]
+
+#: What an end changes in a document, besides its ``misc``.
+ENDINGS = ("state", "result", "refresh_time", "book_time", "owner")
+#: What it does not change in there.
+GIVEN = frozenset(["tid", "cmd", "workdir", "idxs", "vals", "search", "seed"])
+
+
+def new_event(document: Document) -> Event:
+    """A trial was proposed or inserted."""
+    return {"event": "new", "trial": document}
+
+
+def start_event(document: Document) -> Event:
+    """A trial began to run."""
+    return {"event": "start", "tid": document["tid"], "at": document["book_time"], "owner": document["owner"]}
+
+
+def end_event(document: Document, attachments: Mapping[str, Any]) -> Event:
+    """A trial has ended.
+
+    Args:
+        document: Of the trial.
+        attachments: The trial's, by name.
+    """
+    event: Event = {"event": "end", "tid": document["tid"], **{key: document[key] for key in ENDINGS}}
+    event["misc"] = {key: value for key, value in document["misc"].items() if key not in GIVEN}
+    if attachments:
+        event["attachments"] = dict(attachments)
+    return event
+
+
+def again_event(document: Document) -> Event:
+    """A trial that was running when its driver died is to be evaluated once more."""
+    return {"event": "again", "tid": document["tid"], "at": utcnow()}
+
+
+class Replica:
+    """The documents that events lead to.
+
+    Attributes:
+        documents: By trial id, in the order in which they came.
+        attachments: By trial id and name.
+        runs: The ``run`` events.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.documents: dict[Any, Document] = {}
+        self.attachments: dict[Any, dict[str, Any]] = {}
+        self.runs: list[Event] = []
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: Event) -> Document | None:
+        """Take in one event; the document that it changed, None if there is none. An unknown kind changes nothing."""
+        kind = event["event"]
+        if kind == "new":
+            document: Document = event["trial"]
+            self.documents[document["tid"]] = document
+            return document
+        if kind == "clear":
+            self.documents.clear()
+            self.attachments.clear()
+        if kind == "run":
+            self.runs.append(event)
+        if "tid" not in event or (document := self.documents.get(event["tid"], {})) == {}:
+            return None
+        if kind == "start":
+            document.update(state=JOB_STATE_RUNNING, book_time=event["at"], refresh_time=event["at"])
+            document["owner"] = event["owner"]
+        elif kind == "end":
+            document.update({key: event[key] for key in ENDINGS})
+            document["misc"].update(event["misc"])
+            if "attachments" in event:
+                self.attachments[event["tid"]] = event["attachments"]
+        elif kind == "again":
+            renew(document)
+        return document
+
+
+def renew(document: Document) -> None:
+    """Make a trial new again that was running when its driver died, and note that in it."""
+    attempt = {"start": document["book_time"], "error": "the driver died while the trial was running"}
+    document["misc"].setdefault("run", {}).setdefault("attempts", []).append(attempt)
+    document["misc"]["run"]["n_renewed"] = n_renewed(document) + 1
+    document.update(state=JOB_STATE_NEW, book_time=None, refresh_time=None, owner=None)
+
+
+def n_renewed(document: Document) -> int:
+    """How many times a trial was made new again as its driver had died."""
+    return int((document["misc"].get("run") or {}).get("n_renewed", 0))
+
+
+def has_ended(document: Document) -> bool:
+    """Whether a trial is done, has failed, or was cancelled."""
+    return document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_CANCEL)

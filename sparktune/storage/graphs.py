@@ -1,0 +1,59 @@
+"""Search spaces as JSON and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparktune.exceptions import InvalidStorage
+from sparktune.space.compile import Space
+from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.storage.encoding import Pickled, decode, encode
+
+
+def encode_space(space: Space) -> Any:
+    """A space in JSON's types: its nodes, each after its arguments, which it names by their numbers.
+
+    Raises:
+        SerializationError: If a constant of it can neither be JSON nor be pickled.
+    """
+    order = dfs(space.expr)
+    number = {node: n for n, node in enumerate(order)}
+    return [
+        {"literal": encode(node.obj)}
+        if isinstance(node, Literal)
+        else {
+            "name": node.name,
+            "args": [number[child] for child in node.pos_args],
+            "kwargs": {key: number[child] for key, child in node.named_args},
+        }
+        for node in order
+    ]
+
+
+def decode_space(nodes: Any, trust: bool = False) -> Space:
+    """The space that :func:`encode_space` has made this of.
+
+    Args:
+        nodes: JSON.
+        trust: Whether to open pickles, which constants of a space may be; otherwise they are
+            :class:`~sparktune.storage.encoding.Pickled` in the space, too.
+
+    Raises:
+        InvalidStorage: If it is not what :func:`encode_space` makes.
+    """
+    made: list[Apply] = []
+    try:
+        for node in nodes:
+            if "literal" in node:
+                made.append(Literal(decode(node["literal"], trust)))
+            else:
+                named = [[key, made[n]] for key, n in node["kwargs"].items()]
+                made.append(Apply(node["name"], [made[n] for n in node["args"]], named))
+        return Space(made[-1])
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InvalidStorage(f"the space of a stored study cannot be read ({error!r})") from error
+
+
+def is_whole(space: Space) -> bool:
+    """Whether nothing in a space that was read is a pickle that was not opened."""
+    return not any(isinstance(node, Literal) and isinstance(node.obj, Pickled) for node in dfs(space.expr))

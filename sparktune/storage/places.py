@@ -1,0 +1,53 @@
+"""Which storage a path or URL stands for."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from sparktune.exceptions import InvalidTypeError
+from sparktune.storage.journal import Journal
+from sparktune.storage.protocol import Storage
+
+#: Beginnings of URLs that SQLAlchemy knows, with or without a driver behind them.
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle")
+#: Folders of Databricks behind which there is an object store that cannot append to a file.
+WITHOUT_APPEND = ("/Volumes/", "/dbfs/")
+
+
+def storage_at(where: Any) -> Storage:
+    """The storage that ``where`` stands for; nothing is opened or made.
+
+    Args:
+        where: A path: a journal file, or a folder of segments where files cannot be appended to. A URL of a database
+            (``sqlite:///study.db``), or of a folder in an object store (``s3://bucket/study``); or a storage itself.
+
+    Raises:
+        InvalidTypeError: If it is none of these.
+        MissingPackageError: If the package for that kind of URL is not installed.
+    """
+    if hasattr(where, "append") and hasattr(where, "read"):
+        return where  # type: ignore[no-any-return]
+    if not isinstance(where, (str, os.PathLike)) or not os.fspath(where):
+        raise InvalidTypeError(f"storage is a path, or a URL such as 'sqlite:///study.db', got {where!r}")
+    text = os.fspath(where)
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"storage is a path as text, got {where!r}")
+    scheme = re.match(r"([a-z][a-z0-9]+)(\+[a-z0-9]+)?:", text)
+    if scheme is not None and scheme[1] in DATABASES:
+        from sparktune.storage.database import Database
+
+        return Database(text)
+    if scheme is not None and text.startswith("file://"):
+        text = text[len("file://") :]
+    elif scheme is not None:
+        from sparktune.storage.segments import Segments, object_store
+
+        return Segments(object_store(text))
+    path = os.path.abspath(text)
+    if path.startswith(WITHOUT_APPEND) or os.path.isdir(path):
+        from sparktune.storage.segments import LocalFolder, Segments
+
+        return Segments(LocalFolder(path))
+    return Journal(path)
