@@ -55,6 +55,7 @@ def fmin(
     callbacks: Iterable[Any] | None = None,
     direction: str | Sequence[str] = "minimize",
     metric: str | Sequence[str] | None = None,
+    reproducible: bool | int = False,
 ) -> Any:
     """The best point found: ``{label: value}``, with ``hp.choice`` as the option's index (see :func:`space_eval`).
 
@@ -98,6 +99,10 @@ def fmin(
             maximised, its negative; the metric stays beside it (under "value" if it has no name).
         metric: The key of the result dictionary to optimise, if it is not ``loss``; ``status`` may be left out then. A
             list of keys for several losses at once, with a ``direction`` for each, or one for all.
+        reproducible: Whether the same ``rstate`` gives the same trials, however long each takes: proposal k then sees
+            the results of the trials up to k - p and no others, where p is how many run at a time; a number is that p,
+            for the same trials on a machine that runs another number. It costs waiting: a long trial holds up the one
+            p after it. A loss threshold or an early stop lets the trials that run end.
 
     Returns:
         The values of the best trial by label; where constraints are given, of the best that meets them, and if none
@@ -129,6 +134,7 @@ def fmin(
         "callbacks": callbacks,
         "direction": None if direction == "minimize" else direction,
         "metric": metric,
+        "reproducible": None if reproducible is False else reproducible,
     }
     options = {name: value for name, value in options.items() if value is not None}
     return run(

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,15 @@ from sparktune.history.columns import OK, FloatArray, History
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
 from sparktune.kernels import pareto
-from sparktune.run.arguments import as_max_evals, as_memory, as_reference, as_retries, as_seconds, require_algo
+from sparktune.run.arguments import (
+    as_lag,
+    as_max_evals,
+    as_memory,
+    as_reference,
+    as_retries,
+    as_seconds,
+    require_algo,
+)
 from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
@@ -35,6 +43,7 @@ from sparktune.run.loop import FMinIter
 from sparktune.run.points import point_documents
 from sparktune.run.processes import ProcessesExecutor
 from sparktune.run.progress import ProgressFactory
+from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
 from sparktune.search.explanation import Explanation, explain
@@ -49,9 +58,10 @@ from sparktune.worker.evaluator import Limits
 #: The beginning of the message when there is nothing to return; programs look for this text.
 NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
 
-
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
+
+T = TypeVar("T", bound="Trials")
 
 
 class SeveralLossesError(SparktuneError, ValueError):
@@ -102,6 +112,12 @@ class Trials:
     _space: Space | None = None  # that of the last fmin in this process
     _keeper: Keeper | None = None
 
+    def __new__(cls: type[T], *args: Any, **options: Any) -> T:
+        """A new object with an index, which subclasses need whose constructors do not call this one's."""
+        trials = object.__new__(cls)
+        trials._forget_index()
+        return trials
+
     def __init__(
         self,
         exp_key: Any = None,
@@ -134,7 +150,6 @@ class Trials:
         self._dynamic_trials: list[Document] = []
         self._exp_key = exp_key
         self.attachments: dict[str, Any] = {}
-        self._forget_index()
         if storage is not None:
             self.keep_in(storage)
         if refresh:
@@ -712,6 +727,7 @@ class Trials:
         callbacks: Iterable[Any] | None = None,
         direction: str | Sequence[str] = "minimize",
         metric: str | Sequence[str] | None = None,
+        reproducible: bool | int = False,
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
         if isinstance(space, str) and space == "annotated":
@@ -744,6 +760,7 @@ class Trials:
                     executor=executor,
                     max_retries=self.max_retries,
                     callbacks=told,
+                    lagged=self._lagged(reproducible, executor),
                 )
                 self.insert_trial_docs(points)  # not before every argument has been checked
                 self.refresh()
@@ -765,6 +782,10 @@ class Trials:
             return new
         known = [documents.raw_values(document) for document in self._own_documents()]
         return [document for document in new if documents.raw_values(document) not in known]
+
+    def _lagged(self, reproducible: bool | int, executor: Executor | None) -> Lagged | None:
+        lag = as_lag(reproducible, executor)
+        return None if lag is None else Lagged(self, Trials(exp_key=self._exp_key), lag)
 
     @contextlib.contextmanager
     def _executor(self, domain: Domain) -> Iterator[Executor | None]:

@@ -79,6 +79,28 @@ def as_seconds(seconds: Any, name: str) -> float | None:
     return float(seconds)
 
 
+def as_lag(reproducible: Any, executor: Any) -> int | None:
+    """How many trials a reproducible run may have open; None if it need not be reproducible.
+
+    Args:
+        reproducible: Of ``fmin``.
+        executor: Says how many trials run at a time; None if others run them.
+    """
+    if reproducible is False or reproducible is None:
+        return None
+    if not isinstance(reproducible, (bool, int, np.integer)):
+        raise InvalidTypeError(f"reproducible is True, False or a number of trials at a time, got {reproducible!r}")
+    if executor is None:
+        raise InvalidArgumentError("reproducible needs trials that fmin itself runs: use Trials() or SparkTrials()")
+    if reproducible is not True and reproducible < 1:
+        raise InvalidArgumentError(f"reproducible is a number of trials at a time, at least 1, got {reproducible!r}")
+    if reproducible is True and getattr(executor, "slots_interval", None) is not None:
+        raise InvalidArgumentError(
+            'the number of trials at a time changes with parallelism="auto": say which one counts, reproducible=8'
+        )
+    return int(executor.slots) if reproducible is True else int(reproducible)
+
+
 def as_retries(max_retries: Any) -> int:
     """``max_retries`` itself, if it is a number of attempts."""
     if not isinstance(max_retries, int) or isinstance(max_retries, bool):

@@ -26,12 +26,16 @@ class AskTell:
         domain: The space.
         trials: Receives the documents.
         rstate: Source of one seed per round of proposals, see :func:`~sparktune.run.arguments.as_generator`.
+
+    Attributes:
+        seen: What the algorithm is shown; ``trials``, if nobody has put something else there.
     """
 
     def __init__(self, algo: Algo, domain: Domain, trials: Any, rstate: Any) -> None:
         self.algo = algo
         self.domain = domain
         self.trials = trials
+        self.seen = trials
         self.rstate = as_generator(rstate)
         # With the seed of an earlier run, the stream goes on after what that run has used of it.
         self._used_seeds = {documents.seed_of(document) for document in trials._dynamic_trials}
@@ -41,7 +45,7 @@ class AskTell:
         new_ids = self.trials.new_trial_ids(n)
         self.trials.refresh()
         seed = self._next_seed()
-        proposed = self.algo(new_ids, self.domain, self.trials, seed)
+        proposed = self.algo(new_ids, self.domain, self.seen, seed)
         if not proposed:
             return []
         tids = set(self.trials.insert_trial_docs(proposed))

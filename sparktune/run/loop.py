@@ -28,8 +28,9 @@ from sparktune.run.asktell import Algo, AskTell
 from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.reproducible import Lagged
 from sparktune.run.saving import save_atomically
-from sparktune.run.stopping import REASON_USER, EarlyStop, Stopping
+from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
 
 logger = logging.getLogger("sparktune")
 
@@ -69,6 +70,7 @@ class FMinIter(AskTell):
         executor: Runs the evaluations; None: in the calling thread, unless ``asynchronous``.
         max_retries: How often a trial is evaluated again whose process or machine was lost.
         callbacks: Told of the start and end of trials.
+        lagged: For a run that can be repeated, see :class:`~sparktune.run.reproducible.Lagged`.
 
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
@@ -94,6 +96,7 @@ class FMinIter(AskTell):
         executor: Executor | None = None,
         max_retries: int = 0,
         callbacks: Callbacks | None = None,
+        lagged: Lagged | None = None,
     ) -> None:
         super().__init__(algo, domain, trials, rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
@@ -111,11 +114,13 @@ class FMinIter(AskTell):
         self._progress = progress.resolve(show_progressbar, verbose)
         self._max_retries = max_retries
         self._callbacks = callbacks or Callbacks()
+        self._lagged = lagged
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
         self._has_failure = False
+        self._reason_to_end: str | None = None
 
     @property
     def is_cancelled(self) -> bool:
@@ -186,11 +191,15 @@ class FMinIter(AskTell):
                     if not self._in_flight:
                         break
                     has_result = self._collect(executor, bar)
-                    self.stop_reason = self._stopping.reason(
-                        self.trials, self.trials.best_loss, has_new_result=has_result
-                    )
+                    if self._lagged is None:
+                        self.stop_reason = self._stopping.reason(
+                            self.trials, self.trials.best_loss, has_new_result=has_result
+                        )
+                    elif self._stopping.remaining() == 0.0:
+                        self.stop_reason = REASON_TIMEOUT
                 if self.stop_reason is not None:
                     self._cancel(executor, bar)
+                self.stop_reason = self.stop_reason or self._reason_to_end
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     self.stop_reason = REASON_USER
@@ -201,15 +210,29 @@ class FMinIter(AskTell):
         """Start trials until no slot is free or none are left to start; the number still to propose."""
         while (n_free := executor.slots - len(self._in_flight)) > 0:
             if not self._queued:
-                if n_new <= 0 or self._is_exhausted:
+                if n_new <= 0 or self._is_exhausted or not self._may_ask():
                     break
-                proposed = self.ask(min(n_new, max(n_free, self.max_queue_len)))
+                n = 1 if self._lagged is not None else min(n_new, max(n_free, self.max_queue_len))
+                proposed = self.ask(n)
                 self._is_exhausted = not proposed
                 n_new -= len(proposed)
                 self._queued.extend(proposed)
                 continue
             self._start(executor, self._queued.popleft())
         return n_new
+
+    def _may_ask(self) -> bool:
+        """Whether to propose now. In a run that can be repeated this is where it is seen whether to stop."""
+        if self._lagged is None:
+            return True
+        if not self._lagged.is_ready:
+            return False
+        has_result, self.seen = self._lagged.advance(), self._lagged.seen
+        # What runs is left to its end, and stays in the study: the same trials, however long each takes.
+        reason = self._stopping.reason(self.seen, self.seen.best_loss, has_new_result=has_result)
+        self._is_exhausted = reason is not None
+        self._reason_to_end = reason
+        return reason is None
 
     def _start(self, executor: Executor, document: Document) -> None:
         ctrl = Ctrl(self.trials, document, self.domain.result_of)

@@ -74,6 +74,7 @@ class SparkTrials(Trials):
         gpus_per_trial: GPUs that Spark reserves for each trial; not in local mode.
         preflight: Whether one task, before the first trial, checks that the objective can be loaded on a worker and
             that versions are the driver's.
+        storage: Where the study is kept while it runs, see :meth:`Trials.keep_in`.
 
     Raises:
         SparkUnavailableError: If pyspark is missing, or the session is stopped or does not fit.
@@ -100,8 +101,9 @@ class SparkTrials(Trials):
         cpus_per_trial: int | None = None,
         gpus_per_trial: float | None = None,
         preflight: bool = True,
+        storage: Any = None,
     ) -> None:
-        super().__init__(exp_key=None, refresh=False)
+        super().__init__(exp_key=None, refresh=False, storage=storage)
         validate(parallelism)
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
