@@ -14,7 +14,7 @@ from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchE
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
-from sparktune.run.arguments import require_algo
+from sparktune.run.arguments import algo_description, require_algo
 from sparktune.run.asktell import AskTell
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.goal import Goal
@@ -83,8 +83,9 @@ class Study:
             raise InvalidTypeError(f"trials is a Trials object, or None for a new one, got {trials!r}: pass Trials()")
         if storage is not None:
             self.trials.keep_in(storage)
-        self.trials._begin(self._domain.space)
-        self._search = AskTell(auto.suggest if algo is None else require_algo(algo), self._domain, self.trials, rstate)
+        algo = auto.suggest if algo is None else require_algo(algo)
+        self.trials._begin(self._domain.space, algo_description(algo))
+        self._search = AskTell(algo, self._domain, self.trials, rstate)
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
 

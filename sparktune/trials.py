@@ -27,6 +27,7 @@ from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
 from sparktune.kernels import pareto
 from sparktune.run.arguments import (
+    algo_description,
     as_lag,
     as_max_evals,
     as_memory,
@@ -679,12 +680,17 @@ class Trials:
         trials.refresh()
         return trials
 
-    def _begin(self, space: Space, **arguments: Any) -> None:
-        """Begin to run, or to be asked: over this space, and kept in the storage if there is one."""
+    def _begin(self, space: Space, algo: Any) -> None:
+        """Begin to run, or to be asked: over this space, and kept in the storage if there is one.
+
+        Args:
+            space: The search space.
+            algo: Of :func:`~sparktune.run.arguments.algo_description`.
+        """
         self._space = space
         if self._keeper is not None:
             self._keeper.open()
-            self._keeper.note_run(space, **arguments)
+            self._keeper.note_run(space, algo)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 
@@ -739,13 +745,14 @@ class Trials:
         validate_loss_threshold(loss_threshold)
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         n_total = as_max_evals(max_evals)
+        algo = auto.suggest if algo is None else require_algo(algo)
         try:
-            self._begin(domain.space)
+            self._begin(domain.space, algo_description(algo))
             n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
             points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
             with self._executor(domain) as executor:
                 iterator = FMinIter(
-                    auto.suggest if algo is None else require_algo(algo),
+                    algo,
                     domain,
                     self,
                     rstate=rstate,

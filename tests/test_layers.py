@@ -25,9 +25,9 @@ LAYERS = [
     {"trials"},
     {"spark"},
     # What users import, hyperopt's import paths among it.
-    {"study", "fmin", "hp", "early_stop", "base", "pyll", "pyll_utils", "utils", "bridges", "__init__"},
+    {"study", "replay", "fmin", "hp", "early_stop", "base", "pyll", "pyll_utils", "utils", "bridges", "__init__"},
     {"criteria", "graph_viz", "plotting", "rdists", "sklearn", "vectorize", "std_out_err_redirect_tqdm"},
-    {"mongoexp", "ipy", "main", "compat"},
+    {"mongoexp", "ipy", "main", "compat", "cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,153 @@
+"""Making the proposals of a stored study once more, to see that they come out the same."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidStorage
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.events import Event, Replica
+from sparktune.run.arguments import is_ours
+from sparktune.run.domain import Domain
+from sparktune.space.compile import Space
+from sparktune.storage.encoding import decode
+from sparktune.storage.graphs import decode_space
+from sparktune.storage.places import storage_at
+from sparktune.trials import Trials
+
+__all__ = ["Difference", "Replay", "replay"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A proposal that came out another way.
+
+    Attributes:
+        tid: Its trial.
+        recorded, repeated: The values by label, in the study and now.
+    """
+
+    tid: Any
+    recorded: dict[str, Any]
+    repeated: dict[str, Any]
+
+    def __str__(self) -> str:
+        labels = sorted({*self.recorded, *self.repeated})
+        changed = [label for label in labels if self.recorded.get(label) != self.repeated.get(label)]
+        what = ", ".join(f"{label}: {self.recorded.get(label)!r} -> {self.repeated.get(label)!r}" for label in changed)
+        return f"trial {self.tid} comes out another way: {what}"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of repeating the proposals of a study.
+
+    Attributes:
+        n_trials: Trials in the study.
+        n_repeated: Proposals that were made again.
+        n_without_record: Trials that were not, as nobody wrote down what their proposal saw: points that the user gave,
+            and those of algorithms that are not ours.
+        difference: The first that differs, where it ended; None if all came out the same.
+    """
+
+    n_trials: int
+    n_repeated: int
+    n_without_record: int
+    difference: Difference | None
+
+    def __str__(self) -> str:
+        text = f"{self.n_repeated} of {self.n_trials} proposals were made again"
+        if self.n_without_record:
+            text += f", {self.n_without_record} have no record of what they saw"
+        return f"{text}: {self.difference or 'all came out the same'}"
+
+
+def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None = None, trust: bool = False) -> Replay:
+    """Each proposal of a stored study made again, from what it had seen, up to the first that differs.
+
+    Args:
+        storage: A path or URL, as for ``fmin``.
+        space: The search space; None: the stored one.
+        algo: The algorithm with its options; None: the stored one, if it is one of sparktune's.
+        trust: Whether to open pickles in the study, which can run code of whoever wrote them.
+
+    Raises:
+        InvalidStorage: If there is no study.
+        InvalidArgumentError: If the space or the algorithm is not stored, and not given.
+    """
+    place = storage_at(storage)
+    replica = Replica(place.read(trust))
+    if not replica.runs and not replica.documents:
+        raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+    stored = list(replica.documents.values())
+    n_repeated = n_without_record = 0
+    for group in _rounds(stored):
+        if documents.proposal_record(group[0]) is None:
+            n_without_record += len(group)
+            continue
+        run = _run_of(stored.index(group[0]), replica.runs)
+        known = _space_of(run, space, trust)
+        for document, raw in zip(group, _repeated(group, stored, known, algo or _algo_of(run)), strict=True):
+            recorded = documents.raw_values(document)
+            if recorded != raw:
+                difference = Difference(document["tid"], recorded, raw)
+                return Replay(len(stored), n_repeated, n_without_record, difference)
+            n_repeated += 1
+    return Replay(len(stored), n_repeated, n_without_record, None)
+
+
+def _rounds(stored: Sequence[Document]) -> Iterator[list[Document]]:
+    """The trials by the rounds in which they were proposed: those of one round have one random stream."""
+
+    def key(document: Document) -> Any:
+        record = documents.proposal_record(document)
+        return None if record is None else (record["algo"], record["seed"], record["n_trials"])
+
+    for _, group in groupby(stored, key):
+        yield list(group)
+
+
+def _repeated(group: list[Document], stored: list[Document], space: Space, algo: Any) -> Iterator[dict[str, Any]]:
+    record = documents.proposal_record(group[0]) or {}
+    seen = Trials()
+    seen._dynamic_trials.extend(documents.as_it_was(stored, record))
+    seen.refresh()
+    made = algo([document["tid"] for document in group], Domain(_nothing, space.expr), seen, record["seed"])
+    made += [None] * (len(group) - len(made))
+    for document in made:
+        yield {} if document is None else documents.raw_values(document)
+
+
+def _run_of(position: int, runs: Sequence[Event]) -> Event:
+    """The run that proposed the trial at a position."""
+    return next((run for run in reversed(runs) if run.get("n_trials", 0) <= position), {})
+
+
+def _space_of(run: Event, given: Any, trust: bool) -> Space:
+    if given is not None:
+        return given if isinstance(given, Space) else Space(given)
+    if not run.get("space"):
+        raise InvalidArgumentError("replay needs the search space, which this study has not: call replay(..., space=)")
+    return decode_space(run["space"], trust)
+
+
+def _algo_of(run: Event) -> Any:
+    described = run.get("algo")
+    if not described:
+        raise InvalidArgumentError(
+            "replay needs the algorithm, which in this study is none of sparktune's own: call replay(..., algo=)"
+        )
+    module, _, name = described["function"].partition(":")
+    if not is_ours(module):  # a study from somebody else must not say what is imported
+        raise InvalidArgumentError(f"replay loads algorithms of sparktune only, and the study names {module}:{name}")
+    return functools.partial(getattr(importlib.import_module(module), name), **decode(described["options"]))
+
+
+def _nothing(_: Any) -> None:
+    """Stands for the objective: nothing is evaluated."""

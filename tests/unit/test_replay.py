@@ -1,0 +1,145 @@
+"""Replaying stored studies, and the command line."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sparktune import Study, Trials, auto, fmin, gp, hp, rand, tpe
+from sparktune.cli import main
+from sparktune.exceptions import InvalidArgumentError, InvalidStorage
+from sparktune.replay import replay
+
+SPACE = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", {"c": hp.uniform("c", 0, 1)}])}
+
+
+def objective(point):
+    """Takes its time, another one each time."""
+    time.sleep(random.SystemRandom().random() * 0.01)
+    if point["x"] > 4.5:
+        raise ValueError("too large")
+    return point["x"] ** 2 + (point["k"] != "a")
+
+
+def run(path, trials=None, algo=tpe.suggest, **options):
+    """A study of 25 trials kept in ``path``."""
+    fmin(
+        objective,
+        SPACE,
+        trials=trials,
+        storage=path,
+        algo=algo,
+        **{"max_evals": 25, "rstate": 0, "verbose": False, "catch_eval_exceptions": True, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [
+        rand.suggest,
+        tpe.suggest,
+        auto.suggest,
+        gp.suggest,
+        partial(tpe.suggest, gamma=0.3, n_startup_jobs=4),
+        partial(tpe.suggest, hyperopt_rules=True),
+    ],
+    ids=["rand", "tpe", "auto", "gp", "options", "hyperopt_rules"],
+)
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_every_proposal_comes_out_the_same(tmp_path, algo, parallelism):
+    """A study, run in parallel and without reproducible, has what is needed to make each proposal again."""
+    run(tmp_path / "study", Trials(parallelism=parallelism), algo)
+    result = replay(tmp_path / "study")
+    assert result.difference is None
+    assert (result.n_repeated, result.n_without_record) == (result.n_trials, 0)
+    assert result.n_trials >= 25
+
+
+def test_a_proposal_that_was_changed_is_named(tmp_path):
+    """The first trial whose values are not what its proposal gives is reported, with both."""
+    run(tmp_path / "study")
+    trials = Trials.load(tmp_path / "study")
+    document = trials._dynamic_trials[17]
+    before = document["misc"]["vals"]["x"][0]
+    document["misc"]["vals"]["x"] = [0.125]
+    trials.save(tmp_path / "forged")
+    result = replay(tmp_path / "forged", algo=tpe.suggest)
+    assert result.difference.tid == document["tid"]
+    assert result.difference.recorded["x"] == 0.125
+    assert result.difference.repeated["x"] == before
+    assert f"x: 0.125 -> {before!r}" in str(result)
+
+
+def test_another_algorithm_comes_out_another_way(tmp_path):
+    """Replaying with other options than the study was run with shows the first proposal they change."""
+    run(tmp_path / "study")
+    assert replay(tmp_path / "study", algo=partial(tpe.suggest, gamma=0.5)).difference is not None
+
+
+def test_resumed_and_rebuilt_studies(tmp_path):
+    """Runs with other algorithms on one study are told apart, and so are points that the user gave."""
+    run(tmp_path / "study", points_to_evaluate=[{"x": 1.0, "k": 0}], max_evals=12)
+    run(tmp_path / "study", algo=auto.suggest, max_evals=24)
+    result = replay(tmp_path / "study")
+    assert result.difference is None
+    assert result.n_without_record == 1
+    assert result.n_repeated == result.n_trials - 1
+
+
+def test_batches_of_a_study(tmp_path):
+    """Points that were asked for together are proposed together again."""
+    with Study(SPACE, tpe.suggest, rstate=1, storage=tmp_path / "study") as study:
+        for _ in range(6):
+            for trial in study.ask(4):
+                study.tell(trial, objective({"x": 0.0, "k": "a"}) + trial.params["x"])
+    result = replay(tmp_path / "study")
+    assert (result.difference, result.n_repeated) == (None, 24)
+
+
+def test_what_cannot_be_replayed(tmp_path):
+    """No study, no space and no algorithm are each an error that says so."""
+    with pytest.raises(InvalidStorage, match="has no study"):
+        replay(tmp_path / "nothing")
+    run(tmp_path / "study", algo=lambda *args: rand.suggest(*args), max_evals=3)
+    with pytest.raises(InvalidArgumentError, match=r"algorithm.*call replay\(\.\.\., algo=\)"):
+        replay(tmp_path / "study")
+    assert replay(tmp_path / "study", algo=rand.suggest).n_repeated == 3
+
+
+def test_a_study_from_somebody_else_says_not_what_is_imported(tmp_path):
+    """An algorithm that is not sparktune's is never loaded because a study names it."""
+    run(tmp_path / "study", max_evals=3)
+    text = (tmp_path / "study").read_text().replace("sparktune.tpe:suggest", "os:system")
+    lines = [json.loads(line) for line in text.splitlines()]
+    from sparktune.storage.lines import to_line
+
+    data = b"".join(to_line({key: value for key, value in line.items() if key != "crc"}) for line in lines)
+    (tmp_path / "study").write_bytes(data)
+    with pytest.raises(InvalidArgumentError, match=r"algorithms of sparktune only.*os:system"):
+        replay(tmp_path / "study")
+
+
+def test_the_command(tmp_path, capsys):
+    """``sparktune show`` and ``sparktune replay`` say what is in a study; their exit codes say whether it is well."""
+    path = str(tmp_path / "study")
+    run(path)
+    assert main(["show", path]) == 0
+    shown = capsys.readouterr().out
+    assert "25 trials: 25 done" in shown or "done" in shown
+    assert f"best loss: {Trials.load(path).best_loss}" in shown
+    assert main(["replay", path]) == 0
+    assert "all came out the same" in capsys.readouterr().out
+    assert main(["replay", str(tmp_path / "none")]) == 2
+    assert "has no study" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command():
+    """``python -m sparktune`` is the same command."""
+    command = [sys.executable, "-m", "sparktune", "--version"]
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "0.1.0"
