@@ -15,6 +15,7 @@ from sparktune.history.trial import JOB_STATE_RUNNING, Outcome
 from sparktune.run.arguments import as_max_evals
 from sparktune.run.loop import FMinIter
 from sparktune.run.progress import ProgressFactory
+from sparktune.run.saving import take_up
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
 from sparktune.trials import Trials, trials_from_docs
@@ -170,6 +171,7 @@ def _load(path: str | os.PathLike[str]) -> Any:
         raise InvalidTrial(
             f"trials_save_file {os.fspath(path)!r} holds a {type(trials).__name__}, not trials: name another file"
         )
+    take_up(trials, os.fspath(path))
     for document in trials._dynamic_trials:
         if document["state"] == JOB_STATE_RUNNING:  # in a process that is no more
             documents.finish(document, Outcome())

@@ -29,7 +29,7 @@ from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.reproducible import Lagged
-from sparktune.run.saving import save_atomically
+from sparktune.run.saving import SaveFile
 from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
 
 logger = logging.getLogger("sparktune")
@@ -107,6 +107,7 @@ class FMinIter(AskTell):
         self.loss_threshold = loss_threshold
         self.early_stop_fn = early_stop_fn
         self.trials_save_file = as_save_file(trials_save_file)
+        self._save_file = SaveFile(trials, self.trials_save_file) if self.trials_save_file else None
         self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
         self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
@@ -205,6 +206,9 @@ class FMinIter(AskTell):
                     self.stop_reason = REASON_USER
                 self._cancel(executor, bar)
                 raise
+            finally:
+                if self._save_file is not None:
+                    self._save_file.finish()
 
     def _fill(self, executor: Executor, n_new: int) -> int:
         """Start trials until no slot is free or none are left to start; the number still to propose."""
@@ -306,7 +310,7 @@ class FMinIter(AskTell):
             return None
         outcome = self.tell(document, Outcome() if future.cancelled() else future.result())
         del self._in_flight[running.tid]
-        self._save()
+        self._save(document)
         self._callbacks.trial_end(self.trials, document)
         return outcome.failure
 
@@ -352,7 +356,6 @@ class FMinIter(AskTell):
             self._queued.clear()
             self.trials.refresh()
             self.flush()
-            self._save()
         self._show(bar, n_recorded)
 
     def _new_documents(self) -> list[Document]:
@@ -372,9 +375,9 @@ class FMinIter(AskTell):
                 n -= len(proposed)
             self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)
 
-    def _save(self) -> None:
-        if self.trials_save_file:
-            save_atomically(self.trials, self.trials_save_file)
+    def _save(self, document: Document) -> None:
+        if self._save_file is not None:
+            self._save_file.note(document)
 
 
 def _headline(failure: Failure) -> str:
