@@ -1,9 +1,16 @@
-"""hyperopt's import path ``base``: names that live elsewhere here."""
+"""hyperopt's import path ``base``: names that, but for ``SONify``, live elsewhere here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 
 from sparktune.exceptions import (
     AllTrialsFailed,
     BadSearchSpace,
     DuplicateLabel,
+    InvalidAnnotatedParameter,
     InvalidLoss,
     InvalidResultStatus,
     InvalidTrial,
@@ -55,9 +62,11 @@ __all__ = [
     "Ctrl",
     "Domain",
     "DuplicateLabel",
+    "InvalidAnnotatedParameter",
     "InvalidLoss",
     "InvalidResultStatus",
     "InvalidTrial",
+    "SONify",
     "Trials",
     "miscs_to_idxs_vals",
     "miscs_update_idxs_vals",
@@ -66,3 +75,16 @@ __all__ = [
     "validate_loss_threshold",
     "validate_timeout",
 ]
+
+
+def SONify(arg: Any) -> Any:
+    """``arg`` in types that BSON and JSON know: numpy's numbers as Python's, arrays as lists, in containers too."""
+    if isinstance(arg, np.generic):
+        return arg.item()
+    if isinstance(arg, np.ndarray):
+        return arg.tolist()
+    if isinstance(arg, dict):
+        return {SONify(key): SONify(value) for key, value in arg.items()}
+    if isinstance(arg, (list, tuple)):
+        return type(arg)(SONify(item) for item in arg)
+    return arg

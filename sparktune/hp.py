@@ -5,6 +5,8 @@ Distribution arguments are checked here, where the parameter is made, not where 
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -126,17 +128,38 @@ def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
     return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0))))
 
 
-def loguniform(label: str, low: float, high: float) -> Apply:
+def loguniform(label: str, low: float, high: float, *extra: float) -> Apply:
     """exp(U), U uniform on [low, high]: the bounds are natural logarithms.
 
-    For a value between 1e-4 and 1 write ``hp.loguniform(label, math.log(1e-4), math.log(1))``.
+    For a value between 1e-4 and 1 write ``hp.loguniform(label, math.log(1e-4), math.log(1))``. A warning is given for
+    bounds that look as if they were not logarithms.
     """
-    return scope.float(_parameter(label, scope.loguniform(low, high)))
+    node = _parameter(label, scope.loguniform(low, high))
+    if extra:
+        raise InvalidTypeError(
+            f"hp.loguniform takes (label, low, high), got {len(extra)} more: hp.qloguniform is the one with q"
+        )
+    _warn_of_raw_bounds("loguniform", label, low, high)
+    return scope.float(node)
+
+
+def _warn_of_raw_bounds(kind: str, label: str, low: object, high: object) -> None:
+    """Warn of (1e-4, 0.1) and the like: as logarithms they mean values from 1.0001 to 1.105, which nobody wants."""
+    low, high = (bound.obj if isinstance(bound, Literal) else bound for bound in (low, high))
+    if not 0 < low < 1 or high / low < 10 or 1 < high < 50:  # type: ignore[operator]
+        return
+    warnings.warn(
+        f"hp.{kind}({label!r}, {low}, {high}) draws values from {math.exp(low):.5g} to {math.exp(high):.5g}, "  # type: ignore[arg-type]
+        f"since its bounds are logarithms: write math.log({low}) and math.log({high}) if you meant these values",
+        stacklevel=3,
+    )
 
 
 def qloguniform(label: str, low: float, high: float, q: float) -> Apply:
     """A multiple of ``q`` in [exp(low), exp(high)], log-uniform: the bounds are natural logarithms."""
-    return scope.float(_parameter(label, scope.qloguniform(low, high, q)))
+    node = _parameter(label, scope.qloguniform(low, high, q))
+    _warn_of_raw_bounds("qloguniform", label, low, high)
+    return scope.float(node)
 
 
 def normal(label: str, mu: float, sigma: float) -> Apply:

@@ -21,12 +21,13 @@ LAYERS = [
     {"history"},
     {"storage"},
     {"search", "rand", "tpe", "gp", "auto", "anneal", "mix", "atpe", "grid", "qmc", "algobase"},
-    {"run", "progress"},
+    {"run", "progress", "std_out_err_redirect_tqdm"},
     {"trials"},
     {"spark"},
     # What users import, hyperopt's import paths among it.
-    {"study", "replay", "fmin", "hp", "early_stop", "base", "pyll", "pyll_utils", "utils", "bridges", "__init__"},
-    {"criteria", "graph_viz", "plotting", "rdists", "sklearn", "vectorize", "std_out_err_redirect_tqdm"},
+    {"study", "replay", "fmin", "hp", "early_stop", "bridges", "__init__"}
+    | {"base", "pyll", "pyll_utils", "utils", "vectorize"},
+    {"criteria", "graph_viz", "plotting", "rdists", "sklearn"},
     {"mongoexp", "ipy", "main", "compat", "cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -41,7 +42,8 @@ HOMES = {
     "optuna": (("bridges",), "anywhere"),
 }
 
-NOT_LOADED = ["pyspark", "tqdm", "pandas", "optuna", "sklearn", "matplotlib"]  # by `import sparktune`: each costs more than all the rest
+# By `import sparktune`: each costs more than all the rest.
+NOT_LOADED = ["pyspark", "tqdm", "pandas", "optuna", "sklearn", "matplotlib", "sqlalchemy", "fsspec"]
 
 MACHINE_PATH = re.compile(r"(?<![\w.$}>])/(work|root|tmp/v)/")
 

@@ -1,7 +1,17 @@
 """hyperopt's import path ``pyll``: expression nodes, ``scope`` and the evaluator."""
 
 from sparktune.pyll import base, stochastic
-from sparktune.pyll.base import Apply, Literal, as_apply, clone, dfs, rec_eval, scope, toposort
+from sparktune.pyll.base import (
+    Apply,
+    Literal,
+    as_apply,
+    clone,
+    clone_merge,
+    dfs,
+    rec_eval,
+    scope,
+    toposort,
+)
 
 __all__ = [
     "Apply",
@@ -9,6 +19,7 @@ __all__ = [
     "as_apply",
     "base",
     "clone",
+    "clone_merge",
     "dfs",
     "rec_eval",
     "scope",

@@ -7,7 +7,7 @@ parameter is inactive in that point, for it sits in a branch that was not chosen
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel
 from sparktune.space.distributions import Categorical, Distribution, FloatArray, RandInt, distribution_of
-from sparktune.space.nodes import Apply, Literal, as_apply, dfs
+from sparktune.space.nodes import Apply, Literal, as_apply, clone, dfs
+from sparktune.space.places import place_of
 from sparktune.space.scope import UndrawnParameterError, rec_eval
 
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -66,14 +67,19 @@ class Space:
         expr: Any nest of dicts, lists, tuples, literals and ``hp`` / ``scope`` nodes.
 
     Raises:
-        DuplicateLabel: If one label is on two nodes.
+        DuplicateLabel: If one label is on two nodes, except where they draw from the same distribution in options of
+            a choice that exclude each other: those are one parameter.
         BadSearchSpace: If a label is not a literal or a parameter's distribution is invalid.
     """
 
     def __init__(self, expr: object) -> None:
         self.expr = as_apply(expr)
         order = dfs(self.expr)
-        nodes = _parameter_nodes(order)
+        nodes, again = _parameter_nodes(order)
+        if again:
+            self.expr = _with_one_node_each(self.expr, order, nodes, again)
+            order = dfs(self.expr)
+            nodes, _ = _parameter_nodes(order)
         ways = _ways_to_reach(order)
         selectors = {node.pos_args[0] for node in order if node.name == "switch"}
         self.labels: tuple[str, ...] = tuple(nodes)
@@ -177,8 +183,10 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, (float, np.floating)) and float(value).is_integer()
 
 
-def _parameter_nodes(order: list[Apply]) -> dict[str, Apply]:
+def _parameter_nodes(order: list[Apply]) -> tuple[dict[str, Apply], list[tuple[str, Apply]]]:
+    """The first parameter node of each label, and those after it with their labels."""
     nodes: dict[str, Apply] = {}
+    again: list[tuple[str, Apply]] = []
     for node in order:
         if node.name != "hyperopt_param":
             continue
@@ -187,12 +195,47 @@ def _parameter_nodes(order: list[Apply]) -> dict[str, Apply]:
             raise BadSearchSpace(f"a label must be a string, got {label_node}")
         label = label_node.obj
         if label in nodes:
-            raise DuplicateLabel(
-                f"{label}: this label is on two parameters, {_describe(nodes[label])} and {_describe(node)}. "
-                "Give each its own label, or use one node twice: x = hp.uniform(...), then x in both places"
-            )
-        nodes[label] = node
-    return nodes
+            again.append((label, node))
+        else:
+            nodes[label] = node
+    return nodes, again
+
+
+def _with_one_node_each(
+    expr: Apply, order: list[Apply], nodes: Mapping[str, Apply], again: list[tuple[str, Apply]]
+) -> Apply:
+    """A copy of the expression in which one node stands for all that have its label, where they may be one."""
+    ways = _ways_to_reach(order)
+    selectors = {node.pos_args[0] for node in order if node.name == "switch"}
+    copies: dict[Apply, Apply] = {}
+    taken: dict[str, list[Apply]] = {}
+    for label, node in again:
+        others = taken.setdefault(label, [nodes[label]])
+        first, is_choice = others[0], node in selectors or others[0] in selectors
+        is_same = not is_choice and distribution_of(first.arg["obj"]) == distribution_of(node.arg["obj"])
+        if not is_same or not all(_exclude(ways[other], ways[node]) for other in others):
+            raise _duplicate_label(label, first, node, expr)
+        others.append(node)
+        copies[node] = clone(first, copies)
+    return clone(expr, copies)
+
+
+def _exclude(ways: Iterable[Way], others: Iterable[Way]) -> bool:
+    """Whether each of these ways wants another option of some choice than each of those."""
+    return all(
+        any(selector == other and option != wanted for selector, option in way for other, wanted in other_way)
+        for way in ways
+        for other_way in others
+    )
+
+
+def _duplicate_label(label: str, first: Apply, second: Apply, expr: Apply) -> DuplicateLabel:
+    one, other = (f"{_describe(node)} at {place_of(node, expr)}" for node in (first, second))
+    return DuplicateLabel(
+        f"{label}: this label is on two parameters, {one}, and {other}. Give each its own label; or use one node "
+        "twice: x = hp.uniform(...), then x in both places. (In options that exclude each other one label may stand "
+        "for equal distributions, but not for choices.)"
+    )
 
 
 def _describe(node: Apply) -> str:

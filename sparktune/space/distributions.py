@@ -26,6 +26,8 @@ LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 MAX_EXPONENT = 700.0
 #: Beyond, a float cannot hold every integer.
 MAX_INTEGER = 2**53
+#: Up to this many steps a uniform double is rounded; with more, too few of its digits are left behind the point.
+MAX_ROUNDED = 2**20
 #: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
 GRID_SLACK = 1e-9
 
@@ -145,8 +147,9 @@ class QUniform:
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
         first, last = self.grid
+        steps = _uniform_steps(rng, last - first, size) + first
         # Clipped, since 3 * 0.1 is 0.30000000000000004.
-        return np.asarray(np.clip(rng.integers(first, last + 1, size) * float(self.q), *self.bounds))
+        return np.asarray(np.minimum(np.maximum(steps * float(self.q), self.low), self.high))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
@@ -419,6 +422,23 @@ class Categorical:
         with np.errstate(divide="ignore"):
             log_p = np.log(np.asarray(self.p, dtype=float) / sum(self.p))
         return np.where(inside, log_p[np.where(inside, x, 0).astype(int)], -np.inf)
+
+
+def _uniform_steps(rng: np.random.Generator, last: int, size: Size) -> NDArray[Any]:
+    """Integers from 0 to ``last``, all equally likely: what hyperopt draws with this generator, but for 1 in last + 1.
+
+    A rounded uniform draw gives the ends half the mass of the others. A uniform distribution is that law with weight
+    last / (last + 1), and the two ends with the rest: as much as is moved to them from the middles of all cells.
+    """
+    if last > MAX_ROUNDED:
+        return np.asarray(rng.integers(0, last + 1, size))
+    drawn = rng.uniform(0, last, size)
+    steps = np.asarray(np.rint(drawn))
+    from_middle = np.asarray(drawn - steps)
+    is_moved = np.abs(from_middle) < 0.5 / (last + 1)
+    if is_moved.any():
+        steps[is_moved] = np.where(from_middle[is_moved] < 0, 0, last)
+    return steps
 
 
 def _log(x: ArrayLike) -> FloatArray:

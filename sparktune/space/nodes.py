@@ -16,8 +16,13 @@ import numpy as np
 
 from sparktune.exceptions import InvalidSpaceError
 
-#: Functions by symbol name; ``space.scope`` fills it. Kept here since ``Apply.arg`` needs the signatures.
+#: Functions by symbol name; ``space.symbols`` fills it. Kept here since ``Apply.arg`` needs the signatures.
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
+#: By symbol name the number of elements of its value, where known, and whether it is pure.
+INFO: dict[str, tuple[int | None, bool]] = {}
+_NO_INFO = (None, False)
+#: Names that come with the package; ``space.functions`` fills it.
+BUILT_IN: set[str] = set()
 
 
 class MissingArgument:
@@ -33,7 +38,7 @@ class Apply:
         named_args: ``[keyword, node]`` pairs.
         o_len: Number of elements of the value, where known; makes the node iterable.
         pure: Whether equal arguments always give an equal value.
-        define_params: Kept for programs that pass it; not used.
+        define_params: What a fresh process needs to register the function; pickling sets it, see ``space.symbols``.
     """
 
     def __init__(
@@ -94,7 +99,7 @@ class Apply:
         named = [[key, node] for (key, _), node in zip(self.named_args, inputs[n_positional:], strict=True)]
         length = self.o_len if o_len == "same" else o_len
         assert length is None or isinstance(length, int)
-        return type(self)(self.name, inputs[:n_positional], named, length, self.pure)
+        return type(self)(self.name, inputs[:n_positional], named, length, self.pure, self.define_params)
 
     def replace_input(self, old_node: Apply, new_node: Apply) -> list[int | str]:
         """Put ``new_node`` wherever ``old_node`` is an argument; the positions and keywords where it was."""
@@ -119,6 +124,20 @@ class Apply:
         from sparktune.space.scope import rec_eval  # scope registers functions that need this module
 
         return rec_eval(self, memo=memo)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.name in BUILT_IN or self.name == "literal":
+            return self.__dict__
+        from sparktune.space.symbols import definition_of  # see eval
+
+        return self.__dict__ | {"define_params": definition_of(self.name)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state.get("define_params") and self.name not in IMPLEMENTATIONS:
+            from sparktune.space.symbols import register_definition
+
+            register_definition(self.name, state["define_params"])
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -266,6 +285,9 @@ class Literal(Apply):
         return {}
 
     def _text(self) -> str:
+        if isinstance(self._obj, np.ndarray) and self._obj.size and self._obj.dtype.kind in "biuf":
+            low, high = self._obj.min(), self._obj.max()
+            return f"Literal{{np.ndarray,shape={self._obj.shape},min={low:f},max={high:f}}}"
         return f"Literal{{{self._obj}}}"
 
     def clone_from_inputs(self, inputs: list[Apply], o_len: int | str | None = "same") -> Literal:
@@ -275,7 +297,8 @@ class Literal(Apply):
 
 def apply(name: str, *args: object, **kwargs: object) -> Apply:
     """The node that calls symbol ``name``; arguments that are not nodes are wrapped by :func:`as_apply`."""
-    return Apply(name, [as_apply(a) for a in args], [[key, as_apply(value)] for key, value in kwargs.items()])
+    named = [[key, as_apply(value)] for key, value in kwargs.items()]
+    return Apply(name, [as_apply(a) for a in args], named, *INFO.get(name, _NO_INFO))
 
 
 def as_apply(obj: object) -> Apply:
@@ -328,6 +351,38 @@ def clone(expr: Apply, memo: dict[Apply, Apply] | None = None) -> Apply:
         if node not in copies:
             copies[node] = node.clone_from_inputs([copies[child] for child in node.inputs()])
     return copies[expr]
+
+
+def clone_merge(expr: Apply, memo: dict[Apply, Apply] | None = None, merge_literals: bool = False) -> Apply:
+    """A copy of the graph in which equal calls of pure functions are one node.
+
+    Args:
+        expr: The graph.
+        memo: Nodes and the copies to use in their place.
+        merge_literals: Whether leaves of one type with equal values become one as well.
+    """
+    copies = {} if memo is None else memo
+    first: dict[Any, Apply] = {}
+    for node in dfs(expr):
+        if node in copies:
+            continue
+        copied = node.clone_from_inputs([copies[child] for child in node.inputs()])
+        key = _merge_key(copied, merge_literals)
+        copies[node] = copied if key is None else first.setdefault(key, copied)
+    return copies[expr]
+
+
+def _merge_key(node: Apply, merge_literals: bool) -> Any:
+    """Equal for nodes that may be one; None for a node that stays by itself."""
+    if isinstance(node, Literal):
+        try:
+            hash(node.obj)
+        except TypeError:
+            return None
+        return (type(node.obj), node.obj) if merge_literals else None
+    if not node.pure:
+        return None
+    return node.name, node.o_len, tuple(node.pos_args), tuple((key, child) for key, child in node.named_args)
 
 
 def is_number(value: object) -> bool:

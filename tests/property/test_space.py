@@ -1,20 +1,24 @@
 """Invariants of spaces over random expressions."""
 
 import math
+import pickle
 
+import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparktune import hp, space_eval
+from sparktune import Trials, fmin, hp, rand, space_eval
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import LogUniform, Normal, QLogUniform, QNormal, QUniform, RandInt, Uniform
-from sparktune.space.nodes import as_apply, clone, dfs
+from sparktune.space.nodes import as_apply, clone, clone_merge, dfs
 from sparktune.space.scope import rec_eval, sample, scope
 
+# Small bounds that are drawn here look like values in place of logarithms.
+pytestmark = pytest.mark.filterwarnings("ignore:hp.loguniform:UserWarning")
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NUMBERS = st.floats(-1e6, 1e6)
 WIDTHS = st.floats(1e-6, 1e6)
@@ -80,6 +84,76 @@ def test_exactly_the_active_values_are_needed(space, seed):
         for label in raw:
             with pytest.raises(Exception, match=label):
                 space.evaluate({key: raw[key] for key in raw if key != label})
+
+
+@settings(QUICK, max_examples=25)
+@given(spaces(), SEEDS)
+def test_the_objective_receives_what_space_eval_gives(space, seed):
+    """fmin calls the objective with the value of the space at each document's values."""
+    received, trials = [], Trials()
+    fmin(
+        lambda value: float(len(received.append(value) or [])),
+        space.expr,
+        algo=rand.suggest,
+        max_evals=3,
+        trials=trials,
+        rstate=seed,
+        verbose=False,
+    )
+    assert received == [space_eval(space.expr, document["misc"]["vals"]) for document in trials.trials]
+
+
+@QUICK
+@given(spaces(), SEEDS)
+def test_values_are_of_their_kind_and_within_bounds(space, seed):
+    """An active value is a Python number, whole where integers are drawn, on its grid, and inside its bounds."""
+    for row in space.sample(np.random.default_rng(seed), 6):
+        for label, value in space.raw(row).items():
+            parameter = space.parameters[space.index[label]]
+            assert type(value) is (int if parameter.is_integer else float)
+            low, high = parameter.distribution.bounds
+            # exp(log bound) is rounded
+            assert low - 1e-9 * abs(low) <= value <= high + 1e-9 * abs(high)
+            assert np.isfinite(parameter.distribution.log_pdf(value))
+
+
+@QUICK
+@given(spaces(), SEEDS, st.sampled_from([pickle, cloudpickle]))
+def test_nodes_survive_pickling(space, seed, module):
+    """A pickled expression is the same graph, shared nodes shared, and draws the same."""
+    copied = module.loads(module.dumps(space.expr))
+    assert str(copied) == str(space.expr)
+    assert sample(copied, seed) == sample(space.expr, seed)
+    again = module.loads(module.dumps(space))
+    assert again.labels == space.labels
+    raw = space.raw(space.sample(np.random.default_rng(seed), 1)[0])
+    assert again.evaluate(raw) == Space(copied).evaluate(raw) == space.evaluate(raw)
+
+
+@QUICK
+@given(spaces(), SEEDS)
+def test_merging_equal_nodes_changes_no_value(space, seed):
+    """clone_merge keeps every parameter, and what the space evaluates to."""
+    merged = Space(clone_merge(space.expr, merge_literals=True))
+    assert set(merged.labels) == set(space.labels)
+    assert len(dfs(merged.expr)) <= len(dfs(space.expr))
+    raw = space.raw(space.sample(np.random.default_rng(seed), 1)[0])
+    assert merged.evaluate(raw) == space.evaluate(raw)
+
+
+@QUICK
+@given(parameters("twin"), spaces(), SEEDS)
+def test_a_label_in_two_options_is_one_parameter(twin, space, seed):
+    """A copy of a parameter in another option of a choice needs no other label; its value goes where it is active."""
+    node = twin.pos_args[0] if twin.name == "switch" else twin  # the index of a choice, without its options
+    expr = hp.choice("root", [scope.float(node), {"other": space.expr, "copy": scope.float(clone(node))}])
+    both = Space(expr)
+    assert set(both.labels) == {"root", "twin", *space.labels}
+    for row in both.sample(np.random.default_rng(seed), 4):
+        raw = both.raw(row)
+        value = both.evaluate(raw)
+        copied = value["copy"] if raw["root"] else value
+        assert copied == raw["twin"]
 
 
 @QUICK

@@ -209,6 +209,32 @@ def test_uniformint_includes_both_ends():
     assert {type(value) for value in drawn} == {int}
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-5, 0.1), (0.01, 0.5), (1e-3, 100), (Literal(1e-4), 1)])
+@pytest.mark.parametrize("kind", ["loguniform", "qloguniform"])
+def test_bounds_that_look_like_values_are_remarked_on(kind, low, high):
+    """A log-uniform parameter from 1e-5 to 0.1 is meant to have those values: a warning says what it has."""
+    with pytest.warns(
+        UserWarning, match=rf"hp\.{kind}\('x', .* draws values from 1\S* to .* write math\.log\("
+    ) as caught:
+        getattr(hp, kind)("x", low, high, *[0.01] * (kind == "qloguniform"))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-5, 0), (0.5, 2), (0.1, 5), (0.2, 1.5), (1, 20), (-0.1, 0.9)])
+def test_bounds_that_may_well_be_logarithms_are_not(low, high, recwarn):
+    """No warning where logarithms make sense."""
+    hp.loguniform("x", low, high)
+    assert len(recwarn) == 0
+
+
+def test_loguniform_has_no_q():
+    """A third argument is refused with the function that takes it; hyperopt's users mix them up."""
+    with pytest.raises(InvalidTypeError, match=r"got 1 more: hp\.qloguniform"):
+        hp.loguniform("x", 0, 1, 1)
+    with pytest.raises(InvalidSpaceError, match="low should be less than high"):
+        hp.loguniform("x", 1, 1, 1)
+
+
 def test_bounds_by_keyword_and_as_literals():
     """Arguments have hyperopt's names; literal nodes and numpy numbers are numbers."""
     assert distribution(hp.quniform("x", low=0, high=4, q=2)) == QUniform(0, 4, 2)

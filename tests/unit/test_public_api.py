@@ -114,10 +114,10 @@ def test_import_is_light():
 
 
 def test_nothing_prints():
-    """No module calls print or writes to the standard streams by itself; where objectives run they are redirected."""
+    """No module calls print or writes to the standard streams by itself, but for commands and where objectives run."""
     found = []
     for path in PACKAGE.rglob("*.py"):
-        if path == PACKAGE / "worker" / "child.py":
+        if path in (PACKAGE / "worker" / "child.py", PACKAGE / "cli.py", PACKAGE / "compat" / "__main__.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             is_print = isinstance(node, ast.Name) and node.id == "print"

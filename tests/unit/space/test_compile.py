@@ -153,6 +153,50 @@ def test_one_label_on_two_parameters_is_refused(expr):
         Space(expr)
 
 
+def test_one_label_in_options_that_exclude_each_other():
+    """Equal distributions under one label are one parameter where only one of them can be active."""
+    options = [{"c": hp.uniform("c", 0, 1)}, hp.uniform("c", 0.0, 1), hp.choice("deep", [0, hp.uniform("c", 0, 1)])]
+    space = Space({"model": hp.choice("model", options)})
+    assert space.labels == ("model", "c", "deep")
+    points = [{"model": 0}, {"model": 1}, {"model": 2, "deep": 1}]
+    assert [space.evaluate(point | {"c": 0.5})["model"] for point in points] == [{"c": 0.5}, 0.5, 0.5]
+    with pytest.raises(BadSearchSpace, match="a value for 'c'"):
+        space.evaluate({"model": 1})
+    values = space.sample(np.random.default_rng(0), 50)
+    inactive = (values[:, 0] == 2) & (values[:, 2] == 0)
+    np.testing.assert_array_equal(np.isnan(values[:, 1]), inactive)
+    assert inactive.any()
+
+
+def _model(first, second, beside=0):
+    return {"model": hp.choice("model", [{"c": first}, [1, second]]), "beside": beside}
+
+
+@pytest.mark.parametrize(
+    ("expr", "places"),
+    [
+        (_model(hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)), "space['model'], option 0 of 'model', ['c']"),
+        (
+            _model(hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)),
+            "uniform(0, 2) at space['model'], option 1 of 'model', [1]",
+        ),
+        (
+            _model(hp.choice("x", [1, 2]), hp.choice("x", [3, 4])),
+            "randint(2) at space['model'], option 1 of 'model', [1]",
+        ),
+        (_model(hp.uniform("x", 0, 1), 0, hp.uniform("x", 0, 1)), "uniform(0, 1) at space['beside']"),
+        (_model([hp.uniform("x", 0, 1), hp.uniform("x", 0, 1)], 0), "['c'][1]"),
+        ({1: hp.uniform("x", 0, 1), 2: 1 + hp.uniform("x", 0, 1)}, "argument 1 of add"),
+        (scope.switch(hp.randint("k", 2) + 0, hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)), "at space, option 1"),
+    ],
+)
+def test_other_parameters_with_one_label_are_refused(expr, places):
+    """Other distributions, choices, and what can be active together; the message says where both are."""
+    with pytest.raises(DuplicateLabel) as caught:
+        Space(expr)
+    assert places in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("expr", "message"),
     [

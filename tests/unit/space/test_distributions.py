@@ -126,6 +126,32 @@ def test_end_points_of_a_quantised_uniform_have_full_mass_and_do_not_leave_the_b
     assert np.ptp(masses) == 0
 
 
+@pytest.mark.parametrize("n", [1, 2, 10, 40])
+def test_a_quantised_uniform_is_exactly_uniform(n):
+    """All n + 1 values come equally often, the ends as well (chi-square)."""
+    drawn = QUniform(0, n, 1).sample(np.random.default_rng(2), 100_000)
+    assert stats.chisquare(np.bincount(drawn.astype(int), minlength=n + 1)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("low", "high", "q"), [(0, 10, 1), (-4, 8, 2), (0, 100, 5)])
+def test_a_seed_draws_what_it_draws_in_hyperopt(low, high, q):
+    """A quantised uniform draw is the rounded uniform one, but for the share that gives the ends their full mass."""
+    drawn = QUniform(low, high, q).sample(np.random.default_rng(3), 20_000)
+    rounded = np.round(np.random.default_rng(3).uniform(low, high, 20_000) / q) * q
+    is_moved, share = drawn != rounded, 1 / ((high - low) / q + 1)
+    # 5 standard deviations of a frequency
+    assert abs(is_moved.mean() - share) < 5 * math.sqrt(share * (1 - share) / 20_000)
+    assert set(drawn[is_moved]) == {low, high}
+
+
+def test_a_grid_with_more_steps_than_a_double_can_be_rounded_to():
+    """Huge grids are drawn in whole, both halves of them."""
+    drawn = QUniform(0, 2**40, 1).sample(np.random.default_rng(0), 1000)
+    assert len(set(drawn.tolist())) > 990
+    assert 0.4 < (drawn < 2**39).mean() < 0.6
+    assert {0.0, 1.0} == set(drawn % 2)
+
+
 def test_end_points_of_a_quantised_loguniform_have_the_mass_of_a_whole_cell():
     """Each multiple weighs as the logarithm of its cell of width q, the outermost ones too."""
     masses = np.exp(QLogUniform(math.log(1), math.log(4), 1).log_pdf([1, 2, 3, 4]))

@@ -25,63 +25,6 @@ def double(x):
     return 2 * x
 
 
-def pair(x):
-    """Two values."""
-    return x, -x
-
-
-def test_a_defined_function_can_be_used_in_a_space(registered):
-    """scope.define registers a function, returns it, and makes scope.name(...) build its node."""
-    assert registered.define(double) is double
-    node = registered.double(Literal(4))
-    assert (node.name, rec_eval(node)) == ("double", 8)
-    assert "double" in dir(registered)
-
-
-def test_a_function_with_a_known_length_can_be_unpacked(registered):
-    """define_info(o_len=2) makes nodes that unpack into two."""
-    registered.define_info(o_len=2)(pair)
-    first, second = registered.pair(3)
-    assert rec_eval(as_apply([first, second])) == (3, -3)
-
-
-def test_pure_functions_make_pure_nodes(registered):
-    """define_pure marks the nodes."""
-    registered.define_pure(double)
-    assert registered.double(1).pure
-
-
-def test_names_are_taken_once(registered):
-    """A second definition under one name is refused; define_if_new returns the first."""
-    registered.define(double)
-    with pytest.raises(ValueError, match=r"'double' already.*undefine"):
-        registered.define(double)
-    with pytest.raises(ValueError, match="'double' already"):
-        registered.inject(double)
-    assert registered.define_if_new(double) is double
-    assert registered.define_if_new(pair) is pair
-
-
-@pytest.mark.parametrize("given", [double, "double"], ids=["function", "name"])
-def test_undefine_frees_the_name(registered, given):
-    """A function is removed given itself or its name; unknown names are refused."""
-    registered.define(double)
-    registered.undefine(given)
-    with pytest.raises(AttributeError, match=r"no function 'double'.*scope\.define"):
-        _ = registered.double
-    with pytest.raises(ValueError, match="to remove"):
-        registered.undefine(given)
-
-
-def test_functions_come_in_bulk(registered):
-    """inject takes functions and keywords, import_ the names of a dictionary."""
-    registered.inject(double, twice=double)
-    registered.import_({"pair": pair, "not_wanted": double}, "pair")
-    assert rec_eval(registered.twice(2)) == 4
-    assert rec_eval(registered.pair(2)) == (2, -2)
-    assert "not_wanted" not in dir(registered)
-
-
 def test_a_function_that_was_removed_is_named_when_evaluated(registered):
     """A space whose function is not registered where it runs says which one it is."""
     registered.define(double)
@@ -170,9 +113,26 @@ def test_recursive_set_rng_kwarg_gives_one_generator_to_all():
     assert first != second
 
 
+def test_a_function_may_return_an_expression(registered):
+    """Its value takes the place of the call, as often as there is another expression."""
+    registered.inject(later=lambda x: as_apply([x, scope.add(x, 1)]), twice_later=lambda x: registered.later(x * 2))
+    assert rec_eval(scope.len(registered.twice_later(3))) == 2
+    assert rec_eval(registered.twice_later(3)) == (6, 7)
+
+
+def test_a_switch_may_hang_on_a_comparison():
+    """Python's and numpy's truth values are the indices 0 and 1."""
+    for value in (2, np.float64(2)):
+        assert rec_eval(scope.switch(Literal(value) > 1, "no", "yes")) == "yes"
+
+
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
+        (scope.map(scope.neg, [1, 2]), [-1, -2]),
+        (scope.map(max, [1, 5], [4, 2]), [4, 5]),
+        (scope.sum([1, 2]), 3),
+        (scope.callpipe1([scope.partial("add", 2), str], 5), "7"),
         (scope.max([3, 1]), 3),
         (scope.sqrt(9), 3.0),
         (scope.log(1), 0.0),
@@ -198,6 +158,8 @@ def test_built_in_functions(node, expected):
         (scope.asarray([1, 2], dtype="float32"), [1.0, 2.0]),
         (scope.bincount([1, 1, 3], minlength=5), [0, 2, 0, 1, 0]),
         (scope.bincount([5, 6], offset=5), [1, 1]),
+        (scope.bincount([1], p=[0.5, 0.3, 0.2]), [0, 1, 0]),
+        (scope.sum([[1, 2], [3, 4]], axis=0), [4, 6]),
         (scope.array_union([1, 2], [2, 3]), [1, 2, 3]),
         (scope.array_union1([[1, 2], [2, 3]]), [1, 2, 3]),
     ],
