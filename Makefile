@@ -21,14 +21,15 @@ BENCHMARKS := $(sort $(filter-out benchmarks/_% benchmarks/faults.py benchmarks/
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-matrix conformance check format bench bench-quality clean
+.PHONY: help demo test test-slow test-matrix conformance conformance-all check format bench bench-quality clean
 
 help:
 	@echo 'make demo         tune a random forest on a local Spark'
 	@echo 'make test         run the test suite; ARGS="-k tpe -x" goes to pytest'
 	@echo 'make test-slow    run the tests that are left out of it: more clusters, long examples'
 	@echo 'make test-matrix  run the Spark tests on each pyspark in MATRIX="$(MATRIX)"'
-	@echo 'make conformance  run only the suite that every executor and algorithm must pass'
+	@echo "make conformance  run hyperopt's own tests, and programs written for it, on sparktune"
+	@echo 'make conformance-all  the same with the tests of hyperopt that take minutes'
 	@echo 'make check        ruff, mypy --strict and the layers'
 	@echo 'make format       let ruff format and sort the imports'
 	@echo 'make bench        run the programs in benchmarks/ (or BENCHMARKS="benchmarks/one.py")'
@@ -55,8 +56,18 @@ test-matrix:
 	  PYSPARK_PYTHON="$(CURDIR)/.venv-$$version/bin/python" PYSPARK_DRIVER_PYTHON="$(CURDIR)/.venv-$$version/bin/python" \
 	    .venv-$$version/bin/python -m pytest tests/spark tests/conformance/test_executors.py $(ARGS); done
 
-conformance: $(VENV)/.installed-test
-	$(BIN)/python -m pytest tests/conformance $(ARGS)
+# hyperopt's own tests, read from its wheel, and other people's programs for hyperopt, run on sparktune. In environments
+# of their own: what they need, and in which versions, is no business of .venv.
+conformance: .venv-conformance/.installed .venv-programs/.installed
+	.venv-conformance/bin/python tests/conformance/hyperopt_suite.py $(ARGS)
+	.venv-programs/bin/python -m pytest -q tests/e2e/test_compat_programs.py
+
+# The slow ones too; test_spark needs Spark, and brings it.
+conformance-all: .venv-conformance/.installed .venv-programs/.installed
+	.venv-conformance/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[conformance,local]'
+	PYSPARK_PYTHON="$(CURDIR)/.venv-conformance/bin/python" PYSPARK_DRIVER_PYTHON="$(CURDIR)/.venv-conformance/bin/python" \
+	  .venv-conformance/bin/python tests/conformance/hyperopt_suite.py --all $(ARGS)
+	.venv-programs/bin/python -m pytest -q tests/e2e/test_compat_programs.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
@@ -91,6 +102,14 @@ clean:
 # The stamps: installing again is only needed when the requirements change.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[$*]'
+	@touch $@
+
+# Programs are installed without what they ask for, an old hyperopt above all; setup.cfg has what they really need.
+PROGRAMS := 'hyperopt-sklearn==1.1.1; python_version >= "3.11"' lale==0.9.5
+.venv-%/.installed: setup.cfg pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[$*]'
+	test $* != programs || .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PROGRAMS)
 	@touch $@
 
 $(BIN)/python:

@@ -38,7 +38,7 @@ def classic_session(master: str) -> Iterator[Any]:
 @contextlib.contextmanager
 def connect_session(master: str) -> Iterator[Any]:
     """A session on a Spark Connect server that is started here, and ended."""
-    from connect_server import ConnectServer  # type: ignore[import-not-found,unused-ignore]
+    from connect_server import ConnectServer
     from pyspark.sql import SparkSession
 
     settings = {"spark.driver.memory": "4g"}

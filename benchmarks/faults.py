@@ -89,7 +89,8 @@ def play_in_process(place: str, only: Sequence[str]) -> dict[str, str]:
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
         with open(KEPT.with_name(f"faults-{place.partition('[')[0]}.log"), "wb") as log:
             subprocess.run(command, env=environment, stderr=log, timeout=DEADLINE, check=True)
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
+        observed: dict[str, str] = json.loads(path.read_text())
+        return observed
 
 
 def table(observed: dict[str, dict[str, str]]) -> str:
@@ -120,7 +121,7 @@ def main() -> None:
     if args.into is not None:
         warnings.simplefilter("ignore")
         logging.getLogger("sparktune").setLevel(logging.ERROR)
-        args.into.write_text(json.dumps(play_all(*args.places, args.only)))
+        args.into.write_text(json.dumps(play_all(args.places[0], args.only)))
         return
     KEPT.parent.mkdir(exist_ok=True)
     observed = json.loads(KEPT.read_text()) if KEPT.exists() else {}

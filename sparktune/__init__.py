@@ -4,7 +4,29 @@
 >>> best = fmin(lambda x: (x - 1) ** 2, hp.uniform("x", -5, 5), algo=tpe.suggest, max_evals=50)
 """
 
-from sparktune import auto, base, early_stop, exceptions, gp, hp, pyll, rand, spark, tpe
+from sparktune import (
+    algobase,
+    anneal,
+    atpe,
+    auto,
+    base,
+    early_stop,
+    exceptions,
+    gp,
+    grid,
+    hp,
+    mix,
+    progress,
+    pyll,
+    pyll_utils,
+    qmc,
+    rand,
+    spark,
+    std_out_err_redirect_tqdm,
+    tpe,
+    utils,
+    vectorize,
+)
 from sparktune._version import __version__
 from sparktune.fmin import FMinIter, fmin, fmin_pass_expr_memo_ctrl, partial, space_eval
 from sparktune.history.trial import (
@@ -46,6 +68,9 @@ __all__ = [
     "Study",
     "Trials",
     "__version__",
+    "algobase",
+    "anneal",
+    "atpe",
     "auto",
     "base",
     "early_stop",
@@ -53,12 +78,20 @@ __all__ = [
     "fmin",
     "fmin_pass_expr_memo_ctrl",
     "gp",
+    "grid",
     "hp",
+    "mix",
     "partial",
+    "progress",
     "pyll",
+    "pyll_utils",
+    "qmc",
     "rand",
     "space_eval",
     "spark",
+    "std_out_err_redirect_tqdm",
     "tpe",
     "trials_from_docs",
+    "utils",
+    "vectorize",
 ]

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from sparktune import gp, tpe
-from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, proposal_documents
+from sparktune.history.documents import Document
+from sparktune.search.even import even_points
+from sparktune.search.options import AT_LEAST_0, FROM_0_TO_1, check_options
 from sparktune.search.state import SearchState
+from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
-from sparktune.space.nodes import is_number
 
 __all__ = ["Settings", "propose", "suggest"]
 
@@ -50,14 +51,7 @@ class Settings:
     tpe_share: float = 0.2
 
     def __post_init__(self) -> None:
-        if not is_number(self.n_startup_jobs) or not self.n_startup_jobs >= 0:
-            raise InvalidArgumentError(
-                f"auto.suggest takes for n_startup_jobs a number >= 0, got n_startup_jobs={self.n_startup_jobs!r}"
-            )
-        if not is_number(self.tpe_share) or not 0 <= self.tpe_share <= 1:
-            raise InvalidArgumentError(
-                f"auto.suggest takes for tpe_share a number from 0 to 1, got tpe_share={self.tpe_share!r}"
-            )
+        check_options("auto.suggest", self, {"n_startup_jobs": AT_LEAST_0, "tpe_share": FROM_0_TO_1})
 
 
 DEFAULTS = Settings()
@@ -76,7 +70,7 @@ def suggest(
     """A document per id, proposed by TPE and a Gaussian process together.
 
     Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
-    passed over while something else is in reach.
+    passed over while another is left.
 
     Args:
         new_ids: Ids for the proposals.
@@ -89,9 +83,7 @@ def suggest(
         InvalidArgumentError: If an option is out of its rule.
     """
     settings = Settings(n_startup_jobs, tpe_share)
-    history = trials.history(domain.space.labels)
-    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
-    return proposal_documents(values, new_ids, domain, trials, history.record("auto", seed, n_startup_jobs))
+    return suggested("auto", propose, settings, new_ids, domain, trials, seed, n_startup_jobs)
 
 
 def propose(
@@ -109,7 +101,7 @@ def propose(
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
     if gp.is_starting(history, settings.n_startup_jobs) or not len(space):
-        return gp.even_draws(state, history, rng, n)
+        return even_points(space, history, rng, n)
     rows = np.empty((0, len(space)))
     densities = tpe.Densities(state, history, TPE_SETTINGS)
     gp_share = (1.0 - settings.tpe_share) * min(1.0, LONG / history.n_finished)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sparktune import pyll
 from sparktune.exceptions import (
     AllTrialsFailed,
     BadSearchSpace,
@@ -70,6 +71,7 @@ __all__ = [
     "Trials",
     "miscs_to_idxs_vals",
     "miscs_update_idxs_vals",
+    "pyll",
     "spec_from_misc",
     "trials_from_docs",
     "validate_loss_threshold",

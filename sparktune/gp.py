@@ -22,9 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import FAILED, OK, PENDING, History
-from sparktune.history.documents import Document, proposal_documents, proposal_record
+from sparktune.history.documents import Document
 from sparktune.kernels.gaussian_process import (
     GaussianProcess,
     LossScale,
@@ -35,11 +34,12 @@ from sparktune.kernels.gaussian_process import (
     scaled,
 )
 from sparktune.kernels.parzen import Points
-from sparktune.kernels.sobol import sobol
+from sparktune.search.even import even_points
+from sparktune.search.options import AT_LEAST_0, check_options
 from sparktune.search.state import SearchState
+from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
-from sparktune.space.nodes import is_number
 
 __all__ = ["Settings", "propose", "suggest"]
 
@@ -54,8 +54,6 @@ REFIT_GROWTH, FIRST_FIT, FIT_STEPS = 0.15, 10, 20
 N_PRIOR, N_MOVES, N_REFINED = 120, 150, 100
 #: How far candidates move, as a share of the range: at first, and in the rounds of refinement.
 MOVE, REFINED_MOVES = 0.1, (0.05, 0.02)
-#: The start takes from a Sobol sequence no more than this; beyond it, draws from the prior.
-MAX_SOBOL_DIMENSIONS, MAX_SOBOL_POINTS = 1000, 1024
 #: Points that candidates move from.
 N_STARTS = 5
 
@@ -71,10 +69,7 @@ class Settings:
     n_startup_jobs: int = 10
 
     def __post_init__(self) -> None:
-        if not is_number(self.n_startup_jobs) or not self.n_startup_jobs >= 0:
-            raise InvalidArgumentError(
-                f"gp.suggest takes for n_startup_jobs a number >= 0, got n_startup_jobs={self.n_startup_jobs!r}"
-            )
+        check_options("gp.suggest", self, {"n_startup_jobs": AT_LEAST_0})
 
 
 DEFAULTS = Settings()
@@ -86,7 +81,7 @@ def suggest(
     """A document per id, proposed by a Gaussian process.
 
     Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
-    passed over while something else is in reach.
+    passed over while another is left.
 
     Args:
         new_ids: Ids for the proposals.
@@ -98,10 +93,7 @@ def suggest(
     Raises:
         InvalidArgumentError: If an option is out of its rule.
     """
-    settings = Settings(n_startup_jobs)
-    history = trials.history(domain.space.labels)
-    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
-    return proposal_documents(values, new_ids, domain, trials, history.record("gp", seed, n_startup_jobs))
+    return suggested("gp", propose, Settings(n_startup_jobs), new_ids, domain, trials, seed, n_startup_jobs)
 
 
 def propose(
@@ -119,7 +111,7 @@ def propose(
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
     if is_starting(history, settings.n_startup_jobs) or not len(space):
-        return even_draws(state, history, rng, n)
+        return even_points(space, history, rng, n)
     rows = np.empty((0, len(space)))
     for _ in range(n):
         surrogate = Surrogate(state, history, rows, rng)
@@ -130,29 +122,6 @@ def propose(
 def is_starting(history: History, n_startup_jobs: int) -> bool:
     """Whether there is too little to learn from: fewer finished trials than wanted, or none with a loss."""
     return history.n_finished < n_startup_jobs or not history.n_ok
-
-
-def even_draws(state: SearchState, history: History, rng: np.random.Generator, n: int) -> FloatArray:
-    """The next n points of a Sobol sequence over the prior, shape (n, d); for one that was tried, any other."""
-    d, start = len(state.space), len(history)
-    values = np.full((n, d), np.nan)
-    if 0 < d <= MAX_SOBOL_DIMENSIONS and (n_even := min(n, MAX_SOBOL_POINTS - start)) > 0:
-        points = sobol(d, _sobol_seed(history, rng), start, n_even)
-        values[:n_even] = state.on_grid(state.coordinates.prior_quantile(points))
-    for i, row in enumerate(values):
-        if np.isnan(row).all() or state.is_tried(row, values[:i]):
-            values[i] = state.new_draw(values[:i], rng)
-    return values
-
-
-def _sobol_seed(history: History, rng: np.random.Generator) -> int:
-    """What picks the sequence: the first number that the study's first proposal drew."""
-    for document in history.documents:
-        record = proposal_record(document)
-        if record is not None and record["seed"] is not None:
-            rng = np.random.default_rng(record["seed"])
-            break
-    return int(rng.integers(2**31))
 
 
 class Surrogate:
@@ -250,9 +219,8 @@ def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]
     losses, is_ok = single_losses(history, rows)
     constraints = history.constraints[rows]
     key = hash((rows.tobytes(), losses.tobytes(), constraints.tobytes()))
-    known: tuple[int, list[FloatArray]] | None = history.memo.get(("gp", state.key))
-    if known is not None and known[0] == key:
-        return known[1]
+    if state.fitted is not None and state.fitted[0] == key:
+        return state.fitted[1]
     kept = representatives(losses, history.violations[rows], np.random.default_rng(len(rows)))[:MAX_FITTED]
     values = history.values[rows[kept]]
     x = state.inputs(state.coordinates.encode(values))
@@ -261,7 +229,7 @@ def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]
     for y in (LossScale(losses[is_ok])(losses)[kept], *map(scaled, constraints[kept].T)):
         is_known = np.isfinite(y)
         thetas.append(fit(state.input_groups, x[is_known], y[is_known], prior, FIT_STEPS))
-    history.memo["gp", state.key] = key, thetas
+    state.fitted = key, thetas
     return thetas
 
 
@@ -298,8 +266,7 @@ def best_candidate(
         moved = moves(state, state.coordinates.encode(best), N_REFINED, scale, rng)
         values, scores = np.vstack([values, moved]), np.append(scores, acquisition(state.points(moved)))
     values = values[np.argsort(-scores, kind="stable")]
-    found = state.first_new(values, batch, rng)
-    return values[found] if isinstance(found, int) else found
+    return state.tried.first_new(values, batch, rng)
 
 
 def moves(state: SearchState, starts: FloatArray, n: int, scale: float, rng: np.random.Generator) -> FloatArray:

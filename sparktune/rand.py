@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, proposal_documents
+from sparktune.history.documents import Document, miscs_to_idxs_vals
+from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
 
-__all__ = ["propose", "suggest"]
+__all__ = ["propose", "suggest", "suggest_batch"]
 
 
 def propose(space: Space, history: History, rng: np.random.Generator, n: int, settings: object = None) -> FloatArray:
@@ -29,6 +30,16 @@ def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list
         trials: Makes the documents.
         seed: Whatever ``numpy.random.default_rng`` takes.
     """
-    history = trials.history(domain.space.labels)
-    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids))
-    return proposal_documents(values, new_ids, domain, trials, history.record("rand", seed))
+    return suggested("rand", propose, None, new_ids, domain, trials, seed)
+
+
+def suggest_batch(
+    new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """What :func:`suggest` draws, as two dictionaries by label: the ids in which it is active, and its values there.
+
+    Args:
+        new_ids, domain, trials, seed: See :func:`suggest`.
+    """
+    documents = suggest(new_ids, domain, trials, seed)
+    return miscs_to_idxs_vals([document["misc"] for document in documents], domain.space.labels)

@@ -14,7 +14,7 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import OK, History
-from sparktune.history.documents import Document, proposal_documents
+from sparktune.history.documents import Document
 from sparktune.kernels import pareto
 from sparktune.kernels.parzen import Points, log_sum_exp
 from sparktune.search import classic_tpe
+from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, INSIDE_0_1, check_options
 from sparktune.search.state import SearchState
+from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
-from sparktune.space.nodes import is_number
 
 __all__ = ["Settings", "propose", "suggest"]
 
@@ -61,19 +61,24 @@ class Settings:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        rules: dict[str, tuple[str, Callable[[Any], object]]] = {
-            "prior_weight": ("a finite number > 0", lambda value: 0 < value < math.inf),
-            "n_startup_jobs": ("a number >= 0", lambda value: value >= 0),
-            "n_EI_candidates": ("an integer >= 1", lambda value: hasattr(value, "__index__") and value >= 1),
-            "gamma": ("a number between 0 and 1", lambda value: 0 < value < 1),
-        }
-        for name, (rule, holds) in rules.items():
-            value = getattr(self, name)
-            if not is_number(value) or not holds(value):  # NaN included
-                raise InvalidArgumentError(f"tpe.suggest takes for {name} {rule}, got {name}={value!r}")
+        check_options(
+            "tpe.suggest",
+            self,
+            {
+                "prior_weight": FINITE_ABOVE_0,
+                "n_startup_jobs": AT_LEAST_0,
+                "n_EI_candidates": COUNT,
+                "gamma": INSIDE_0_1,
+            },
+        )
 
 
 DEFAULTS = Settings()
+# hyperopt's names: programs read these defaults, or change them for all calls that follow.
+_default_prior_weight = DEFAULTS.prior_weight
+_default_n_startup_jobs = DEFAULTS.n_startup_jobs
+_default_n_EI_candidates = DEFAULTS.n_EI_candidates  # noqa: N816
+_default_gamma = DEFAULTS.gamma
 
 
 def suggest(
@@ -91,7 +96,7 @@ def suggest(
     """A document per id, proposed by TPE.
 
     Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
-    passed over while something else is in reach.
+    passed over while another is left.
 
     Args:
         new_ids: Ids for the proposals.
@@ -112,15 +117,27 @@ def suggest(
         "n_EI_candidates": n_EI_candidates,
         "gamma": gamma,
     }
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    history, rng, n = trials.history(domain.space.labels), np.random.default_rng(seed), len(new_ids)
-    settings = classic_tpe.Settings(**given) if hyperopt_rules else Settings(**given)
-    record = history.record("tpe with hyperopt_rules" if hyperopt_rules else "tpe", seed, settings.n_startup_jobs)
-    if isinstance(settings, classic_tpe.Settings):
-        values = classic_tpe.propose(domain.space, history, rng, n, settings)
-    else:
-        values = propose(domain.space, history, rng, n, settings)
-    return proposal_documents(values, new_ids, domain, trials, record)
+    given = _changed_defaults() | {name: value for name, value in options.items() if value is not None}
+    if hyperopt_rules:
+        classic = classic_tpe.Settings(**given)
+        return suggested(
+            "tpe with hyperopt_rules",
+            classic_tpe.propose,
+            classic,
+            new_ids,
+            domain,
+            trials,
+            seed,
+            classic.n_startup_jobs,
+        )
+    settings = Settings(**given)
+    return suggested("tpe", propose, settings, new_ids, domain, trials, seed, settings.n_startup_jobs)
+
+
+def _changed_defaults() -> dict[str, Any]:
+    """Those of the module's ``_default_*`` constants that a program has changed, by option."""
+    constants = {option: globals()[f"_default_{option}"] for option in DEFAULTS.__dataclass_fields__}
+    return {option: value for option, value in constants.items() if value != getattr(DEFAULTS, option)}
 
 
 def propose(
@@ -140,7 +157,7 @@ def propose(
     rows = np.empty((0, len(space)))
     if history.n_finished < settings.n_startup_jobs or not len(space):
         for _ in range(n):
-            rows = np.vstack([rows, state.new_draw(rows, rng)])
+            rows = np.vstack([rows, state.tried.new_draw(rows, rng)])
         return rows
     densities = Densities(state, history, settings)
     for _ in range(n):
@@ -201,8 +218,7 @@ class Densities:
         """The best candidate that was not tried, shape (d,)."""
         values, points = self.candidates(rng, self._settings.n_EI_candidates)
         values = values[np.argsort(-self.score(points), kind="stable")]
-        found = self._state.first_new(values, batch, rng)
-        return values[found] if isinstance(found, int) else found
+        return self._state.tried.first_new(values, batch, rng)
 
     def candidates(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, Points]:
         """n points drawn from the good density, and their values (n, d).

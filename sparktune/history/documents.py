@@ -289,8 +289,14 @@ def log_text(document: Document) -> str:
     return printed + ("\n" if printed and trace and not printed.endswith("\n") else "") + trace
 
 
-def finish(document: Document, outcome: Outcome) -> None:
-    """Write down what became of a trial. The result goes in before the state, so that no reader sees half of it."""
+def finish(document: Document, outcome: Outcome, *, error_is_traceback: bool = False) -> None:
+    """Write down what became of a trial. The result goes in before the state, so that no reader sees half of it.
+
+    Args:
+        document: Of the trial.
+        outcome: What became of it.
+        error_is_traceback: Whether ``misc["error"]`` has the traceback beside the type, and not the message.
+    """
     is_lost = outcome.failure is not None and outcome.failure.is_lost
     if outcome.record or is_lost or n_attempts(document):
         if outcome.state != JOB_STATE_CANCEL:  # an attempt that was cancelled has not ended
@@ -299,7 +305,8 @@ def finish(document: Document, outcome: Outcome) -> None:
     if outcome.result is not None:
         document["result"] = outcome.result
     if outcome.failure is not None:
-        document["misc"]["error"] = (outcome.failure.type, outcome.failure.message)
+        text = (error_is_traceback and outcome.failure.traceback) or outcome.failure.message
+        document["misc"]["error"] = (outcome.failure.type, text)
         if outcome.failure.traceback:
             document["misc"]["traceback"] = outcome.failure.traceback
     _move(document, outcome.state)

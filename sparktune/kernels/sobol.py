@@ -1,4 +1,4 @@
-"""Points that fill the unit cube evenly."""
+"""Points that fill the unit cube evenly: parts of sequences that a seed picks."""
 
 from __future__ import annotations
 
@@ -23,6 +23,24 @@ def sobol(d: int, seed: int, start: int, n: int) -> FloatArray:
     """
     from scipy.stats import qmc
 
-    # Whole powers of two, for which SciPy has no warning; the sequence is short, so drawing it again costs nothing.
-    points = qmc.Sobol(d, seed=seed).random_base2(max(0, (start + n - 1).bit_length()))
-    return np.asarray(points[start : start + n])
+    sequence = qmc.Sobol(d, seed=seed)
+    if start:
+        return np.asarray(sequence.fast_forward(start).random(n))
+    # A whole power of two, for which SciPy has no warning.
+    return np.asarray(sequence.random_base2(max(0, n - 1).bit_length())[:n])
+
+
+def halton(d: int, seed: int, start: int, n: int) -> FloatArray:
+    """Points ``start`` to ``start + n`` of a scrambled Halton sequence, shape (n, d), in [0, 1).
+
+    Args:
+        d: Dimensions.
+        seed: Picks the scrambling; the same seed gives the same sequence.
+        start, n: Which part of it.
+
+    Source:
+        Halton 1960; the scrambling is that of ``scipy.stats.qmc``.
+    """
+    from scipy.stats import qmc
+
+    return np.asarray(qmc.Halton(d, seed=seed).fast_forward(start).random(n))

@@ -36,7 +36,8 @@ class AskTell:
         self.domain = domain
         self.trials = trials
         self.seen = trials
-        self.rstate = as_generator(rstate)
+        self._generator = as_generator(rstate)
+        self.rstate = self._generator if rstate is None else rstate
         # With the seed of an earlier run, the stream goes on after what that run has used of it.
         self._used_seeds = {documents.seed_of(document) for document in trials._dynamic_trials}
 
@@ -81,7 +82,8 @@ class AskTell:
         outcome = self.checked(outcome)
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
-        documents.finish(document, outcome)
+        error_is_traceback = getattr(self.trials, "error_is_traceback", False)
+        documents.finish(document, outcome, error_is_traceback=error_is_traceback)
         if self._keeper is not None:
             self._keeper.note_end(document)
         self.trials.refresh()
@@ -98,7 +100,7 @@ class AskTell:
         return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
 
     def _next_seed(self) -> int:
-        while (seed := int(self.rstate.integers(2**31 - 1))) in self._used_seeds:
+        while (seed := int(self._generator.integers(2**31 - 1))) in self._used_seeds:
             pass
         self._used_seeds.add(seed)
         return seed

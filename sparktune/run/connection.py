@@ -6,7 +6,6 @@ The wire is described in :mod:`sparktune.worker.pilot`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import math
@@ -14,12 +13,12 @@ import pickle
 import secrets
 import socket
 import time
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sparktune.history.trial import Call, Outcome
-from sparktune.run.executor import Executor
+from sparktune.run.executor import Executor, break_off, settle
 from sparktune.run.replies import Reader, lost, with_queue_time
 from sparktune.worker import pilot
 from sparktune.worker.pilot import Message, Wire
@@ -57,31 +56,21 @@ class Lease:
     deadline: float = math.inf
     is_cancelled: bool = False
 
-    def settle(self, outcome: Outcome) -> None:
-        """End the future, unless it has ended."""
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_result(outcome)
-
-    def break_off(self, error: BaseException) -> None:
-        """End the future with an error of the backend, unless it has ended."""
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_exception(error)
-
     def hand_over(self, executor: Executor) -> None:
         """Have another executor end the future."""
 
         def take_over(done: Future[Outcome]) -> None:
             if done.cancelled():
-                self.settle(Outcome())
+                settle(self.future, Outcome())
             elif (error := done.exception()) is not None:
-                self.break_off(error)
+                break_off(self.future, error)
             else:
-                self.settle(done.result())
+                settle(self.future, done.result())
 
         try:
             future = executor.submit(self.call)
         except Exception as error:  # it has been shut down
-            self.break_off(error)
+            break_off(self.future, error)
         else:
             future.add_done_callback(take_over)
 
@@ -90,11 +79,11 @@ class Lease:
         try:
             outcome = reader.outcome(pickle.loads(reply))
         except Exception as error:
-            self.break_off(error)
+            break_off(self.future, error)
             return
         if self.is_cancelled and outcome.result is None:
             outcome = Outcome(record=outcome.record)  # it failed because it was ended
-        self.settle(with_queue_time(outcome, time.monotonic() - self.submitted))
+        settle(self.future, with_queue_time(outcome, time.monotonic() - self.submitted))
 
 
 class Owner(Protocol):
@@ -237,4 +226,4 @@ class Connection(asyncio.Protocol):
     def _end_lease(self, message: str) -> None:
         lease, self.lease = self.lease, None
         if lease is not None:
-            lease.settle(Outcome() if lease.is_cancelled else lost(message))
+            settle(lease.future, Outcome() if lease.is_cancelled else lost(message))

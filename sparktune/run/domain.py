@@ -73,7 +73,8 @@ class Domain:
     """The objective ``fn`` over the space ``expr``.
 
     Args:
-        fn: Called with the value of the space; with ``expr=, memo=, ctrl=`` if ``pass_expr_memo_ctrl``.
+        fn: Called with the value of the space; with ``expr=, memo=, ctrl=`` if ``pass_expr_memo_ctrl``. None where
+            nothing is evaluated, as in programs that ask algorithms for points themselves.
         expr: The search space.
         workdir: Recorded in the documents; not used otherwise.
         pass_expr_memo_ctrl: See ``fn``; None: what ``@fmin_pass_expr_memo_ctrl`` says.
@@ -94,7 +95,7 @@ class Domain:
 
     def __init__(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., Any] | None,
         expr: Any,
         workdir: Any = None,
         pass_expr_memo_ctrl: bool | None = None,
@@ -103,8 +104,8 @@ class Domain:
         *,
         goal: Goal | None = None,
     ) -> None:
-        if not callable(fn):
-            raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
+        if fn is not None:
+            require_objective(fn)
         self.fn = fn
         if pass_expr_memo_ctrl is None:
             pass_expr_memo_ctrl = bool(getattr(fn, "fmin_pass_expr_memo_ctrl", False))
@@ -142,10 +143,11 @@ class Domain:
             InvalidLoss, InvalidResultStatus: If the objective returns something else than a result.
             Exception: Whatever the objective raises.
         """
+        fn = require_objective(self.fn)
         if self.pass_expr_memo_ctrl:
-            value = self.fn(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
+            value = fn(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
         else:
-            value = self.fn(self.arguments(config, ctrl))
+            value = fn(self.arguments(config, ctrl))
         result = self.result_of(value)
         if attach_attachments:
             for key, attachment in (result.pop("attachments", None) or {}).items():
@@ -196,6 +198,13 @@ class Domain:
     def short_str(self) -> str:
         """A line that names the domain."""
         return f"Domain{{{self.name or getattr(self.fn, '__name__', type(self.fn).__name__)}}}"
+
+
+def require_objective(fn: Any) -> Callable[..., Any]:
+    """``fn`` itself, if it can be called."""
+    if not callable(fn):
+        raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
+    return fn  # type: ignore[no-any-return]
 
 
 def failure_from(error: BaseException) -> Failure:

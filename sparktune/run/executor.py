@@ -1,8 +1,9 @@
-"""Where evaluations go: the protocol every backend meets, and the one that runs them in the calling thread."""
+"""Where evaluations go: the protocol every backend meets, how futures end, and a backend in the calling thread."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import contextlib
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -33,6 +34,25 @@ class Executor(Protocol):
         """Wait for what runs, or with ``cancel`` stop it, and free all resources."""
 
 
+def done(outcome: Outcome) -> Future[Outcome]:
+    """A future that has ended with an outcome."""
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def settle(future: Future[Outcome], outcome: Outcome) -> None:
+    """End a future with an outcome, unless it has ended."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_result(outcome)
+
+
+def break_off(future: Future[Outcome], error: BaseException) -> None:
+    """End a future with an error of the backend, unless it has ended."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(error)
+
+
 class SerialExecutor:
     """Runs each evaluation at once, in the calling thread."""
 
@@ -43,12 +63,10 @@ class SerialExecutor:
 
     def submit(self, call: Call) -> Future[Outcome]:
         """Evaluate now; the future returned is done."""
-        future: Future[Outcome] = Future()
         with capture() as log:
             outcome = self._domain.outcome(call)
         text = log.text()
-        future.set_result(replace(outcome, record={"log": text}) if text else outcome)
-        return future
+        return done(replace(outcome, record={"log": text}) if text else outcome)
 
     def cancel(self, tid: Any) -> None:
         """Nothing runs between calls."""

@@ -18,10 +18,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sparktune.exceptions import ObjectiveError
+from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
+from sparktune.history.trial import JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
 from sparktune.run.arguments import as_queue_length, as_save_file
 from sparktune.run.asktell import Algo, AskTell
@@ -36,6 +36,9 @@ logger = logging.getLogger("sparktune")
 
 #: Seconds that cancelled trials get to end before the run goes on without them.
 CANCEL_DEADLINE = 30.0
+
+#: What a trial failed of, not by its objective's own doing: by the type of the failure.
+ENDED = {str(error): error for error in (WorkerLostError, TrialTimeoutError, TrialMemoryError)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,15 +138,21 @@ class FMinIter(AskTell):
 
     def __next__(self) -> Any:
         """Run one more trial; returns the trials object."""
-        if self.is_cancelled or self._is_exhausted or len(self.trials) >= self.max_evals:
+        if self.is_cancelled or self._is_exhausted or self._n_counted >= self.max_evals:
             raise StopIteration
         self.run(1, block_until_done=True)
         return self.trials
 
     def exhaust(self) -> FMinIter:
         """Run all trials that are left."""
-        self.run(max(0, self.max_evals - len(self.trials)), block_until_done=True)
+        self.run(max(0, self.max_evals - self._n_counted), block_until_done=True)
         return self
+
+    @property
+    def _n_counted(self) -> int:
+        """Trials of ``max_evals`` that there are; of a kept study failed ones, too, as they counted before a restart."""
+        n_failed = 0 if self._keeper is None else self.trials.count_by_state_unsynced(JOB_STATE_ERROR)
+        return len(self.trials) + n_failed
 
     def serial_evaluate(self, N: int = -1) -> None:
         """Evaluate up to N of the new trials there are (all if negative), in the calling thread."""
@@ -387,6 +396,8 @@ def _headline(failure: Failure) -> str:
 def _exception_of(failure: Failure, call: Call) -> BaseException:
     """What to raise for a failure: the objective's own exception where it is at hand, with the point noted in it."""
     where = f"raised by trial {call.tid} at {call.raw}"
+    if failure.type in ENDED:
+        return ENDED[failure.type](f"{failure.message}\n{where}")
     if not isinstance(failure.exception, Exception):  # not at hand, or sys.exit, which would end the program in silence
         return ObjectiveError(f"{failure.type}: {failure.message}\n{where}\n{failure.traceback}")
     if failure.exception.__traceback__ is None:  # it comes from another process

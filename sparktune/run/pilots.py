@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from sparktune.history.trial import Call, Outcome
 from sparktune.run.connection import Connection, Lease
-from sparktune.run.executor import Executor
+from sparktune.run.executor import Executor, break_off, settle
 from sparktune.run.replies import Reader
 
 logger = logging.getLogger("sparktune")
@@ -251,7 +251,7 @@ class PilotPool:
             if lease.future.done():  # cancelled while it waited
                 continue
             if self._error is not None:
-                lease.break_off(self._error)
+                break_off(lease.future, self._error)
             elif self._substitute is not None:
                 lease.hand_over(self._substitute)
             else:
@@ -268,7 +268,7 @@ class PilotPool:
         elif self._substitute is not None:
             self._substitute.cancel(lease.call.tid)
         else:
-            lease.settle(Outcome())
+            settle(lease.future, Outcome())
 
     def _fail(self, error: BaseException) -> None:
         self._error = error

@@ -19,9 +19,10 @@ from sparktune import worker
 from sparktune.exceptions import InvalidArgumentError, SerializationError, WorkerLostError
 from sparktune.history.trial import Call, Outcome
 from sparktune.run.domain import Domain, failure_from
-from sparktune.run.executor import Executor
+from sparktune.run.executor import Executor, done
 from sparktune.run.pilots import Patience, PilotPool
 from sparktune.run.replies import Reader
+from sparktune.worker import alias
 from sparktune.worker.evaluator import Limits
 from sparktune.worker.frames import LENGTH
 
@@ -63,8 +64,8 @@ class ProcessesExecutor:
     ) -> None:
         if domain.pass_expr_memo_ctrl:
             raise InvalidArgumentError(
-                "an objective with pass_expr_memo_ctrl runs in this process, not in another one: leave the executor "
-                "out, or write an objective that takes the value of the space"
+                "an objective with pass_expr_memo_ctrl runs in this process, not in another one: give "
+                'backend="threads", or write an objective that takes the value of the space'
             )
         self.slots = slots
         self._domain = domain
@@ -81,9 +82,7 @@ class ProcessesExecutor:
         try:
             argument = cloudpickle.dumps(self._domain.arguments(call.raw))
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
-            failed: Future[Outcome] = Future()
-            failed.set_result(Outcome(failure=failure_from(error)))
-            return failed
+            return done(Outcome(failure=failure_from(error)))
         return self._pool.submit(call, argument)
 
     def cancel(self, tid: Any) -> None:
@@ -149,6 +148,7 @@ def _parcel(objective: bytes, limits: Limits, secret: bytes) -> IO[bytes]:
             "secret": secret,
             "digest": hashlib.sha256(objective).hexdigest(),
             "path": list(sys.path),
+            "alias": alias.is_installed(),
             "timeout": limits.timeout,
             "memory": limits.memory,
             "cpus": limits.cpus,

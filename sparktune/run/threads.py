@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from sparktune.exceptions import TrialTimeoutError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.capture import Log, capture
 from sparktune.run.domain import Domain, failure_from
+from sparktune.run.executor import break_off, settle
 
 logger = logging.getLogger("sparktune")
 
@@ -65,13 +66,7 @@ class Evaluation:
         record = {**self.record, "end": time.time()} if self.record else {}
         if self.log is not None and (text := self.log.text()):
             record["log"] = text
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_result(replace(outcome, record={**record, **outcome.record}))
-
-    def break_off(self, error: BaseException) -> None:
-        """End the future with an error of the backend, unless it has ended."""
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_exception(error)
+        settle(self.future, replace(outcome, record={**record, **outcome.record}))
 
 
 class ThreadsExecutor:
@@ -191,7 +186,7 @@ class ThreadsExecutor:
             try:
                 outcome = self._run(evaluation.call, slot)
             except BaseException as error:
-                evaluation.break_off(error)
+                break_off(evaluation.future, error)
                 return
         verdict = evaluation.verdict
         if verdict is not None and (verdict.failure or outcome.failure):

@@ -19,17 +19,16 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparktune import rand
-from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import IGNORED, OK, History
 from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_parzen, pseudo_counts
+from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, check_options
 from sparktune.space.compile import Space
 from sparktune.space.distributions import (
     MAX_EXPONENT,
@@ -46,7 +45,6 @@ from sparktune.space.distributions import (
     RandInt,
     Uniform,
 )
-from sparktune.space.nodes import is_number
 
 __all__ = ["Settings", "propose"]
 
@@ -71,18 +69,16 @@ class Settings:
     gamma: float = 0.25
 
     def __post_init__(self) -> None:
-        rules: dict[str, tuple[str, Callable[[Any], object]]] = {
-            "prior_weight": ("a finite number > 0", lambda value: 0 < value < math.inf),
-            "n_startup_jobs": ("a number >= 0", lambda value: value >= 0),
-            "n_EI_candidates": ("an integer >= 1", lambda value: hasattr(value, "__index__") and value >= 1),
-            "gamma": ("a finite number > 0", lambda value: 0 < value < math.inf),
-        }
-        for name, (rule, holds) in rules.items():
-            value = getattr(self, name)
-            if not is_number(value) or not holds(value):  # NaN included
-                raise InvalidArgumentError(
-                    f"tpe.suggest with hyperopt_rules takes for {name} {rule}, got {name}={value!r}"
-                )
+        check_options(
+            "tpe.suggest with hyperopt_rules",
+            self,
+            {
+                "prior_weight": FINITE_ABOVE_0,
+                "n_startup_jobs": AT_LEAST_0,
+                "n_EI_candidates": COUNT,
+                "gamma": FINITE_ABOVE_0,
+            },
+        )
 
 
 DEFAULTS = Settings()

@@ -13,10 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.history.columns import IGNORED, History
+from sparktune.history.columns import History
 from sparktune.kernels.histogram import Histogram, Smoothing
 from sparktune.kernels.parzen import Kernels, Mixture, Neighbours, Points, neighbour_bandwidths, neighbour_gaps
 from sparktune.kernels.special import normal_cdf
+from sparktune.search.tried import Tried, kept
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import FloatArray
@@ -26,8 +27,6 @@ from sparktune.space.distributions import FloatArray
 GROWTH, EXACT, MAX_STEP = 0.05, 20, 256
 #: Of more rows than this, a random part stands for all.
 MAX_KERNELS = 1024
-#: Draws from the prior that look for a point that was not tried.
-MAX_DRAWS = 64
 
 
 class SearchState:
@@ -37,16 +36,16 @@ class SearchState:
         coordinates: The space's.
         histogram: Of all rows.
         smoothing: Of the histogram, for the number of rows.
+        tried: The points that were tried.
     """
 
     def __init__(self, space: Space, history: History) -> None:
         self.space, self._history = space, history
-        self.key: tuple[object, ...] = ()
+        self.tried = Tried.of(space, history)
         self.coordinates = Coordinates(space)
         self.layout = self.coordinates.layout
         self.histogram = Histogram(self.layout)
         self.smoothing = Smoothing(self.layout, 0)
-        self._first_row: dict[int, int] = {}
         self._n_seen = 0
         self._epoch = -1
         # The last ones asked for, with what they were made from: the good trials seldom change.
@@ -54,22 +53,14 @@ class SearchState:
         self._gaps: tuple[FloatArray, FloatArray] | None = None
         self._points: tuple[bytes, Points] | None = None
         self._counts: tuple[bytes, NDArray[np.intp]] | None = None
-        #: Whether any point can come twice: not where a continuous parameter is always active.
-        self._can_repeat = not any(
-            not parameter.is_conditional and not is_discrete
-            for parameter, is_discrete in zip(space.parameters, self.coordinates.is_discrete, strict=True)
-        )
+        #: Hyperparameters of Gaussian processes, with what they were fitted to: see ``gp.hyperparameters``.
+        self.fitted: tuple[Hashable, list[FloatArray]] | None = None
 
     @classmethod
     def of(cls, space: Space, history: History) -> SearchState:
         """The state for a history, brought up to date; kept in ``history.memo``."""
-        state: SearchState | None = history.memo.get("search")
-        if state is None or state.space is not space:
-            # Not only by name: a study may go on over the same labels with other bounds.
-            key = tuple((parameter.distribution, parameter.is_choice) for parameter in space.parameters)
-            if state is None or state.key != key:
-                state = history.memo["search"] = cls(space, history)
-            state.space, state.key = space, key
+        state = kept(history, "search", space, lambda: cls(space, history))
+        state.space, state.tried = space, Tried.of(space, history)
         state._update()
         return state
 
@@ -83,9 +74,6 @@ class SearchState:
         values = self._history.values[n_seen:]
         points = self.points(values)
         self.histogram.add(points)
-        if self._can_repeat:
-            for row in np.flatnonzero((self.coordinates.is_discrete | np.isnan(values)).all(axis=1)).tolist():
-                self._first_row.setdefault(_key_of(values[row]), n_seen + row)
         if (epoch := _epoch(n, self._epoch)) != self._epoch:
             self._begin(epoch)
         if n > self._epoch:  # those of the epoch have theirs
@@ -204,32 +192,6 @@ class SearchState:
         """Values of coordinates (n, d): on their grids, within their bounds, NaN where inactive."""
         return self.space.mask(self.coordinates.decode(z))
 
-    def first_new(self, values: FloatArray, batch: FloatArray, rng: np.random.Generator) -> int | FloatArray:
-        """Index of the first of ``values`` that was not tried; where all were, a draw from the prior that was not.
-
-        Args:
-            values: Points, shape (m, d), the one wanted most first.
-            batch: Points proposed just now, shape (b, d).
-            rng: Random stream of the draws.
-
-        Returns:
-            An index, or a point, shape (d,); 0 if nothing new was found.
-        """
-        for index, row in enumerate(values):
-            if not self.is_tried(row, batch):
-                return index
-        row = self.new_draw(batch, rng)
-        return 0 if self.is_tried(row, batch) else row
-
-    def new_draw(self, batch: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """A draw from the prior, shape (d,); where it was tried before, the first of some more that was not."""
-        row = self.space.sample(rng, 1)[0]
-        if self.is_tried(row, batch):
-            for other in self.space.sample(rng, MAX_DRAWS):
-                if not self.is_tried(other, batch):
-                    return np.asarray(other)
-        return np.asarray(row)
-
     # -- what a Gaussian process sees -----------------------------------------------------------------------------
 
     @cached_property
@@ -256,22 +218,6 @@ class SearchState:
         # Two options are at distance 1, as far as the ends of a range.
         inputs[rows, numbers.shape[1] + cells[rows, columns] - layout.n_steps] = math.sqrt(0.5)
         return inputs
-
-    def is_tried(self, row: FloatArray, batch: FloatArray) -> bool:
-        """Whether a point was proposed before, in the history or in ``batch``; cancelled trials do not count."""
-        if not self._can_repeat or not self.coordinates.is_discrete[~np.isnan(row)].all():
-            return False  # a continuous parameter never repeats
-        if any(np.array_equal(row, other, equal_nan=True) for other in batch):
-            return True
-        first = self._first_row.get(_key_of(row))
-        if first is None or self._history.kinds[first] != IGNORED:
-            return first is not None
-        tried = self._history.values[self._history.kinds != IGNORED]
-        return bool(((tried == row) | (np.isnan(tried) & np.isnan(row))).all(axis=1).any())
-
-
-def _key_of(row: FloatArray) -> int:
-    return hash((row + 0.0).tobytes())  # -0.0 is 0.0
 
 
 def _epoch(n: int, start: int) -> int:

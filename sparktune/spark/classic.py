@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import ENDED, STOPPED, Blob, Task, translate
+from sparktune.spark.gateway import ENDED, STOPPED, Blob, Task, translated, unless_stopped
 from sparktune.spark.resources import is_local_master
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ClassicGateway:
         """
         if self.is_stopped:
             raise SparkUnavailableError(STOPPED)
-        try:
+        with translated(self):
             profile = self._java_profile()
             if not self._is_settled:
                 self._wait_for_executors()
@@ -109,8 +109,6 @@ class ClassicGateway:
             self._refuse_unfit_profile()
             # No executor yet: Spark's own guess, which is right as soon as there are some.
             return max(1, int(self._context.defaultParallelism) // self._cpus_per_task())
-        except Exception as error:
-            raise translate(error, is_stopped=self.is_stopped) from error
 
     def max_slots(self) -> int | None:
         """The most tasks that executors can ever run at once, where Spark starts them as they are needed.
@@ -122,7 +120,7 @@ class ClassicGateway:
         Raises:
             SparkUnavailableError: As :meth:`n_slots`.
         """
-        try:
+        with translated(self):
             if not _is_dynamic(self._context):
                 return self.n_slots()
             conf = self._context.getConf()
@@ -132,8 +130,6 @@ class ClassicGateway:
             if n_executors is None or cores is None:
                 return None
             return int(n_executors) * max(1, int(cores) // self._cpus_per_task())
-        except Exception as error:
-            raise translate(error, is_stopped=self.is_stopped) from error
 
     def _count(self, profile: Any) -> int:
         return int(self._context._jsc.sc().maxNumConcurrentTasks(profile))
@@ -201,20 +197,12 @@ class ClassicGateway:
         Raises:
             SparkUnavailableError: If the Spark application has ended.
         """
-        try:
+        with translated(self):
             return "broadcast", self._context.broadcast(data)
-        except Exception as error:
-            raise translate(error, is_stopped=self.is_stopped) from error
 
     def unshare(self, blob: Blob) -> None:
         """Free what :meth:`share` made, on the driver and on the executors; without effect where Spark has ended."""
-        if self.is_stopped:
-            return
-        try:
-            blob[1].destroy()
-        except Exception as error:
-            if not self.is_stopped:  # it may end meanwhile, and nothing is left to free then
-                raise translate(error, is_stopped=False) from error
+        unless_stopped(self, lambda: blob[1].destroy())
 
     def run(self, task: Task, request: bytes, tag: str, description: str, properties: Mapping[str, str]) -> bytes:
         """Run ``task`` as a job of one task over the one row ``request``; its one row of output.
@@ -224,7 +212,7 @@ class ClassicGateway:
             SparkUnavailableError: If the Spark application has ended, or cannot run any Python task.
         """
         context = self._context
-        try:
+        with translated(self):
             self._take_over(properties)
             context.setLocalProperty(_DESCRIPTION, description)
             context.addJobTag(tag)
@@ -235,8 +223,6 @@ class ClassicGateway:
                 [reply] = rows.mapPartitions(task).collect()
             finally:
                 context.removeJobTag(tag)
-        except Exception as error:
-            raise translate(error, is_stopped=self.is_stopped) from error
         return bytes(reply)
 
     def _take_over(self, properties: Mapping[str, str]) -> None:
@@ -248,13 +234,7 @@ class ClassicGateway:
 
     def cancel(self, tag: str) -> None:
         """Cancel the jobs under a tag; other jobs of the application are not touched."""
-        if self.is_stopped:
-            return
-        try:
-            self._context.cancelJobsWithTag(tag)
-        except Exception as error:
-            if not self.is_stopped:
-                raise translate(error, is_stopped=False) from error
+        unless_stopped(self, lambda: self._context.cancelJobsWithTag(tag))
 
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import ENDED, STOPPED, Blob, SparkJobError, Task, translate
+from sparktune.spark.gateway import ENDED, STOPPED, Blob, SparkJobError, Task, translate, translated, unless_stopped
 from sparktune.spark.resources import is_local_master, master_of
 from sparktune.spark.shipping import ship
 
@@ -54,18 +54,16 @@ class ConnectGateway:
         if self.is_stopped:
             raise SparkUnavailableError(STOPPED)
         self._options: dict[str, Any] = {} if resource_profile is None else {"profile": resource_profile}
-        self._n_slots: int | None = None
-        try:
+        with translated(self):
             from pyspark.sql.types import BinaryType, StructField, StructType
 
             # Made once: each new frame would ask the server for its columns, and a schema in words for what it means.
             self._schema = StructType([StructField("reply", BinaryType())])
             self._one_row = self._session.range(0, 1, 1, 1)
-            assert self._one_row.columns
+            # Asks the server now, which shows whether it can be reached; since 4.0 the frame keeps the answer.
+            self._one_row.columns  # noqa: B018
             if resource_profile is not None:  # registers it, by the session that is active in this thread
                 self._in_session(lambda: resource_profile.id)
-        except Exception as error:
-            raise translate(error, is_stopped=self.is_stopped) from error
 
     @property
     def session_id(self) -> str:
@@ -126,10 +124,8 @@ class ConnectGateway:
             path = os.path.join(folder, name)
             with open(path, "wb") as file:
                 file.write(data)
-            try:
+            with translated(self):
                 self._session.addArtifacts(path, file=True)
-            except Exception as error:
-                raise translate(error, is_stopped=self.is_stopped) from error
 
     def unshare(self, blob: Blob) -> None:
         """Nothing: Connect has no way to take a file from a session, which frees them all when it ends.
@@ -178,13 +174,7 @@ class ConnectGateway:
 
     def cancel(self, tag: str) -> None:
         """Interrupt the jobs under a tag; other jobs of the session are not touched."""
-        if self.is_stopped:
-            return
-        try:
-            self._session.interruptTag(tag)
-        except Exception as error:
-            if not self.is_stopped:
-                raise translate(error, is_stopped=False) from error
+        unless_stopped(self, lambda: self._session.interruptTag(tag))
 
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str

@@ -12,14 +12,12 @@ from sparktune.exceptions import SparkUnavailableError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain
 from sparktune.run.threads import Evaluation, ThreadsExecutor
-from sparktune.spark.gateway import ENDED, Gateway, translate
+from sparktune.spark.gateway import ENDED, Gateway, cancel_until, translate
 
 logger = logging.getLogger("sparktune")
 
 #: Seconds that a trial that is stopped gets to end: Spark's word that a job is cancelled takes a moment to come back.
 GRACE = 5.0
-#: Seconds between two looks whether a cancelled trial has started another job: the first, and the longest.
-FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
 
 
 class DriverExecutor(ThreadsExecutor):
@@ -78,19 +76,9 @@ class DriverExecutor(ThreadsExecutor):
 
     def _stop(self, evaluation: Evaluation) -> None:
         name = f"sparktune-cancel-jobs-{evaluation.call.tid}"
-        threading.Thread(target=self._cancel_jobs, args=(evaluation,), name=name, daemon=True).start()
+        what = (evaluation.has_ended.wait, self._gateway, self._tag(evaluation.call))
+        threading.Thread(target=cancel_until, args=what, name=name, daemon=True).start()
         super()._stop(evaluation)
-
-    def _cancel_jobs(self, evaluation: Evaluation) -> None:
-        """Cancel a trial's Spark jobs until its thread has ended: the objective may start further ones."""
-        pause = FIRST_PAUSE
-        while not evaluation.has_ended.is_set() and not self._gateway.is_stopped:
-            try:
-                self._gateway.cancel(self._tag(evaluation.call))
-            except SparkUnavailableError as error:
-                logger.debug("could not cancel the Spark jobs of trial %s: %s", evaluation.call.tid, error)
-            evaluation.has_ended.wait(pause)
-            pause = min(LAST_PAUSE, 2 * pause)
 
 
 def _is_fair(gateway: Gateway) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -10,6 +14,8 @@ from sparktune.exceptions import SparkUnavailableError
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
+
+logger = logging.getLogger("sparktune")
 
 T = TypeVar("T")
 
@@ -135,6 +141,33 @@ def connect_to(session: SparkSession, resource_profile: ResourceProfile | None =
     return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)
 
 
+#: Seconds between two looks whether there is a job to cancel: the first, and the longest.
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
+
+
+def cancel_until(has_ended: Callable[[float], bool], gateway: Gateway, *tags: str, deadline: float = math.inf) -> None:
+    """Cancel the jobs under some tags until whoever starts them has ended.
+
+    Once is not enough: a job that is being submitted is not there yet to be cancelled, and an objective may start more.
+
+    Args:
+        has_ended: Waits for so many seconds at most; says whether no more jobs come.
+        gateway: The way to Spark.
+        *tags: Of the jobs.
+        deadline: Seconds after which to leave it.
+    """
+    end = time.monotonic() + deadline
+    pause = FIRST_PAUSE
+    while not has_ended(0.0) and not gateway.is_stopped and time.monotonic() < end:
+        for tag in tags:
+            try:
+                gateway.cancel(tag)
+            except SparkUnavailableError as error:
+                logger.debug("could not cancel the Spark jobs under the tag %s: %s", tag, error)
+        has_ended(pause)
+        pause = min(LAST_PAUSE, 2.0 * pause)
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 #: By what stands in an error's text: why no Python task can run, and what to do about it. Such an error ends the run.
@@ -209,6 +242,28 @@ def translate(error: BaseException, *, is_stopped: bool) -> SparkUnavailableErro
         if sign in text:
             return SparkJobError(sentence, is_lost=sign in _LOST)
     return SparkJobError("the Spark job failed: " + "\n".join(text.splitlines()[:12]))
+
+
+@contextlib.contextmanager
+def translated(gateway: Gateway) -> Iterator[None]:
+    """Within it, errors of py4j, gRPC and pyspark are raised as ours."""
+    try:
+        yield
+    except SparkUnavailableError:
+        raise
+    except Exception as error:
+        raise translate(error, is_stopped=gateway.is_stopped) from error
+
+
+def unless_stopped(gateway: Gateway, action: Callable[[], object]) -> None:
+    """Do what is of no use once Spark has ended; an error of it is raised as ours, unless Spark ends meanwhile."""
+    if gateway.is_stopped:
+        return
+    try:
+        action()
+    except Exception as error:
+        if not gateway.is_stopped:
+            raise translate(error, is_stopped=False) from error
 
 
 def _text(error: BaseException) -> str:

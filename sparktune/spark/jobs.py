@@ -15,11 +15,13 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
+from sparktune.run.executor import done
 from sparktune.run.replies import Reader, lost, with_queue_time
-from sparktune.spark.gateway import Gateway, SparkJobError
+from sparktune.spark.gateway import Gateway, SparkJobError, cancel_until
 from sparktune.spark.objective import pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
+from sparktune.worker import alias
 from sparktune.worker.evaluator import Limits
 
 logger = logging.getLogger("sparktune")
@@ -68,6 +70,7 @@ class RemoteObjective:
             "broadcasts": pickled.broadcasts,
             # On this machine the workers can import what the driver can: modules beside the user's script, for one.
             "path": tuple(sys.path) if gateway.is_local else (),
+            "alias": alias.is_installed(),  # whether ``import hyperopt`` means sparktune, see sparktune.compat
             "timeout": limits.timeout,
             "memory": limits.memory,
             "cpus": limits.cpus,
@@ -145,12 +148,10 @@ class JobsExecutor:
         try:
             argument = self._objective.request(call)
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
-            failed: Future[Outcome] = Future()
-            failed.set_result(Outcome(failure=failure_from(error)))
-            return failed
+            return done(Outcome(failure=failure_from(error)))
         future = self._threads.submit(self._evaluate, call.tid, argument)
         self._futures[call.tid] = future
-        future.add_done_callback(lambda done: self._forget(call.tid, done))
+        future.add_done_callback(lambda ended: self._forget(call.tid, ended))
         return future
 
     def _forget(self, tid: Any, future: Future[Outcome]) -> None:
@@ -182,17 +183,13 @@ class JobsExecutor:
         self._cancelled.add(tid)
         future = self._futures.get(tid)
         if future is not None and not future.cancel():
-            name = f"sparktune-cancel-{tid}"
-            threading.Thread(target=self._cancel_job, args=(tid, future), name=name, daemon=True).start()
 
-    def _cancel_job(self, tid: Any, future: Future[Outcome]) -> None:
-        # Again until it ends: a job that its thread submits just now is not there yet to be cancelled.
-        pause = 0.1
-        while not future.done():
-            self._objective.gateway.cancel(self._objective.check_tag)
-            self._objective.gateway.cancel(self._objective.tag(tid))
-            wait([future], timeout=pause)
-            pause = min(2.0, 2.0 * pause)
+            def has_ended(seconds: float) -> bool:
+                return bool(wait([future], seconds).done)
+
+            what = (has_ended, self._objective.gateway, self._objective.check_tag, self._objective.tag(tid))
+            name = f"sparktune-cancel-{tid}"
+            threading.Thread(target=cancel_until, args=what, name=name, daemon=True).start()
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what runs, or with ``cancel`` stop it, and free threads and the shared objective."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune import rand
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.documents import losses_of
+from sparktune.history.documents import Document, losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run.arguments import as_max_evals, as_memory, as_retries, as_seconds
+from sparktune.run.callbacks import Callback
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
 from sparktune.run.loop import FMinIter
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 logger = logging.getLogger("sparktune")
+#: Under this name, and in these words, programs written for hyperopt look for what becomes of trials.
+hyperopt_logger = logging.getLogger("hyperopt-spark")
 
 T = TypeVar("T")
 
@@ -83,6 +86,10 @@ class SparkTrials(Trials):
     """
 
     asynchronous = True
+    error_is_traceback = True  # as programs written for hyperopt's SparkTrials have it
+    # They look at these as well; with hyperopt they hang on the version of Spark.
+    _spark_supports_job_cancelling = True
+    _spark_pinned_threads_enabled = True
     max_retries = 1
     _saved_parallelism = 1
 
@@ -187,6 +194,7 @@ class SparkTrials(Trials):
             self.loss_threshold if bound.get("loss_threshold") is None else bound["loss_threshold"]
         )
         bound["catch_eval_exceptions"] = True
+        bound["callbacks"] = [HyperoptLog(), *(bound.get("callbacks") or ())]
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
         if bound.get("algo") is not rand.suggest:  # which learns nothing anyway
             warn_if_blind(self._slots(), as_max_evals(bound.get("max_evals")) - len(self.trials))
@@ -199,7 +207,7 @@ class SparkTrials(Trials):
         finally:
             self._fmin_cancelled = iterator.is_cancelled
             self._fmin_cancelled_reason = iterator.stop_reason
-            logger.info(
+            hyperopt_logger.info(
                 "Total Trials: %d: %d succeeded, %d failed, %d cancelled.",
                 self.count_total_trials(),
                 self.count_successful_trials(),
@@ -258,6 +266,26 @@ class SparkTrials(Trials):
             self._slots = Slots(self._gateway, self.user_specified_parallelism, self.engine)
             return self._slots
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+class HyperoptLog(Callback):
+    """Says what becomes of each trial where hyperopt's SparkTrials says it."""
+
+    def on_trial_end(self, trials: Any, trial: Document) -> None:
+        """Log a line for the trial."""
+        tid = trial["tid"]
+        if trial["state"] == JOB_STATE_DONE:
+            hyperopt_logger.debug("trial %s task thread exits normally", tid)
+            return
+        if trial["state"] == JOB_STATE_CANCEL:
+            hyperopt_logger.info("trial task %s cancelled", tid)
+        hyperopt_logger.debug("trial %s task thread catches an exception: %s", tid, trial["misc"].get("error"))
+
+    def on_run_end(self, trials: Any) -> None:
+        """Log that, and why."""
+        if trials._fmin_cancelled:
+            hyperopt_logger.info("fmin cancelled because of %s", trials._fmin_cancelled_reason)
+        hyperopt_logger.debug("fmin thread exits normally")
 
 
 def _resolve_engine(engine: str | None, kind: str) -> str:

@@ -17,10 +17,10 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
 from sparktune.history.trial import Call, Outcome
 from sparktune.run.domain import failure_from
-from sparktune.run.executor import Executor
+from sparktune.run.executor import Executor, done
 from sparktune.run.pilots import Patience, PilotPool
 from sparktune.spark.classic import ClassicGateway
-from sparktune.spark.gateway import SparkJobError
+from sparktune.spark.gateway import SparkJobError, cancel_until
 from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.shipping import ship
 
@@ -80,9 +80,7 @@ class WorkersExecutor:
         try:
             argument = self._objective.request(call)
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
-            failed: Future[Outcome] = Future()
-            failed.set_result(Outcome(failure=failure_from(error)))
-            return failed
+            return done(Outcome(failure=failure_from(error)))
         if self._preparation is None:
             self._pool.limit = self._slots()
             self._preparation = threading.Thread(target=self._prepare, name="sparktune-preflight", daemon=True)
@@ -111,21 +109,21 @@ class WorkersExecutor:
         if self._is_shut_down:
             return
         self._is_shut_down = True
-        if cancel and self._preparation is not None:
-            self._cancel_preflight(self._preparation)
+        if cancel:
+            cancel_until(
+                self._has_prepared, self._objective.gateway, self._objective.check_tag, deadline=PREFLIGHT_DEADLINE
+            )
         self._pool.shutdown(cancel=cancel)
         if self._jobs is None:
             self._objective.close()
         elif self._given_jobs is None:
             self._jobs.shutdown(cancel=cancel)
 
-    def _cancel_preflight(self, preparation: threading.Thread) -> None:
-        # Again until it ends: a job that its thread submits just now is not there yet to be cancelled.
-        for _ in range(int(PREFLIGHT_DEADLINE / 0.2)):
-            if not preparation.is_alive():
-                return
-            self._objective.gateway.cancel(self._objective.check_tag)
-            preparation.join(0.2)
+    def _has_prepared(self, seconds: float) -> bool:
+        if self._preparation is None:
+            return True
+        self._preparation.join(seconds)
+        return not self._preparation.is_alive()
 
     # -- for the pool -------------------------------------------------------------------------------------------------
 

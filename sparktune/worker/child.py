@@ -16,7 +16,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, NoReturn, TextIO
 
-from . import frames
+from . import alias, frames
 
 #: A larger result is refused: it would go through the driver's memory several times over, and can end the application.
 MAX_RESULT_BYTES = 64 * 2**20
@@ -169,6 +169,8 @@ def _record() -> dict[str, Any]:
 def _take_over(context: Mapping[str, Any]) -> None:
     """Make this process see what the worker sees: its modules, and Spark's description of the task."""
     sys.path.extend(folder for folder in context.get("path", ()) if folder not in sys.path)
+    if context.get("alias"):
+        alias.install()
     if "task" in context:
         from pyspark import SparkFiles, TaskContext
 

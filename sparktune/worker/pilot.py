@@ -352,7 +352,7 @@ def run_process(descriptor: int, file: int, number: int) -> None:
 
     sys.path[:] = options["path"]
     limits = Limits(options["timeout"], options["memory"], options["cpus"])
-    work = Work(Objective(options["digest"], parts), limits, {"path": options["path"]})
+    work = Work(Objective(options["digest"], parts), limits, {name: options.get(name) for name in ("path", "alias")})
     evaluator = Evaluator()
     serve(connection, options["secret"], number, work, evaluator)
     evaluator.close()

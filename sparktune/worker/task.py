@@ -25,7 +25,8 @@ def run_trial(options: Mapping[str, Any], rows: Iterator[bytes]) -> Iterator[byt
     Args:
         options: ``digest``, ``objective`` (a :data:`Blob`), ``values`` (a blob by digest),
             ``broadcasts`` (broadcast variables that the objective uses), ``path`` (folders to look for
-            modules in, after those the worker knows), ``timeout``, ``memory`` and ``cpus`` as in
+            modules in, after those the worker knows), ``alias`` (whether ``import hyperopt`` means sparktune there),
+            ``timeout``, ``memory`` and ``cpus`` as in
             :class:`~sparktune.worker.evaluator.Limits`, where ``cpus`` None stands for those of the task.
         rows: One request, pickled: ("evaluate", the pickled argument) or ("check", names of packages).
 
@@ -66,7 +67,7 @@ def limits_of(options: Mapping[str, Any]) -> Limits:
 
 def context_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the process of the evaluation takes over from this worker."""
-    context: dict[str, Any] = {"path": [*sys.path, *options["path"]]}
+    context: dict[str, Any] = {"path": [*sys.path, *options["path"]], "alias": options.get("alias")}
     task = _task_context()
     if task is not None:
         import pyspark

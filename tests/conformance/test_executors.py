@@ -6,8 +6,9 @@ import signal
 import threading
 import time
 
+import clusters
 import pytest
-from connect_server import ConnectServer
+from waiting import wait_until, wait_until_gone
 
 from sparktune import Trials, fmin, hp, rand
 from sparktune.exceptions import AllTrialsFailed
@@ -16,6 +17,9 @@ from sparktune.run.domain import Domain
 from sparktune.run.executor import SerialExecutor
 
 SPACE = hp.randint("i", 1000)
+
+LOCAL = ("serial", "threads", "processes")
+ON_SPARK = ("jobs", "workers", "driver", "connect")
 
 
 class Backend:
@@ -73,61 +77,57 @@ def processes():
 
 
 @contextlib.contextmanager
-def on_spark(engine):
+def on_spark(engine, session):
     from sparktune import SparkTrials
-    from sparktune.spark import get_session
-
-    stop_sessions()
-    session = get_session("local[2]", config={"spark.ui.enabled": "false", "spark.python.task.killTimeout": "200ms"})
+    from sparktune.spark import driver
 
     def make(domain, **options):
         return SparkTrials(2, spark_session=session, engine=engine, **options).make_executor(domain)
 
-    yield Backend(engine, make, has_processes=engine != "driver", is_remote=engine != "driver")
-    session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "GRACE", 0.5)  # a thread that sleeps is left alone in any case
+        yield Backend(engine, make, has_processes=engine != "driver", is_remote=engine != "driver")
 
 
 @contextlib.contextmanager
-def connect(folder):
+def connect(server):
+    from pyspark.sql import SparkSession
+
     from sparktune import SparkTrials
 
-    stop_sessions()
-    with ConnectServer(folder) as server:
-        from pyspark.sql import SparkSession
+    clusters.stop_session()
+    before = dict(os.environ)  # builder.remote leaves variables behind
+    session = SparkSession.builder.remote(server.url).getOrCreate()
 
-        before = dict(os.environ)  # builder.remote leaves variables behind
-        session = SparkSession.builder.remote(server.url).getOrCreate()
+    def make(domain, **options):
+        return SparkTrials(2, spark_session=session, **options).make_executor(domain)
 
-        def make(domain, **options):
-            return SparkTrials(2, spark_session=session, **options).make_executor(domain)
-
-        yield Backend("connect", make, has_processes=True, is_remote=True)
-        session.stop()
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
+    yield Backend("connect", make, has_processes=True, is_remote=True)
+    session.stop()
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
 
 
-def stop_sessions():
-    from pyspark import SparkContext
+@pytest.fixture(scope="module")
+def session():
+    """The classic session, which one engine after another uses."""
+    from sparktune.spark import get_session
 
-    if SparkContext._active_spark_context is not None:
-        SparkContext._active_spark_context.stop()
+    clusters.stop_session()  # of other tests
+    yield get_session("local[2]", config={"spark.ui.enabled": "false", "spark.python.task.killTimeout": "200ms"})
+    clusters.stop_session()
 
 
-BACKENDS = ["serial", "threads", "processes", "jobs", "workers", "driver", "connect"]
-
-
-@pytest.fixture(scope="module", params=[
-    pytest.param(name, marks=[pytest.mark.spark] if name in ("jobs", "workers", "driver", "connect") else [])
-    for name in BACKENDS
-])  # fmt: skip
-def backend(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=[*LOCAL, *(pytest.param(name, marks=pytest.mark.spark) for name in ON_SPARK)])
+def backend(request):
     """Each backend in turn."""
     name = request.param
-    if name in ("serial", "threads", "processes"):
+    if name in LOCAL:
         context = {"serial": serial, "threads": threads, "processes": processes}[name]()
+    elif name == "connect":
+        context = connect(request.getfixturevalue("connect_server"))
     else:
-        context = connect(tmp_path_factory.mktemp("connect")) if name == "connect" else on_spark(name)
+        context = on_spark(name, request.getfixturevalue("session"))
     with context as made:
         yield made
 
@@ -269,13 +269,6 @@ def test_record_says_where_and_when(backend):
 # -- stopping ---------------------------------------------------------------------------------------------------------
 
 
-def wait_for_file(path, deadline=60):
-    end = time.monotonic() + deadline
-    while not os.path.exists(path):
-        assert time.monotonic() < end, "the objective has not started"
-        time.sleep(0.01)
-
-
 def sleeper(path):
     """An objective that says it has started, and sleeps; for ever, until the test is over."""
 
@@ -304,8 +297,8 @@ def test_cancel_ends_one_evaluation(backend, tmp_path, asleep):
     executor = backend.make(Domain(asleep, SPACE))
     try:
         first, second = executor.submit(Call(0, {"i": 0})), executor.submit(Call(1, {"i": 1}))
-        wait_for_file(tmp_path / "0")
-        wait_for_file(tmp_path / "1")
+        wait_until((tmp_path / "0").exists)
+        wait_until((tmp_path / "1").exists)
         executor.cancel(0)
         assert first.result(timeout=60).state == JOB_STATE_CANCEL
         assert not second.done()
@@ -327,8 +320,8 @@ def test_cancel_of_what_waits_never_starts_it(backend, tmp_path, asleep):
     try:
         for i in range(2):
             executor.submit(Call(i, {"i": i}))
-        wait_for_file(tmp_path / "0")
-        wait_for_file(tmp_path / "1")
+        wait_until((tmp_path / "0").exists)
+        wait_until((tmp_path / "1").exists)
         waiting = executor.submit(Call(2, {"i": 2}))
         executor.cancel(2)
         executor.cancel(0)
@@ -344,7 +337,8 @@ def test_timeout_of_the_run_keeps_what_is_in(backend, tmp_path, asleep):
     if not backend.can_cancel:
         pytest.skip("the caller's own thread cannot be interrupted")
     trials = backend.trials()
-    minimise(trials, asleep, [100, 0, 1], timeout=8 if backend.is_remote else 3)
+    # Long enough for the first trial on a machine that is busy: it is followed by two that would never end.
+    minimise(trials, asleep, [100, 0, 1], timeout=5 if backend.name in ON_SPARK else 2)
     states = {trial["tid"]: trial["state"] for trial in trials._dynamic_trials}
     assert states == {0: JOB_STATE_DONE, 1: JOB_STATE_CANCEL, 2: JOB_STATE_CANCEL}
     minimise(trials, asleep, [102, 103])
@@ -375,15 +369,6 @@ def test_trial_memory_kills_the_trial(backend, run):
     [outcome] = run(objective, trial_memory="400m" if backend.name != "processes" else 400 * 2**20)
     assert "TrialMemoryError" in outcome.failure.type
     assert "trial_memory=400 MiB" in outcome.failure.message
-
-
-def wait_until_gone(pid, deadline=60):
-    from sparktune.worker import processes
-
-    end = time.monotonic() + deadline
-    while pid in processes.parents():
-        assert time.monotonic() < end, f"process {pid} is still there"
-        time.sleep(0.05)
 
 
 # -- loss and retry ---------------------------------------------------------------------------------------------------
@@ -460,11 +445,10 @@ def test_results_are_used_as_they_come(backend, tmp_path):
     assert trials.losses() == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_shutdown_leaves_no_threads(backend, run):
+def test_shutdown_leaves_no_threads(backend):
     """After the end of a run its threads end, too."""
-    run(float, range(3))
-    executor = backend.make(Domain(float, SPACE))
     before = {thread for thread in threading.enumerate() if thread.name.startswith("sparktune")}
+    executor = backend.make(Domain(float, SPACE))
     executor.submit(Call(0, {"i": 0})).result(timeout=120)
     executor.shutdown(cancel=True)
     for thread in threading.enumerate():

@@ -18,7 +18,7 @@ LIBRARIES = ["sparktune"] + ["hyperopt"] * bool(importlib.util.find_spec("hypero
 @pytest.fixture(params=LIBRARIES)
 def lib(request):
     """The library under its import name."""
-    for module in ("base", "early_stop", "exceptions", "fmin", "pyll.base", "pyll.stochastic"):
+    for module in ("algobase", "base", "early_stop", "exceptions", "fmin", "mix", "pyll.base", "pyll.stochastic"):
         import_module(f"{request.param}.{module}")
     return import_module(request.param)
 
@@ -33,17 +33,22 @@ def minimise(lib, fn, space, **options):
 
 
 #: Algorithms by name; those that hyperopt does not have run against ours alone.
-OURS = ["tpe by hyperopt's rules", "gp", "auto"]
+OURS = ["tpe by hyperopt's rules", "gp", "auto", "qmc"]
 
 
-@pytest.fixture(params=["rand", "tpe", *OURS])
+@pytest.fixture(params=["rand", "tpe", "anneal", "mix", "atpe", *OURS])
 def suggest(lib, request):
     """An algorithm of the library."""
     if request.param in OURS and lib.__name__ != "sparktune":
         pytest.skip("hyperopt has no such algorithm")
     if request.param == "tpe by hyperopt's rules":
         return partial(lib.tpe.suggest, hyperopt_rules=True)
-    return getattr(lib, request.param).suggest
+    if request.param == "atpe" and lib.__name__ == "hyperopt":
+        pytest.skip("hyperopt's atpe needs lightgbm")
+    algo = module(lib, request.param).suggest
+    if request.param == "mix":
+        return partial(algo, p_suggest=[(0.4, lib.rand.suggest), (0.6, lib.tpe.suggest)])
+    return algo
 
 
 def tree(lib):
@@ -77,6 +82,9 @@ SIGNATURES = {
     "space_eval": "space hp_assignment",
     "tpe.suggest": "new_ids domain trials seed prior_weight n_startup_jobs n_EI_candidates gamma verbose",
     "rand.suggest": "new_ids domain trials seed",
+    "rand.suggest_batch": "new_ids domain trials seed",
+    "mix.suggest": "new_ids domain trials seed p_suggest",
+    "algobase.SuggestAlgo": "self domain trials seed",
     "early_stop.no_progress_loss": "iteration_stop_count percent_increase",
     "SparkTrials": "self parallelism timeout loss_threshold spark_session resource_profile",
 }
@@ -392,8 +400,8 @@ def test_trials_of_every_end(lib, suggest):
 @pytest.mark.parametrize("n_startup_jobs", [0, 1])
 def test_start_up_may_be_short(lib, suggest, n_startup_jobs):
     """From the first or second trial on a model proposes."""
-    if lib.__name__ == "hyperopt" or suggest is lib.rand.suggest:
-        pytest.skip("hyperopt's own, and random search, have no short start-up to speak of")
+    if lib.__name__ == "hyperopt" or "n_startup_jobs" not in inspect.signature(suggest).parameters:
+        pytest.skip("hyperopt's own, and algorithms that do not learn, have no short start-up to speak of")
     trials = lib.Trials()
     algo = partial(suggest, n_startup_jobs=n_startup_jobs)
     minimise(lib, lambda params: params["lr"], tree(lib), algo=algo, trials=trials, max_evals=12)
@@ -424,6 +432,26 @@ def test_an_algorithm_of_ones_own(lib):
     best = minimise(lib, lambda x: seen.append(x) or abs(x - 0.5), lib.hp.uniform("x", 0, 1), algo=suggest)
     assert seen == grid
     assert best == {"x": 0.5}
+
+
+def test_an_algorithm_parameter_by_parameter(lib):
+    """A subclass of SuggestAlgo says what each active parameter is; arguments of its distribution are in the memo."""
+    base = module(lib, "algobase")
+
+    class Lowest(base.SuggestAlgo):
+        def on_node_hyperparameter(self, memo, node, label):
+            if node.name == "quniform":
+                return [memo[node.arg["low"]]]
+            return base.ExprEvaluator.on_node(self, memo, node)
+
+    def suggest(new_ids, domain, trials, seed):
+        return [document for new_id in new_ids for document in Lowest(domain, trials, seed)(new_id)]
+
+    trials = lib.Trials()
+    minimise(lib, lambda params: params["lr"], tree(lib), algo=suggest, trials=trials, max_evals=20)
+    assert set(trials.vals["width"]) == {8}
+    assert len(set(trials.vals["lr"])) == 20
+    assert len(trials.vals["c"]) == list(trials.vals["model"]).count(0)
 
 
 def test_walking_a_space(lib):

@@ -8,11 +8,21 @@ from functools import partial
 
 import numpy as np
 import pytest
+import scipy.linalg
+from threadpoolctl import threadpool_limits
 
 from sparktune import STATUS_OK, Trials, auto, fmin, gp, hp, rand, tpe
 from sparktune.pyll.base import scope
 
 ALGORITHMS = {"tpe": tpe.suggest, "auto": auto.suggest}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_blas_thread():
+    """The matrices are small: with more threads the tests take twice the processor time."""
+    assert scipy.linalg.cholesky  # its library must be loaded to be limited
+    with threadpool_limits(1):
+        yield
 
 
 def quadratic1(x):
@@ -65,7 +75,7 @@ def closeness(p):
     return math.log1p((sum(p.values()) - 100.0) ** 2)
 
 
-#: Objective, space, evaluations, and the bound that the median of three seeds must be below.
+#: Objective, space, evaluations, and the bound that the median of some seeds must be below.
 DOMAINS = {
     "quadratic1": (quadratic1, hp.uniform("x", -5, 5), 200, 1e-5),
     "q1_lognormal": (q1_lognormal, hp.lognormal("x", 0, 2), 250, 0.01),
@@ -82,17 +92,34 @@ def best_loss(objective, space, algo, n, seed):
     return min(trials.losses())
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("domain", DOMAINS)
+#: What ``auto`` needs no more evaluations than, where that is fewer; each takes it ten times as long as ``tpe``.
+ENOUGH_FOR_AUTO = {"quadratic1": 40, "q1_lognormal": 40}
+
+
+@pytest.mark.parametrize(
+    ("domain", "algo"),
+    [
+        pytest.param(domain, algo, marks=[pytest.mark.slow] if (domain, algo) == ("many_dists", "auto") else [])
+        for domain in DOMAINS
+        for algo in ALGORITHMS
+    ],
+)
 def test_bounds_of_hyperopts_domains(domain, algo):
-    """The median of the best losses of three runs is below the bound."""
+    """The median of the best losses of three runs, of tpe's seven, is below the bound."""
     objective, space, n, bound = DOMAINS[domain]
-    assert np.median([best_loss(objective, space, ALGORITHMS[algo], n, seed) for seed in range(3)]) < bound
+    n_runs = 7  # of one of them tpe is below most of the bounds in two of three cases
+    if algo == "auto":
+        n, n_runs = ENOUGH_FOR_AUTO.get(domain, n), 3
+    assert np.median([best_loss(objective, space, ALGORITHMS[algo], n, seed) for seed in range(n_runs)]) < bound
 
 
 @pytest.mark.parametrize(
     "algo",
-    [auto.suggest, partial(tpe.suggest, prior_weight=4), partial(tpe.suggest, hyperopt_rules=True)],
+    [
+        pytest.param(auto.suggest, marks=pytest.mark.slow),
+        partial(tpe.suggest, prior_weight=4),
+        partial(tpe.suggest, hyperopt_rules=True),
+    ],
     ids=["auto", "tpe that explores", "hyperopt's rules"],
 )
 def test_the_hole_beside_the_distractor_is_found(algo):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from connect_server import ConnectServer
 
 import sparktune
 from sparktune.spark.java import ensure_java
@@ -115,6 +114,7 @@ def test_forest_prints_parameters_scores_and_times(run):
         assert float(speed_up.removesuffix(" x")) > 0
 
 
+@pytest.mark.slow  # test_spark_submit.py has it for a program that takes seconds
 def test_forest_takes_the_master_of_spark_submit(run):
     """Where spark-submit names a master and the program does not, its cores decide how many trials run at a time."""
     submit = [spark_submit(), "--properties-file", "conf/spark-defaults.conf", "--master", "local[3]"]
@@ -132,9 +132,8 @@ def test_mllib_forest_is_tuned_beside_itself(run):
     assert re.search(r"^Speed-up: +[\d.]+ x$", output, re.MULTILINE)
 
 
-def test_connect_quick_start_finds_a_good_model(run, tmp_path):
+def test_connect_quick_start_finds_a_good_model(run, connect_server):
     """On a Connect server it says its engine, and prints what the classic quick start prints."""
-    with ConnectServer(tmp_path) as server:
-        output = run(sys.executable, "examples/connect_quickstart.py", server.url)
+    output = run(sys.executable, "examples/connect_quickstart.py", connect_server.url)
     assert "engine: connect" in output
     assert float(re.search(r"^accuracy: (.*)$", output, re.MULTILINE)[1]) > 0.95

@@ -25,11 +25,12 @@ def objective(x):
     return x
 
 
-trials = SparkTrials(parallelism=2)
+trials = SparkTrials()
 points = [{"x": -1.0}, {"x": 1.0}, {"x": 2.0}]
 best = fmin(objective, hp.uniform("x", -5, 5), algo=rand.suggest, max_evals=0, trials=trials, points_to_evaluate=points)
 session = trials._spark
-print("best", best, "failed", trials.count_failed_trials(), session.conf.get("spark.scheduler.mode"))
+mode = session.conf.get("spark.scheduler.mode")
+print("best", best, "failed", trials.count_failed_trials(), mode, "parallelism", trials.parallelism)
 session.stop()
 """
 
@@ -41,7 +42,8 @@ def spark_submit():
 
 
 def test_submitted_program_runs_with_the_settings_of_the_repository(tmp_path, monkeypatch):
-    """It exits with 0, and its console has its own output without Spark's warnings, even where a trial has failed."""
+    """It exits with 0, runs as many trials at a time as the master has cores, and its console has its own output
+    without Spark's warnings, even where a trial has failed."""
     monkeypatch.setenv("JAVA_HOME", os.environ.get("JAVA_HOME", ""))  # put back afterwards, whatever is set
     ensure_java()
     program = tmp_path / "program.py"
@@ -54,7 +56,7 @@ def test_submitted_program_runs_with_the_settings_of_the_repository(tmp_path, mo
         "PYTHONWARNINGS": "ignore::FutureWarning",  # pyspark's about a pandas newer than it knows
     }
     process = subprocess.run(
-        [spark_submit(), "--properties-file", "conf/spark-defaults.conf", "--master", "local[2]", str(program)],
+        [spark_submit(), "--properties-file", "conf/spark-defaults.conf", "--master", "local[3]", str(program)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -63,7 +65,7 @@ def test_submitted_program_runs_with_the_settings_of_the_repository(tmp_path, mo
     )
     assert process.returncode == 0, process.stderr
     console = process.stdout + process.stderr  # Java sends the program's stderr to stdout
-    assert "best {'x': 1.0} failed 1 FAIR" in console.splitlines()
+    assert "best {'x': 1.0} failed 1 FAIR parallelism 3" in console.splitlines()
     of_java = "WARNING: Using incubator modules: jdk.incubator.vector\n"  # which Spark asks for; not ours to silence
     for word in ("WARN", "ERROR", "Exception", "Traceback", "log4j"):
         assert word not in console.replace(of_java, ""), console

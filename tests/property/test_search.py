@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sparktune import auto, gp, hp, rand, tpe
+from sparktune import anneal, atpe, auto, gp, grid, hp, qmc, rand, tpe
 from sparktune.history import documents
 from sparktune.history.columns import History
 from sparktune.history.trial import (
@@ -34,7 +34,6 @@ SPACES = [
     Space([hp.randint("a", 3), hp.pchoice("b", [(0.9, 0), (0.1, 1), (0.0, 2)])]),
     Space([hp.loguniform("l", -20, 3), hp.qloguniform("q", 0, 3, 1), hp.qnormal("n", 0, 10, 3), hp.randint("one", 1)]),
 ]
-FINITE = SPACES[3]
 ALGORITHMS = {
     "rand": rand.propose,
     "tpe": lambda space, history, rng, n: tpe.propose(space, history, rng, n, tpe.Settings(n_startup_jobs=3)),
@@ -43,7 +42,12 @@ ALGORITHMS = {
     ),
     "gp": lambda space, history, rng, n: gp.propose(space, history, rng, n, gp.Settings(3)),
     "auto": lambda space, history, rng, n: auto.propose(space, history, rng, n, auto.Settings(3, 0.3)),
+    "anneal": anneal.propose,
+    "atpe": atpe.propose,
+    "qmc": qmc.propose,
 }
+#: Those that propose no point twice while another is left.
+WITHOUT_REPEATS = ["tpe", "gp", "auto", "anneal", "atpe", "qmc"]
 #: A loss of any float, ties among them, or an end or a beginning without one; then constraints.
 ENDS = st.tuples(
     st.one_of(
@@ -114,23 +118,79 @@ def test_a_proposal_is_a_function_of_history_and_generator(propose, space, ends,
     np.testing.assert_array_equal(points[0], points[2])
 
 
-@QUICK
-@given(n_tried=st.integers(0, 6), seed=SEEDS)
-def test_a_finite_space_is_gone_through_without_repeats(n_tried, seed):
-    """Of six points that have a probability, a batch of all that were not tried has each once; then there are more."""
-    rng = np.random.default_rng(seed)
-    every = np.array([[a, b] for a in range(3) for b in range(2)], dtype=float)
-    every = every[:, [FINITE.index["a"], FINITE.index["b"]]] if FINITE.index["a"] == 0 else every[:, ::-1]
-    tried = rng.permutation(every)[:n_tried]
-    for name in ("tpe", "gp", "auto"):
-        history = History(FINITE.labels)
-        history.sync(documents_of(FINITE, done(range(n_tried)), tried))
-        points = ALGORITHMS[name](FINITE, history, rng, 8)
-        new = np.unique(np.vstack([tried, points[: 6 - n_tried]]), axis=0)
-        # Each of the six has a probability of 1 / 30 at least: 64 draws miss the last one in one of nine cases.
-        assert len(new) >= 5, name
-        assert len(np.unique(points[: max(0, 5 - n_tried)], axis=0)) == max(0, 5 - n_tried), name
-        np.testing.assert_array_equal(FINITE.mask(points), points)
+@st.composite
+def finite_expressions(draw, depth=0):
+    """Spaces of few points: grids, choices with parameters in their options, and options that are unlikely."""
+    label = draw(st.uuids()).hex
+    kind = draw(st.sampled_from(["randint", "quniform", "qloguniform", "pchoice", *["choice", "pair"] * (depth < 2)]))
+    if kind == "randint":
+        return hp.randint(label, draw(st.integers(1, 4)))
+    if kind == "quniform":
+        return hp.quniform(label, 0, draw(st.integers(1, 3)) * 0.1, 0.1)
+    if kind == "qloguniform":
+        return hp.qloguniform(label, 0, 1.5, 1)
+    if kind == "pchoice":
+        return hp.pchoice(label, [(0.999, 0), (0.001, draw(finite_expressions(depth=2)) if depth < 2 else 1), (0.0, 2)])
+    parts = [draw(finite_expressions(depth=depth + 1)) for _ in range(draw(st.integers(1, 3 - depth)))]
+    return hp.choice(label, [*parts, None]) if kind == "choice" else parts
+
+
+def keys(points):
+    """Points as what can be compared: by label, without what is inactive."""
+    return [tuple(np.nan_to_num(row, nan=-1.0).round(9).tolist()) for row in points]
+
+
+@settings(QUICK, max_examples=15)
+@given(expr=finite_expressions(), seed=SEEDS, batch=st.integers(1, 3))
+@pytest.mark.parametrize("name", WITHOUT_REPEATS)
+def test_a_finite_space_is_gone_through_without_repeats(name, expr, seed, batch):
+    """In batches, whatever became of the trials, all points of a grid come once, however unlikely; then more come."""
+    space, rng = Space(expr), np.random.default_rng(seed)
+    every = keys(grid.propose(space, History(space.labels), rng, 10_000))
+    n = min(len(every), 12)
+    ends = [
+        ((state, float(rng.normal())), 0.0)
+        for state in rng.choice([JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING], 400)
+    ]
+    values = np.empty((0, len(space)))
+    while len(values) < n:
+        history = History(space.labels)
+        history.sync(documents_of(space, ends[: len(values)], values))
+        values = np.vstack([values, ALGORITHMS[name](space, history, rng, batch)])
+    found = keys(values[: min(len(values), len(every))])
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(every)
+    if n == len(every):
+        history = History(space.labels)
+        history.sync(documents_of(space, ends[: len(values)], values))
+        np.testing.assert_array_equal(*[(p := ALGORITHMS[name](space, history, rng, 1)), space.mask(np.nan_to_num(p))])
+
+
+@settings(QUICK, max_examples=40)
+@given(expr=finite_expressions(), seed=SEEDS)
+def test_a_grid_has_all_that_draws_find(expr, seed):
+    """Each point once, and every draw of the prior is among them; one by one in the order of one call."""
+    space, rng = Space(expr), np.random.default_rng(seed)
+    every = keys(grid.propose(space, History(space.labels), rng, 10_000))
+    assert len(set(every)) == len(every)
+    assert set(keys(space.sample(rng, 200))) <= set(every)
+    history, values = History(space.labels), np.empty((0, len(space)))
+    for _ in range(min(len(every), 8)):
+        history.sync(documents_of(space, done(range(len(values))), values))
+        values = np.vstack([values, grid.propose(space, history, rng, 1)])
+        history = History(space.labels)
+    assert keys(values) == every[:8]
+
+
+@pytest.mark.parametrize("name", ["tpe", "anneal", "qmc", "gp", "auto"])
+def test_the_last_point_of_many_is_found(name):
+    """Of 3,000 points all but two were tried: the next two are those, and nothing was drawn for long."""
+    space, rng = Space([hp.randint("a", 60), hp.quniform("b", 1, 50, 1)]), np.random.default_rng(0)
+    every = rng.permutation(np.array([[a, b] for a in range(60) for b in range(1, 51)], dtype=float))
+    history = History(space.labels)
+    history.sync(documents_of(space, done(rng.random(2998).tolist()), every[:2998]))
+    points = ALGORITHMS[name](space, history, rng, 2)
+    assert sorted(keys(points)) == sorted(keys(every[2998:]))
 
 
 @QUICK
@@ -174,7 +234,7 @@ def test_a_tpe_proposal_does_not_hang_on_how_the_history_came_in(n):
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["rand", "tpe", "gp", "auto"])
+@pytest.mark.parametrize("name", ["rand", "tpe", "gp", "auto", "anneal", "atpe", "qmc"])
 def test_running_trials_alone_leave_the_prior(name):
     """64 trials pending at one spot and no result: proposals, alone and in a batch, spread like the prior (KS)."""
     space, pending = SPACES[0], [((JOB_STATE_RUNNING, 0.0), 0.0)] * 64

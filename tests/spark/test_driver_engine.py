@@ -6,7 +6,6 @@ import os
 import threading
 
 import pytest
-from connect_server import ConnectServer
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.ml.classification import LogisticRegression, RandomForestClassifier
@@ -45,15 +44,14 @@ def fair_session():
 
 
 @pytest.fixture(scope="module")
-def connect_session(fair_session, tmp_path_factory):
-    """A session of Spark Connect, to a server of its own; comes after all tests of the classic session."""
+def connect_session(fair_session, connect_server):
+    """A session of Spark Connect; comes after all tests of the classic session."""
     fair_session.stop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # pyspark sets it too, and would leave it there
-        with ConnectServer(tmp_path_factory.mktemp("server"), "local[4]") as server:
-            session = SparkSession.builder.remote(server.url).create()
-            yield session
-            session.stop()
+        session = SparkSession.builder.remote(connect_server.url).create()
+        yield session
+        session.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 from concurrent.futures import wait
 
 import pytest
-from connect_server import ConnectServer
 from pyspark.sql import SparkSession
 
 from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
@@ -18,20 +17,13 @@ from sparktune.spark.shipping import ship
 pytestmark = pytest.mark.spark
 
 CLUSTER = pytest.param("local-cluster[2,1,1024]", marks=pytest.mark.slow)
-classic = pytest.mark.parametrize(
-    "session",
-    ["local[2]", CLUSTER],
-    indirect=True,
-    scope="module",
-)
+classic = pytest.mark.parametrize("session", ["local[2]", CLUSTER], indirect=True, scope="module")
 only_local = pytest.mark.parametrize("session", ["local[2]"], indirect=True, scope="module")
-by_all = pytest.mark.parametrize(
-    "session", ["local[2]", "local-cluster[2,1,1024]", "connect"], indirect=True, scope="module"
-)
+by_all = pytest.mark.parametrize("session", ["local[2]", CLUSTER, "connect"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
-def session(request, tmp_path_factory):
+def session(request):
     """A classic session on the master that the test names, or one on a Connect server."""
     active = SparkSession.getActiveSession()
     if active is not None:
@@ -39,10 +31,9 @@ def session(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "connect":
             patch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # pyspark sets it too, and would leave it there
-            with ConnectServer(tmp_path_factory.mktemp("server")) as server:
-                session = SparkSession.builder.remote(server.url).create()
-                yield session
-                session.stop()
+            session = SparkSession.builder.remote(request.getfixturevalue("connect_server").url).create()
+            yield session
+            session.stop()
         else:
             session = get_session(request.param, config={"spark.ui.enabled": "false"})
             yield session

@@ -102,6 +102,7 @@ def test_retry_is_said_in_the_log(tune, journal, caplog):
     assert "exit code 3" in caplog.text
 
 
+@pytest.mark.slow  # test_faults.py has one with children
 @on_cluster
 def test_trial_of_a_lost_executor_is_evaluated_again(tune, journal):
     """An executor that is killed costs its trials one more attempt each, not the run."""

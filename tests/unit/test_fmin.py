@@ -74,7 +74,7 @@ def test_signature_is_that_of_hyperopt():
     # But for show_progressbar: None follows verbose, so that True shows it with verbose=False too.
     assert spec.defaults == (None,) * 6 + (True, None, False, True, True, None, 1, None, None, "")
     assert not (spec.varargs or spec.varkw)
-    assert spec.kwonlyargs == ["callbacks", "direction", "metric"]
+    assert "storage callbacks direction metric reproducible".split() == spec.kwonlyargs[:5]
 
 
 def test_arguments_by_position():
@@ -740,6 +740,67 @@ def test_a_subclass_may_run_fmin_its_own_way():
     trials = Counting()
     assert minimise(trials=trials) == trials.argmin
     assert (trials.n_runs, len(trials)) == (1, 5)
+
+
+def test_a_subclass_with_hyperopts_arguments():
+    """A subclass whose fmin has exactly hyperopt's arguments runs; what hyperopt has not is passed on only if given."""
+
+    class Wrapped(Trials):
+        def fmin(
+            self,
+            fn,
+            space,
+            algo,
+            max_evals,
+            timeout,
+            loss_threshold,
+            max_queue_len,
+            rstate,
+            verbose,
+            pass_expr_memo_ctrl,
+            catch_eval_exceptions,
+            return_argmin,
+            show_progressbar,
+            early_stop_fn,
+            trials_save_file,
+        ):
+            from sparktune import fmin
+
+            return fmin(
+                lambda x: fn(x) + 1,
+                space,
+                algo,
+                max_evals,
+                timeout,
+                loss_threshold,
+                self,
+                rstate,
+                allow_trials_fmin=False,
+                verbose=verbose,
+                return_argmin=return_argmin,
+            )
+
+    trials = Wrapped()
+    assert minimise(trials=trials) == trials.argmin
+    assert trials.losses() == [x**2 + 1 for x in trials.vals["x"]]
+    with pytest.raises(TypeError, match="direction"):
+        minimise(trials=Wrapped(), direction="maximize")
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_space_of_annotations(backend):
+    """With space="annotated" the annotations are the space, in every backend; values go by the argument."""
+
+    def objective(x: X, kind: hp.choice("kind", ["a", "b"]), scale=2.0):
+        return scale * x if kind == "a" else 9.0
+
+    trials = Trials(backend=backend)
+    points = [{"x": 1.0, "kind": "a"}, {"x": -4.0, "kind": "b"}]
+    best = minimise(objective, "annotated", trials=trials, max_evals=0, points_to_evaluate=points)
+    assert best == {"x": 1.0, "kind": 0}
+    assert trials.losses() == [2.0, 9.0]
+    assert trials.best_params == {"x": 1.0, "kind": "a"}
+    assert [record["params_kind"] for record in trials.to_records()] == ["a", "b"]
 
 
 def test_trials_fmin_has_the_same_default():

@@ -45,3 +45,15 @@ def test_suggest_makes_documents(space):
         active = {label for label, values in document["misc"]["vals"].items() if values}
         assert active == {"c", "x" if document["misc"]["vals"]["c"] == [0] else "y"}
         assert document["misc"]["idxs"]["c"] == [document["tid"]]
+
+
+def test_a_batch_by_label(space):
+    """Ids and values by label: the draws of ``suggest`` with the same seed."""
+    domain, trials = Domain(lambda _: 0.0, space.expr), Trials()
+    idxs, vals = rand.suggest_batch([7, 8, 9, 10], domain, trials, seed=5)
+    documents = rand.suggest([7, 8, 9, 10], domain, trials, seed=5)
+    for label in space.labels:
+        assert idxs[label] == [tid for doc in documents for tid in doc["misc"]["idxs"][label]]
+        assert vals[label] == [value for doc in documents for value in doc["misc"]["vals"][label]]
+    assert idxs["c"] == [7, 8, 9, 10]
+    assert len(idxs["x"]) + len(idxs["y"]) == 4

@@ -563,3 +563,28 @@ def test_a_noisy_failure_rate_does_not_stop_it(study):
     history, points = study(tpe.propose, LINE, lambda x: NAN if next(fails) else abs(x - 0.7), 60)
     assert np.count_nonzero(history.kinds == FAILED) > 10
     assert np.median(np.abs(np.array(points[30:]) - 0.7)) < 0.15
+
+
+# -- defaults that programs change -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hyperopt_rules", [False, True])
+@pytest.mark.parametrize("option", ["prior_weight", "n_startup_jobs", "n_EI_candidates", "gamma"])
+def test_changed_defaults_are_those_of_all_calls(option, hyperopt_rules, document, monkeypatch):
+    """A program that sets ``tpe._default_...`` gets what it would by passing the option; options passed come first."""
+    trials = Trials()
+    trials.insert_trial_docs([document(i, {"x": i / 15, "y": (7 * i % 15) / 15}, abs(i - 7)) for i in range(15)])
+    trials.refresh()
+    domain = Domain(lambda _: 0.0, [hp.uniform("x", 0, 1), hp.uniform("y", 0, 1)])
+    other = {"prior_weight": 9.0, "n_startup_jobs": 15 if hyperopt_rules else 99, "n_EI_candidates": 3, "gamma": 0.9}
+
+    def points(**options):
+        docs = tpe.suggest(range(20, 26), domain, trials, 1, hyperopt_rules=hyperopt_rules, **options)
+        return [doc["misc"]["vals"] for doc in docs]
+
+    base = {"n_startup_jobs": 5} if option != "n_startup_jobs" else {}
+    unchanged, passed = points(**base), points(**{**base, option: other[option]})
+    monkeypatch.setattr(tpe, f"_default_{option}", other[option])
+    assert points(**base) == passed != unchanged
+    default = getattr(classic_tpe.DEFAULTS if hyperopt_rules else tpe.DEFAULTS, option)
+    assert points(**{**base, option: default}) == unchanged

@@ -435,3 +435,24 @@ def test_subclass_that_sets_its_list_in_refresh_still_feeds_the_algorithm():
     fmin(lambda x: x**2, hp.uniform("x", -1, 1), rand.suggest, 5, trials=trials, verbose=False)
     assert len(trials.trials) == 5
     assert trials.best_loss == min(trials.losses())
+
+
+def test_subclass_with_a_constructor_of_its_own():
+    """A subclass that sets what hyperopt's constructor sets, and does not call ours, runs and pickles."""
+    trials = OwnConstructor()
+    minimise(trials=trials, algo=tpe.suggest)
+    assert trials.tids == [0, 1, 2, 3, 4]
+    assert pickle.loads(pickle.dumps(trials)).losses() == trials.losses()
+    assert trials.view("other").tids == []
+
+
+class OwnConstructor(Trials):
+    """As programs for hyperopt write it."""
+
+    def __init__(self):
+        self._ids = set()
+        self._dynamic_trials = []
+        self._exp_key = None
+        self.attachments = {}
+        self._trials = []
+        self.refresh()

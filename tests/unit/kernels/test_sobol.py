@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparktune.kernels.sobol import sobol
+from sparktune.kernels.sobol import halton, sobol
 
 
 @pytest.mark.filterwarnings("error")
@@ -35,3 +35,17 @@ def test_many_dimensions():
     points = sobol(1000, 0, 0, 32)
     assert points.shape == (32, 1000)
     assert (np.sort(np.floor(points * 32), axis=0) == np.arange(32)[:, None]).all()
+
+
+def test_a_halton_sequence_is_even_and_in_parts_the_same():
+    """As the Sobol sequence: parts are parts of one sequence, and any first points are evener than random ones."""
+    whole = halton(2, 7, 0, 50)
+    parts = [halton(2, 7, start, stop - start) for start, stop in ((0, 1), (1, 10), (10, 50))]
+    np.testing.assert_array_equal(np.vstack(parts), whole)
+    assert stats.qmc.discrepancy(whole) < 0.5 * stats.qmc.discrepancy(np.random.default_rng(0).random((50, 2)))
+
+
+def test_far_along_the_sequence_points_are_quickly_there():
+    """Nothing before them is drawn again: the millionth point of a sequence of 2^30."""
+    assert sobol(3, 7, 10**6, 2).shape == (2, 3)
+    np.testing.assert_array_equal(sobol(3, 7, 4000, 4), sobol(3, 7, 0, 4096)[4000:4004])

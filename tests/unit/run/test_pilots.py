@@ -14,6 +14,7 @@ import weakref
 from concurrent.futures import Future
 
 import pytest
+from waiting import wait_until
 
 from sparktune.exceptions import WorkerLostError
 from sparktune.history.documents import as_result
@@ -595,13 +596,6 @@ def test_forged_reply_loses_the_evaluation_unread(open_desk, bomb):
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def wait_until(condition, deadline=30):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        threading.Event().wait(0.01)
 
 
 def as_done(futures):

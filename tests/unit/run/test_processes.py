@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until, wait_until_gone
 
 import sparktune
 from sparktune import Trials, fmin, hp, rand
@@ -41,17 +42,6 @@ def executor_for():
 
 def call(tid=0, x=1.0):
     return Call(tid, {"x": x})
-
-
-def wait_until(condition, deadline=30):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
-
-
-def wait_until_gone(pids):
-    wait_until(lambda: not set(pids) & set(processes.parents()))
 
 
 def held(folder):
@@ -149,7 +139,7 @@ def test_killed_worker_is_a_lost_evaluation_at_once_and_another_one_starts(execu
     [(pid, guardian, child)] = wait_for()
     os.kill(processes.parents()[guardian], signal.SIGKILL)
     assert future.result(60).failure.is_lost
-    wait_until_gone([pid, guardian, child])
+    wait_until_gone(pid, guardian, child)
     assert executor.submit(call(x=1.0)).result(60).result["loss"] == 1.0
 
 
@@ -215,7 +205,7 @@ def test_processes_with_nothing_to_do_end(executor_for):
     """A process that is idle for a while is given up, and a new one comes when it is needed."""
     executor = executor_for(lambda x: os.getppid(), patience=Patience(idle=0.2))
     first = executor.submit(call()).result(60).result["loss"]
-    wait_until_gone([first])
+    wait_until_gone(first)
     assert executor.submit(call()).result(60).result["loss"] != first
 
 
@@ -250,7 +240,7 @@ def test_cancel_kills_the_evaluation_with_its_children_and_frees_the_slot(execut
     [(pid, _, child)] = wait_for()
     executor.cancel(0)
     assert (running.result(60).result, running.result().failure) == (None, None)
-    wait_until_gone([pid, child])
+    wait_until_gone(pid, child)
     assert waiting.result(60).result["loss"] == 1.0
 
 
@@ -362,7 +352,7 @@ raise SystemExit(3)
         else:
             tree = [int(program.stdout.readline())]
             assert program.wait(60) == 3
-    wait_until_gone(tree)
+    wait_until_gone(*tree)
 
 
 class ProcessesTrials(Trials):

@@ -5,7 +5,7 @@ import pytest
 
 from sparktune import hp, tpe
 from sparktune.history.columns import History
-from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_RUNNING
 from sparktune.kernels.histogram import Smoothing
 from sparktune.search.state import EXACT, SearchState
 from sparktune.space.compile import Space
@@ -18,7 +18,6 @@ SPACE = Space(
         hp.choice("c", [{"inner": hp.uniform("inner", 0, 1)}, "b", "c"]),
     ]
 )
-GRID = Space([hp.randint("a", 4), hp.choice("b", [hp.randint("c", 3), 0])])
 
 
 def grown(space, values, document, sizes):
@@ -42,7 +41,7 @@ def everything(state, history, space, rng):
         state.weights(left_out, 0.7),
         state.density(left_out, 0.7),
         state.kernels_among(some),
-        np.array([state.is_tried(row, some[:0]) for row in [*some, *history.values[:20]]]),
+        np.array([state.tried.is_tried(row, some[:0]) for row in [*some, *history.values[:20]]]),
     )
 
 
@@ -201,91 +200,6 @@ def test_the_histogram_counts_all_rows(document, rng):
     at = state.histogram.log_marginals(state.points(np.array([[0.2], [0.8], [0.5]])), density)[:, 0]
     assert at[0] - at[1] == pytest.approx(np.log(2), abs=0.02)
     assert at[2] < -7
-
-
-# -- points that were tried --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tried(document):
-    """A state in which the combinations 0-0-0 and 1-1 of ``GRID`` were tried and 2-1 was cancelled."""
-    history = History(GRID.labels)
-    points = [{"a": 0, "b": 0, "c": 0}, {"a": 1, "b": 1}]
-    history.sync(
-        [*(document(i, p, 1.0) for i, p in enumerate(points)), document(2, {"a": 2, "b": 1}, None, JOB_STATE_CANCEL)]
-    )
-    return SearchState.of(GRID, history)
-
-
-NO_BATCH = np.empty((0, 3))
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ({"a": 0, "b": 0, "c": 0}, True),
-        ({"a": 1, "b": 1}, True),
-        ({"a": 0, "b": 0, "c": 1}, False),
-        ({"a": 0, "b": 1}, False),
-        ({"a": 2, "b": 1}, False),
-    ],
-)
-def test_what_was_tried_is_known(tried, raw, expected):
-    """In all coordinates, inactive ones too; a cancelled trial does not count."""
-    assert tried.is_tried(GRID.row(raw), NO_BATCH) == expected
-    assert tried.is_tried(GRID.row(raw), GRID.row(raw)[None])
-
-
-def test_a_cancelled_point_counts_when_it_was_tried_again(document):
-    """A point cancelled first and evaluated later was tried."""
-    history = History(GRID.labels)
-    point = {"a": 2, "b": 1}
-    history.sync([document(0, point, None, JOB_STATE_CANCEL), document(1, point, 1.0)])
-    assert SearchState.of(GRID, history).is_tried(GRID.row(point), NO_BATCH)
-
-
-def test_minus_zero_is_zero(document):
-    """A grid value of 0 was tried whatever its sign, for rounding a small negative number gives -0.0."""
-    space = Space(hp.quniform("q", 0, 1, 0.5))
-    for one, other in ((0.0, -0.0), (-0.0, 0.0)):
-        history = History(space.labels)
-        history.sync([document(0, {"q": one}, 1.0)])
-        assert SearchState.of(space, history).is_tried(np.array([other]), NO_BATCH[:, :1])
-
-
-def test_a_point_with_an_active_number_never_counts_as_tried(document):
-    """A continuous parameter does not repeat by chance; where it is inactive, points do."""
-    space = Space(hp.choice("c", [hp.uniform("x", 0, 1), None]))
-    history = History(space.labels)
-    history.sync([document(0, {"c": 0, "x": 0.5}, 1.0), document(1, {"c": 1}, 1.0)])
-    state = SearchState.of(space, history)
-    assert not state.is_tried(space.row({"c": 0, "x": 0.5}), NO_BATCH[:, :2])
-    assert state.is_tried(space.row({"c": 1}), NO_BATCH[:, :2])
-
-
-def test_first_new_takes_the_first_that_was_not_tried(tried, rng):
-    """The index of the first new one, passing over the batch as well."""
-    rows = np.array([GRID.row(p) for p in ({"a": 1, "b": 1}, {"a": 3, "b": 1}, {"a": 0, "b": 1})])
-    assert tried.first_new(rows, NO_BATCH, rng) == 1
-    assert tried.first_new(rows, rows[1:2], rng) == 2
-
-
-def test_first_new_draws_where_all_were_tried(tried, rng):
-    """A new point of the prior comes back, and index 0 where there is none left."""
-    rows = np.array([GRID.row({"a": 1, "b": 1})])
-    found = tried.first_new(rows, NO_BATCH, rng)
-    assert not tried.is_tried(found, NO_BATCH)
-    every = np.unique(GRID.sample(rng, 2000), axis=0)
-    assert tried.first_new(rows, every, rng) == 0
-
-
-def test_new_draws_are_new_while_they_can_be(tried, rng):
-    """Of the 16 points, 14 were not tried: draw after draw finds nearly all of them, then goes on."""
-    batch = NO_BATCH
-    for _ in range(20):
-        batch = np.vstack([batch, tried.new_draw(batch, rng)])
-    assert len(np.unique(batch[:13], axis=0)) == 13  # of the last few, 64 draws of the prior may miss one
-    np.testing.assert_array_equal(GRID.mask(np.nan_to_num(batch)), batch)
 
 
 # -- what a Gaussian process sees --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import time
 
 import cloudpickle
 import pytest
+from waiting import wait_until_gone
 
 from sparktune.worker import child, processes
 from sparktune.worker.evaluator import KEPT_OBJECTIVES, LOG_BYTES, Evaluator, Limits, Objective, Watch
@@ -41,14 +42,6 @@ def evaluate(evaluator):
 def pickled(function, **values):
     data = cloudpickle.dumps(function)
     return Objective(hashlib.sha256(data).hexdigest(), lambda known: (data, values), frozenset(values))
-
-
-def wait_until_gone(pid, deadline=20):
-    """Wait for a process that is not ours to wait for."""
-    end = time.monotonic() + deadline
-    while pid in processes.parents():
-        assert time.monotonic() < end, f"process {pid} is still there"
-        time.sleep(0.01)
 
 
 # -- replies ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 
 import cloudpickle
 import pytest
+from waiting import wait_until, wait_until_gone
 
 from sparktune.run.processes import START
 from sparktune.worker import frames, pilot, processes
@@ -110,17 +111,6 @@ def bomb(tmp_path):
             return os.mkdir, (str(tmp_path / "exploded"),)
 
     return pickle.dumps(Bomb()), (tmp_path / "exploded").exists
-
-
-def wait_until(condition, deadline=30):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
-
-
-def wait_until_gone(pid):
-    wait_until(lambda: pid not in processes.parents())
 
 
 # -- at work ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,42 @@
+"""From proposed points to documents: what every ``suggest`` does around its ``propose``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from sparktune.history.columns import History
+from sparktune.history.documents import Document, proposal_documents
+from sparktune.space.compile import Space
+from sparktune.space.distributions import FloatArray
+
+S = TypeVar("S")
+#: Gives n points or fewer, shape (n, d), from space, history, random stream, n and settings.
+Propose: TypeAlias = Callable[[Space, History, np.random.Generator, int, S], FloatArray]
+
+
+def suggested(
+    algo: str,
+    propose: Propose[S],
+    settings: S,
+    new_ids: Sequence[Any],
+    domain: Any,
+    trials: Any,
+    seed: Any,
+    n_startup: float = 0,
+) -> list[Document]:
+    """Documents for the points that ``propose`` gives, for the first ids where it gives fewer.
+
+    Args:
+        algo: Name of the algorithm, for the documents' record of what their proposal saw.
+        propose: Makes the points.
+        settings: Its settings.
+        new_ids, domain, trials, seed: What hyperopt's algorithms take.
+        n_startup: Finished trials until which the algorithm does not learn.
+    """
+    history: History = trials.history(domain.space.labels)
+    values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
+    record = history.record(algo, seed, n_startup)
+    return proposal_documents(values, new_ids[: len(values)], domain, trials, record)

@@ -1,0 +1,17 @@
+"""What tests in several folders share."""
+
+import os
+
+import pytest
+
+# Java processes of tests end before the optimising compiler pays: without it starting Spark takes half the CPU time.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+@pytest.fixture(scope="session")
+def connect_server(tmp_path_factory):
+    """A Spark Connect server with two cores, for all tests that do not end it; it takes ten seconds to start."""
+    from connect_server import ConnectServer  # in here, for it imports pyspark, which most tests do without
+
+    with ConnectServer(tmp_path_factory.mktemp("connect")) as server:
+        yield server
