@@ -22,6 +22,7 @@ LAYERS = [
     {"storage"},
     {"search", "rand", "tpe", "gp", "auto", "anneal", "mix", "atpe", "grid", "qmc", "algobase"},
     {"run", "progress", "std_out_err_redirect_tqdm"},
+    {"exchange"},
     {"trials"},
     {"spark"},
     # What users import, hyperopt's import paths among it.
@@ -40,6 +41,8 @@ HOMES = {
     "sklearn": (("sklearn",), "anywhere"),
     "matplotlib": (("plotting",), "inside functions"),
     "optuna": (("bridges",), "anywhere"),
+    "sqlalchemy": (("storage",), "anywhere"),
+    "fsspec": (("storage",), "inside functions"),
 }
 
 # By `import sparktune`: each costs more than all the rest.

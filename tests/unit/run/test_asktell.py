@@ -113,7 +113,7 @@ def test_seeds_that_were_used_are_passed_over():
         search.ask(1)
     assert seeds == [5, 6, 7]
     again = search_of(search.trials, algo)
-    again.rstate = Fixed(6, 7, 5, 8)
+    again._generator = Fixed(6, 7, 5, 8)
     again.ask(1)
     assert seeds[-1] == 8
 
