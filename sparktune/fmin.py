@@ -57,6 +57,7 @@ def fmin(
     direction: str | Sequence[str] = "minimize",
     metric: str | Sequence[str] | None = None,
     reproducible: bool | int = False,
+    warm_start: Any = None,
 ) -> Any:
     """The best point found: ``{label: value}``, with ``hp.choice`` as the option's index (see :func:`space_eval`).
 
@@ -74,7 +75,8 @@ def fmin(
         loss_threshold: The run ends when the best loss, of a trial that meets the constraints, is below this; of a
             metric to be maximised, above.
         trials: Where the documents go: ``Trials()`` (in this process) or ``SparkTrials()``. Given again, with more
-            ``max_evals``, the run goes on. None: a new ``Trials``.
+            ``max_evals``, the run goes on, also over another space: values that are possible there are used. None: a
+            new ``Trials``.
         rstate: Random state: a numpy Generator, an int, a SeedSequence, a RandomState, or None. A run that goes on with
             the same seed goes on with new points.
         allow_trials_fmin: Whether a ``trials`` object with a ``fmin`` of its own is asked to do the run.
@@ -104,6 +106,10 @@ def fmin(
             the results of the trials up to k - p and no others, where p is how many run at a time; a number is that p,
             for the same trials on a machine that runs another number. It costs waiting: a long trial holds up the one
             p after it. A loss threshold or an early stop lets the trials that run end.
+        warm_start: Earlier results of another study, to learn from: ``Trials``, a path or URL of a stored study, a CSV
+            or Parquet file, a data frame, an Optuna study, what :mod:`sparktune.exchange` makes of others, or a list of
+            these. Its space may be another one: values that are possible in this one are used. Those trials are put
+            into ``trials``, marked, once; they do not count in ``max_evals``, and none of them is the best one.
 
     Returns:
         The values of the best trial by label; where constraints are given, of the best that meets them, and if none
@@ -136,6 +142,7 @@ def fmin(
         "direction": None if direction == "minimize" else direction,
         "metric": metric,
         "reproducible": None if reproducible is False else reproducible,
+        "warm_start": warm_start,
     }
     options = {name: value for name, value in options.items() if value is not None}
     return run(

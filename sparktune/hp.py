@@ -1,6 +1,7 @@
 """``hp.*``: parameters of a search space. Each takes its label first; one label names one parameter.
 
-Distribution arguments are checked here, where the parameter is made, not where it is first drawn.
+Distribution arguments are checked here, where the parameter is made, not where it is first drawn; that a choice has
+options is checked where the space is compiled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-def _parameter(label: str, distribution: Apply) -> Apply:
+def _parameter(label: str, distribution: Apply, is_checked: bool = True) -> Apply:
     if isinstance(label, bytes):
         label = label.decode()
     if not isinstance(label, str):
@@ -39,10 +40,11 @@ def _parameter(label: str, distribution: Apply) -> Apply:
             f"require string label: the first argument names the parameter, got {label!r}; "
             f"write hp.{distribution.name}('name', ...)"
         )
-    try:
-        distribution_of(distribution)
-    except InvalidSpaceError as error:
-        raise InvalidSpaceError(f"parameter {label!r}: {error}") from None
+    if is_checked:
+        try:
+            distribution_of(distribution)
+        except InvalidSpaceError as error:
+            raise InvalidSpaceError(f"parameter {label!r}: {error}") from None
     return scope.hyperopt_param(label, distribution)
 
 
@@ -53,10 +55,7 @@ def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
             f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
             "put the options in a list (of a dict: list(d.values()))"
         )
-    listed = list(options)
-    if not listed:
-        raise InvalidSpaceError(f"hp.{kind}({label!r}, ...) needs at least one option, got an empty list")
-    return listed
+    return list(options)
 
 
 def choice(label: str, options: Sequence[Any]) -> Apply:
@@ -65,20 +64,21 @@ def choice(label: str, options: Sequence[Any]) -> Apply:
     Parameters inside an option are active only when it is chosen. The raw value in documents, and in what ``fmin``
     returns, is the option's index; ``space_eval`` turns it into the option.
 
-    Raises:
-        InvalidSpaceError: If there is no option.
+    A choice without options is an error only in a space that is searched: programs that make spaces throw it away.
     """
     listed = _options(label, options, "choice")
-    return scope.switch(_parameter(label, scope.randint(len(listed))), *listed)
+    return scope.switch(_parameter(label, scope.randint(len(listed)), is_checked=bool(listed)), *listed)
 
 
 def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
     """One of the options in (probability, option) pairs; otherwise as :func:`choice`.
 
     Raises:
-        InvalidSpaceError: If there is no pair, or the probabilities are negative or do not sum to 1.
+        InvalidSpaceError: If the probabilities are negative or do not sum to 1.
     """
     pairs = _options(label, p_options, "pchoice")
+    if not pairs:
+        return scope.switch(_parameter(label, scope.categorical([]), is_checked=False))
     try:
         probabilities, options = zip(*[(p, option) for p, option in pairs], strict=True)
     except (TypeError, ValueError):

@@ -19,11 +19,14 @@ from sparktune.hp import quniform as hp_quniform
 from sparktune.hp import randint as hp_randint
 from sparktune.hp import uniform as hp_uniform
 from sparktune.hp import uniformint as hp_uniformint
-from sparktune.space.nodes import Apply, Literal, as_apply, is_number
+from sparktune.space.functions import hyperopt_param
+from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply, is_number
+from sparktune.space.scope import scope
 
 __all__ = [
     "EQ",
     "Cond",
+    "MissingArgument",
     "expr_to_config",
     "hp_choice",
     "hp_lognormal",
@@ -37,6 +40,8 @@ __all__ = [
     "hp_randint",
     "hp_uniform",
     "hp_uniformint",
+    "hyperopt_param",
+    "scope",
     "validate_distribution_range",
     "validate_label",
 ]

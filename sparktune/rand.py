@@ -18,11 +18,13 @@ __all__ = ["propose", "suggest", "suggest_batch"]
 
 def propose(space: Space, history: History, rng: np.random.Generator, n: int, settings: object = None) -> FloatArray:
     """n draws from the prior, shape (n, d), NaN where inactive; ``history`` and ``settings`` are not looked at."""
-    return np.concatenate([space.sample(rng, 1) for _ in range(n)]) if n else np.empty((0, len(space)))
+    return np.array([space.draw(rng) for _ in range(n)]).reshape(n, len(space))
 
 
 def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list[Document]:
-    """A document per id, drawn from the prior.
+    """A document per id, drawn from the prior: with the same seed the draws of hyperopt's ``rand.suggest``.
+
+    Quantised draws differ where hyperopt's leave the bounds or give the end points half of their share.
 
     Args:
         new_ids: Ids for the proposals.

@@ -11,6 +11,7 @@ import numpy as np
 
 from sparktune import auto
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchExhausted
+from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
@@ -57,6 +58,7 @@ class Study:
         trials: Where the documents go; what is in there already is known. None: a new :class:`Trials`.
         rstate: Random state, as for ``fmin``.
         storage: Where the study is kept, as for ``fmin``; what is there already is taken up. Held until :meth:`close`.
+        warm_start: Earlier trials to learn from, as for ``fmin``.
         direction, metric: What is optimised, as for ``fmin``.
 
     Attributes:
@@ -74,9 +76,14 @@ class Study:
         rstate: Any = None,
         *,
         storage: Any = None,
+        warm_start: Any = None,
         direction: str | Sequence[str] = "minimize",
         metric: str | Sequence[str] | None = None,
     ) -> None:
+        if isinstance(space, str) and space == "annotated":
+            raise InvalidArgumentError(
+                'a Study has no objective whose annotations could be the space, got space="annotated": pass the space'
+            )
         self._domain = Domain(_told, space, goal=Goal.of(direction, metric))
         self.trials = Trials() if trials is None else trials
         if not isinstance(self.trials, Trials):
@@ -86,6 +93,9 @@ class Study:
         algo = auto.suggest if algo is None else require_algo(algo)
         self.trials._begin(self._domain.space, algo_description(algo))
         self._search = AskTell(algo, self._domain, self.trials, rstate)
+        if warm_start is not None:
+            borrow(self.trials, warm_start, self._domain)
+            self._search.flush()
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
 
@@ -107,6 +117,7 @@ class Study:
         if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1):
             raise InvalidArgumentError(f"ask takes a number of points, at least 1, or nothing for one, got {n!r}")
         with self._lock:
+            self._search.pull()
             asked = self._waiting()[: n or 1]
             # Some algorithms propose fewer points than they are asked for, one at a time.
             while len(asked) < (n or 1) and (proposed := self._search.ask((n or 1) - len(asked))):
@@ -200,6 +211,11 @@ class Study:
                     state = documents.STATE_NAMES[document["state"]]
                     raise InvalidArgumentError(
                         f"tell takes a trial that is open, got {tid!r}, which is {state} already"
+                    )
+                if isinstance(trial, Trial) and documents.raw_values(trial.document) != documents.raw_values(document):
+                    raise InvalidArgumentError(
+                        f"tell takes a trial that this study gave, got {tid!r} of another study: tell the one that was "
+                        "asked"
                     )
                 return document
         raise InvalidArgumentError(f"tell takes a trial that ask gave, or its tid, got {trial!r}")

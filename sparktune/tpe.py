@@ -27,13 +27,43 @@ from sparktune.history.documents import Document
 from sparktune.kernels import pareto
 from sparktune.kernels.parzen import Points, log_sum_exp
 from sparktune.search import classic_tpe
+from sparktune.search.mixtures import (
+    GMM1,
+    LGMM1,
+    GMM1_lpdf,
+    LGMM1_lpdf,
+    adaptive_parzen_normal,
+    adaptive_parzen_normal_orig,
+    ap_split_trials,
+    linear_forgetting_weights,
+    lognormal_cdf,
+    lognormal_lpdf,
+    normal_cdf,
+    qlognormal_lpdf,
+)
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, INSIDE_0_1, check_options
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
 
-__all__ = ["Settings", "propose", "suggest"]
+__all__ = [
+    "GMM1",
+    "LGMM1",
+    "GMM1_lpdf",
+    "LGMM1_lpdf",
+    "Settings",
+    "adaptive_parzen_normal",
+    "adaptive_parzen_normal_orig",
+    "ap_split_trials",
+    "linear_forgetting_weights",
+    "lognormal_cdf",
+    "lognormal_lpdf",
+    "normal_cdf",
+    "propose",
+    "qlognormal_lpdf",
+    "suggest",
+]
 
 #: The good group has at most this many trials; beyond, more of them would only blur it.
 MAX_GOOD = 25

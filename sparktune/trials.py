@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparktune import auto
 from sparktune.exceptions import (
@@ -20,6 +23,10 @@ from sparktune.exceptions import (
     MissingPackageError,
     SparktuneError,
 )
+from sparktune.exchange import export
+from sparktune.exchange.marks import is_borrowed, is_point, n_borrowed, set_aside
+from sparktune.exchange.source import spaces_of_runs
+from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
 from sparktune.history.attachments import TrialAttachments
 from sparktune.history.columns import OK, FloatArray, History
@@ -54,6 +61,7 @@ from sparktune.space.compile import Space
 from sparktune.space.nodes import is_number
 from sparktune.storage.keeper import Keeper
 from sparktune.storage.places import storage_at
+from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
 
 #: The beginning of the message when there is nothing to return; programs look for this text.
@@ -61,8 +69,6 @@ NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task
 
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
-
-T = TypeVar("T", bound="Trials")
 
 
 class SeveralLossesError(SparktuneError, ValueError):
@@ -112,12 +118,7 @@ class Trials:
     _parallelism = 1
     _space: Space | None = None  # that of the last fmin in this process
     _keeper: Keeper | None = None
-
-    def __new__(cls: type[T], *args: Any, **options: Any) -> T:
-        """A new object with an index, which subclasses need whose constructors do not call this one's."""
-        trials = object.__new__(cls)
-        trials._forget_index()
-        return trials
+    _set_aside: Mapping[Any, Document] = MappingProxyType({})  # what a search sees in the place of some documents
 
     def __init__(
         self,
@@ -163,10 +164,18 @@ class Trials:
 
     # -- the index over the documents -----------------------------------------------------------------------------
 
+    # There even in subclasses whose constructors do not call this class's.
+    _n_seen = 0
+    _visible: list[Document] | None = None
+
+    @functools.cached_property
+    def _history(self) -> History:
+        return History(())
+
     def _forget_index(self) -> None:
         self._history = History(())
         self._n_seen = 0
-        self._visible: list[Document] | None = None
+        self._visible = None
 
     def refresh(self) -> None:
         """Take in documents that were added or changed since the last call."""
@@ -174,7 +183,7 @@ class Trials:
         self._visible = None
 
     def _sync(self) -> None:
-        own = self._own_documents()
+        own = self._learned_from()
         if len(self._dynamic_trials) < self._n_seen:
             self._n_seen = 0
         self._ids.update(document["tid"] for document in self._dynamic_trials[self._n_seen :])
@@ -186,6 +195,11 @@ class Trials:
             return self._dynamic_trials
         return [document for document in self._dynamic_trials if document["exp_key"] == self._exp_key]
 
+    def _learned_from(self) -> list[Document]:
+        """The documents as the columns have them: without those that are outside of the present space."""
+        own = self._own_documents()
+        return [self._set_aside.get(document["tid"], document) for document in own] if self._set_aside else own
+
     def history(self, labels: Sequence[str]) -> History:
         """The columns of this study for these labels, up to date with the last :meth:`refresh`.
 
@@ -194,7 +208,7 @@ class Trials:
         """
         if self._history.labels != tuple(labels):
             self._history = History(labels)
-            self._history.sync(self._own_documents()[: self._n_seen])
+            self._history.sync(self._learned_from()[: self._n_seen])
         return self._history
 
     @property
@@ -206,7 +220,31 @@ class Trials:
     def best_loss(self) -> float | None:
         """The lowest loss so far among the trials that meet the constraints, or None."""
         row = self._history.best_row
+        if row is not None and is_borrowed(self._history.documents[row]):
+            return self._best_own_loss
         return None if row is None or self._history.violations[row] > 0 else float(self._history.losses[row])
+
+    @property
+    def _best_own_loss(self) -> float | None:
+        """``best_loss`` where a trial of another study has a lower one."""
+        rows = self._own_rows(np.flatnonzero((self._history.kinds == OK) & (self._history.violations <= 0)))
+        losses = self._history.losses[rows]
+        return float(np.nanmin(losses)) if not np.isnan(losses).all() else None
+
+    def _own_rows(self, rows: Iterable[int]) -> NDArray[np.intp]:
+        """Those of some rows of the history that are not of another study."""
+        found = self._history.documents
+        return np.array([row for row in rows if not is_borrowed(found[row])], dtype=np.intp)
+
+    @property
+    def _front_rows(self) -> NDArray[np.intp]:
+        """The rows of the Pareto front, without trials of another study."""
+        history = self._history
+        rows = history.front_rows
+        if len(own := self._own_rows(rows)) == len(rows):
+            return own
+        own = self._own_rows(np.flatnonzero((history.kinds == OK) & (history.violations <= 0)))
+        return np.asarray(own[pareto.front(history.objectives[own])])
 
     @property
     def _trials(self) -> list[Document]:
@@ -286,6 +324,36 @@ class Trials:
         records = self.to_records(space)
         return pandas.DataFrame(records).set_index("tid") if records else pandas.DataFrame()
 
+    def to_csv(self, path: str | os.PathLike[str], space: Any = None) -> None:
+        """Write a row for each trial into a CSV file, which ``warm_start=`` can read.
+
+        Args:
+            path: Of the file, which is overwritten.
+            space: The search space; None: that of this object's last ``fmin``. Choices are written as options if one
+                is known, else as their numbers. Columns: :func:`sparktune.exchange.export.table_of`.
+        """
+        export.to_csv(self._own_documents(), self._space_or_none(space), path)
+
+    def to_parquet(self, path: str | os.PathLike[str], space: Any = None) -> None:
+        """Write a row for each trial into a Parquet file, see :meth:`to_csv`.
+
+        Raises:
+            MissingPackageError: If pandas or pyarrow is not installed.
+        """
+        export.to_parquet(self._own_documents(), self._space_or_none(space), path)
+
+    def to_spark(self, session: Any, space: Any = None) -> Any:
+        """A Spark data frame with a row for each trial and columns of fixed types, see :meth:`to_csv`.
+
+        Args:
+            session: A Spark session, classic or Connect.
+            space: The search space; None: that of this object's last ``fmin``.
+        """
+        return export.to_spark(self._own_documents(), self._space_or_none(space), session)
+
+    def _space_or_none(self, space: Any) -> Space | None:
+        return self._space if space is None else self._known_space(space, "")
+
     @property
     def trials(self) -> list[Document]:
         """The documents of trials that are new, running or done."""
@@ -342,7 +410,8 @@ class Trials:
     def best_trial(self) -> Document:
         """The document with the lowest loss, the first of equals, among those that meet the constraints.
 
-        If none does, the one that violates them least.
+        If none does, the one that violates them least. Trials of a warm start are not among them: another objective
+        may have given their losses.
 
         Raises:
             AllTrialsFailed: If no trial has a loss; the message shows the first failure.
@@ -369,8 +438,10 @@ class Trials:
         candidates = [
             (documents.violation_of(document, n_constraints), loss, document)
             for document in self._trials
-            if (loss := documents.loss_of(document)) == loss
+            if (loss := documents.loss_of(document)) == loss and not is_borrowed(document)
         ]
+        # Trials of another space that are no points of this one are the best only if there are no others.
+        candidates = [candidate for candidate in candidates if is_point(candidate[2])] or candidates
         if not candidates and self._has_only_several_losses:
             raise SeveralLossesError
         return candidates
@@ -404,12 +475,12 @@ class Trials:
         first one is listed. With one loss, the list has the best trial; it is empty if no trial meets the constraints.
         """
         self._history.check_all()
-        return [self._history.documents[row] for row in self._history.front_rows]
+        return [self._history.documents[row] for row in self._front_rows]
 
     @property
     def front_losses(self) -> FloatArray:
         """Losses of the Pareto front, shape (number of trials in it, number of losses), as of the last refresh."""
-        return self._history.objectives[self._history.front_rows]
+        return self._history.objectives[self._front_rows]
 
     def hypervolume(self, reference: Sequence[float] | FloatArray | None = None) -> float:
         """The volume between the Pareto front and a reference point: the larger, the better the front.
@@ -458,7 +529,7 @@ class Trials:
     def _nothing_to_return(self) -> str:
         reasons = [text for document in self._own_documents() if (text := documents.failure_text(document))]
         if not reasons:
-            n = len(self._dynamic_trials)
+            n = len(self._dynamic_trials) - n_borrowed(self._dynamic_trials)
             return f"{NOTHING_TO_RETURN} " + (
                 "No trial was run: give max_evals >= 1." if not n else f"None of the {n} trials has finished."
             )
@@ -564,7 +635,10 @@ class Trials:
         return tids
 
     def new_trial_ids(self, n: int) -> list[Any]:
-        """n ids that no trial has."""
+        """n ids that no trial has, those of other drivers of the study included."""
+        if self._keeper is not None and (given := self._keeper.new_ids(n)) is not None:
+            self._ids.update(given)
+            return given
         ids: list[Any] = []
         candidate = len(self._ids)
         while len(ids) < n:
@@ -599,6 +673,8 @@ class Trials:
 
     def delete_all(self) -> None:
         """Forget all trials and attachments."""
+        if self._keeper is not None:
+            self._keeper.note_clear()
         self._dynamic_trials = []
         self._ids = set()
         self.attachments = {}
@@ -642,7 +718,7 @@ class Trials:
         Raises:
             InvalidStorage: If it has something that is no study, or other trials than these.
         """
-        keeper = Keeper(self, storage_at(storage), trust)
+        keeper = keeper_of(self, storage_at(storage), trust)
         keeper.take_up()
         self._end()
         self._keeper = keeper
@@ -687,12 +763,22 @@ class Trials:
             space: The search space.
             algo: Of :func:`~sparktune.run.arguments.algo_description`.
         """
-        self._space = space
         if self._keeper is not None:
             self._keeper.open()
+        adapt(self._dynamic_trials, space, self._spaces_so_far())
+        self._set_aside = set_aside(self._dynamic_trials)
+        self._space = space
+        if self._keeper is not None:
             self._keeper.note_run(space, algo)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
+
+    def _spaces_so_far(self) -> Callable[[int], Space | None]:
+        """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
+        before = self._space
+        if before is None and self._keeper is not None:
+            return spaces_of_runs(self._keeper._runs)
+        return lambda _: before
 
     def _end(self) -> None:
         if self._keeper is not None:
@@ -734,6 +820,7 @@ class Trials:
         direction: str | Sequence[str] = "minimize",
         metric: str | Sequence[str] | None = None,
         reproducible: bool | int = False,
+        warm_start: Any = None,
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
         if isinstance(space, str) and space == "annotated":
@@ -748,8 +835,11 @@ class Trials:
         algo = auto.suggest if algo is None else require_algo(algo)
         try:
             self._begin(domain.space, algo_description(algo))
-            n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
+            if warm_start is not None:
+                borrow(self, warm_start, domain)
+            n_total += n_borrowed(self._own_documents())  # they are not trials of this study
             points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
+            n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
             with self._executor(domain) as executor:
                 iterator = FMinIter(
                     algo,
@@ -792,7 +882,16 @@ class Trials:
 
     def _lagged(self, reproducible: bool | int, executor: Executor | None) -> Lagged | None:
         lag = as_lag(reproducible, executor)
-        return None if lag is None else Lagged(self, Trials(exp_key=self._exp_key), lag)
+        if lag is not None and self._keeper is not None and self._keeper.is_shared:
+            raise InvalidArgumentError(
+                "reproducible needs a study of one driver, and several may write to a database: keep it in a file, "
+                'storage="study.jsonl"'
+            )
+        if lag is None:
+            return None
+        seen = Trials(exp_key=self._exp_key)
+        seen._set_aside = self._set_aside
+        return Lagged(self, seen, lag)
 
     @contextlib.contextmanager
     def _executor(self, domain: Domain) -> Iterator[Executor | None]:
@@ -818,7 +917,7 @@ class Trials:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_keeper"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_keeper", "_set_aside"):
             state.pop(key, None)
         return state
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from sparktune.exceptions import InvalidLoss
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -41,11 +43,26 @@ class AskTell:
         # With the seed of an earlier run, the stream goes on after what that run has used of it.
         self._used_seeds = {documents.seed_of(document) for document in trials._dynamic_trials}
 
+    def pull(self) -> tuple[list[Document], int]:
+        """Take in what other drivers of the study have done, where it has several.
+
+        Returns:
+            Trials of drivers that are dead, which are for this one to evaluate now; and how many others have proposed.
+        """
+        if self._keeper is None or not self._keeper.is_shared:
+            return [], 0
+        n_known = len(self.trials._dynamic_trials)
+        adopted = self._keeper.pull()
+        new = self.trials._dynamic_trials[n_known:]
+        self._used_seeds.update(map(documents.seed_of, new))
+        self.trials.refresh()
+        return adopted, len(new)
+
     def ask(self, n: int) -> list[Document]:
         """New documents for up to n proposals, inserted into ``trials``; none if the algorithm has no more."""
         new_ids = self.trials.new_trial_ids(n)
         self.trials.refresh()
-        seed = self._next_seed()
+        seed = self._own_seed()
         proposed = self.algo(new_ids, self.domain, self.seen, seed)
         if not proposed:
             return []
@@ -99,8 +116,22 @@ class AskTell:
             return outcome
         return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
 
+    def _own_seed(self) -> int:
+        """A new seed; of the drivers of one study with the same ``rstate``, each gets others."""
+        slot = 0 if self._keeper is None else self._keeper.slot
+        if slot == 0:
+            return self._next_seed()
+        while (seed := _of_slot(self._next_seed(), slot)) in self._used_seeds:
+            pass
+        self._used_seeds.add(seed)
+        return seed
+
     def _next_seed(self) -> int:
         while (seed := int(self._generator.integers(2**31 - 1))) in self._used_seeds:
             pass
         self._used_seeds.add(seed)
         return seed
+
+
+def _of_slot(seed: int, slot: int) -> int:
+    return int(np.random.SeedSequence([seed, slot]).generate_state(1)[0] >> 1)

@@ -150,7 +150,7 @@ class FMinIter(AskTell):
 
     @property
     def _n_counted(self) -> int:
-        """Trials of ``max_evals`` that there are; of a kept study failed ones, too, as they counted before a restart."""
+        """Trials of ``max_evals`` that there are; in a kept study failed ones count, as they did before a restart."""
         n_failed = 0 if self._keeper is None else self.trials.count_by_state_unsynced(JOB_STATE_ERROR)
         return len(self.trials) + n_failed
 
@@ -223,6 +223,11 @@ class FMinIter(AskTell):
         """Start trials until no slot is free or none are left to start; the number still to propose."""
         while (n_free := executor.slots - len(self._in_flight)) > 0:
             if not self._queued:
+                adopted, n_others = self.pull()
+                n_new -= n_others
+                if adopted:
+                    self._queued.extend(adopted)
+                    continue
                 if n_new <= 0 or self._is_exhausted or not self._may_ask():
                     break
                 n = 1 if self._lagged is not None else min(n_new, max(n_free, self.max_queue_len))

@@ -10,14 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.exceptions import BadSearchSpace, DuplicateLabel
+from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidSpaceError
 from sparktune.space.distributions import Categorical, Distribution, FloatArray, RandInt, distribution_of
 from sparktune.space.nodes import Apply, Literal, as_apply, clone, dfs
+from sparktune.space.order import draw_order
 from sparktune.space.places import place_of
 from sparktune.space.scope import UndrawnParameterError, rec_eval
 
@@ -70,11 +72,13 @@ class Space:
         DuplicateLabel: If one label is on two nodes, except where they draw from the same distribution in options of
             a choice that exclude each other: those are one parameter.
         BadSearchSpace: If a label is not a literal or a parameter's distribution is invalid.
+        InvalidSpaceError: If a choice has no options.
     """
 
     def __init__(self, expr: object) -> None:
         self.expr = as_apply(expr)
         order = dfs(self.expr)
+        _require_options(order)
         nodes, again = _parameter_nodes(order)
         if again:
             self.expr = _with_one_node_each(self.expr, order, nodes, again)
@@ -126,6 +130,34 @@ class Space:
         for column, parameter in enumerate(self.parameters):
             values[:, column] = parameter.distribution.sample(rng, n)
         return self.mask(values)
+
+    @cached_property
+    def _draw_order(self) -> list[int]:
+        nodes = {parameter.label: parameter.node for parameter in self.parameters}
+        return [self.index[label] for label in draw_order(self.expr, nodes)]
+
+    def draw(self, rng: np.random.Generator) -> FloatArray:
+        """One point from the prior, shape (d,), NaN where inactive: the one that hyperopt draws with this generator.
+
+        Inactive parameters take nothing from the generator, unlike in :meth:`sample`, which draws many points at once.
+        """
+        row = np.full(len(self), np.nan)
+        for column in self._draw_order:
+            parameter = self.parameters[column]
+            if any(
+                all(self._is_chosen(selector, option, row) for selector, option in way) for way in parameter.conditions
+            ):
+                row[column] = parameter.distribution.sample(rng, 1)[0]
+        return row
+
+    def _is_chosen(self, selector: int | Apply, option: int, row: FloatArray) -> bool:
+        """Whether a switch takes an option in a point of which a part is known; False if the switch is not reached."""
+        if isinstance(selector, int):
+            return bool(row[selector] == option)
+        try:
+            return bool(rec_eval(selector, memo=self._memo(self.raw(row))) == option)
+        except UndrawnParameterError:
+            return False
 
     def mask(self, values: FloatArray) -> FloatArray:
         """``values`` with NaN put in where a parameter is inactive."""
@@ -199,6 +231,16 @@ def _parameter_nodes(order: list[Apply]) -> tuple[dict[str, Apply], list[tuple[s
         else:
             nodes[label] = node
     return nodes, again
+
+
+def _require_options(order: list[Apply]) -> None:
+    for node in order:
+        if node.name == "switch" and len(node.pos_args) == 1 and node.pos_args[0].name == "hyperopt_param":
+            argument = node.pos_args[0].arg
+            kind = "pchoice" if argument["obj"].name == "categorical" else "choice"
+            raise InvalidSpaceError(
+                f"hp.{kind}({argument['label'].obj!r}, ...) needs at least one option, got an empty list"
+            )
 
 
 def _with_one_node_each(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -26,8 +27,8 @@ LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 MAX_EXPONENT = 700.0
 #: Beyond, a float cannot hold every integer.
 MAX_INTEGER = 2**53
-#: Up to this many steps a uniform double is rounded; with more, too few of its digits are left behind the point.
-MAX_ROUNDED = 2**20
+#: Grids of more points are not corrected for what rounding takes from the ends, half of a share that is next to none.
+MAX_CELLS = 2**14
 #: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
 GRID_SLACK = 1e-9
 
@@ -147,7 +148,10 @@ class QUniform:
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
         first, last = self.grid
-        steps = _uniform_steps(rng, last - first, size) + first
+        if last - first < MAX_CELLS:
+            steps = first + _cells_of(self).index(rng.uniform(self.low, self.high, size))
+        else:
+            steps = np.clip(np.rint(rng.uniform(self.low, self.high, size) / self.q), float(first), float(last))
         # Clipped, since 3 * 0.1 is 0.30000000000000004.
         return np.asarray(np.minimum(np.maximum(steps * float(self.q), self.low), self.high))
 
@@ -215,14 +219,17 @@ class QLogUniform:
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value."""
         first, last = self.grid
-        low, high = math.exp(self.low), math.exp(self.high)
-        return _clip(first * self.q, low, high), _clip(last * self.q, low, high)
+        return first * self.q, last * self.q
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
         first, last = self.grid
-        steps = np.round(np.exp(rng.uniform(*self.log_edges, size)) / self.q)
-        return np.asarray(np.clip(np.clip(steps, float(first), float(last)) * float(self.q), *self.bounds))
+        if last - first < MAX_CELLS:
+            steps = first + _cells_of(self).index(rng.uniform(self.low, self.high, size))
+        else:
+            steps = np.round(np.exp(rng.uniform(*self.log_edges, size)) / self.q)
+        # On the grid, not cut to exp(high), which may be 19.999999999999996 for 20.
+        return np.asarray(np.clip(steps, float(first), float(last)) * float(self.q))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
@@ -412,33 +419,67 @@ class Categorical:
 
     def sample(self, rng: np.random.Generator, size: Size = ()) -> NDArray[Any]:
         """Draw values, of shape ``size``."""
-        p = np.asarray(self.p, dtype=float)
-        return np.asarray(rng.choice(len(p), size=size, p=p / p.sum()))
+        return np.asarray(np.argmax(rng.multinomial(1, self._shares(), size), axis=-1))
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
         x = np.asarray(x, dtype=float)
         inside = _on_grid(x, 1.0, 0, len(self.p) - 1)
         with np.errstate(divide="ignore"):
-            log_p = np.log(np.asarray(self.p, dtype=float) / sum(self.p))
+            log_p = np.log(self._shares())
         return np.where(inside, log_p[np.where(inside, x, 0).astype(int)], -np.inf)
 
+    def _shares(self) -> FloatArray:
+        """The probabilities, shape (k,), summing to 1: what is missing is the last one's, as in hyperopt."""
+        p = np.asarray(self.p, dtype=float)
+        if p[-1] == 0 or p.sum() > 1.0 + 1e-9:  # 1e-9: a sum of 1, but for rounding
+            return np.asarray(p / p.sum())
+        return np.append(p[:-1], max(1.0 - p[:-1].sum(), 0.0))
 
-def _uniform_steps(rng: np.random.Generator, last: int, size: Size) -> NDArray[Any]:
-    """Integers from 0 to ``last``, all equally likely: what hyperopt draws with this generator, but for 1 in last + 1.
 
-    A rounded uniform draw gives the ends half the mass of the others. A uniform distribution is that law with weight
-    last / (last + 1), and the two ends with the rest: as much as is moved to them from the middles of all cells.
+class Cells:
+    """Moves rounded draws to grid points of given shares, as few of them as can be.
+
+    Rounding gives the end points less than their share, or more. Of each cell that has too much its upper end is cut
+    off, and what is cut off everywhere is dealt out to those that have too little: the draw itself decides, so that
+    none needs a second number of the generator, and most are what hyperopt draws with it.
+
+    Args:
+        edges: Where rounding begins to give the next grid point, between the ends of the draws; shape (k + 1,).
+        shares: Of the k grid points; they sum to 1.
     """
-    if last > MAX_ROUNDED:
-        return np.asarray(rng.integers(0, last + 1, size))
-    drawn = rng.uniform(0, last, size)
-    steps = np.asarray(np.rint(drawn))
-    from_middle = np.asarray(drawn - steps)
-    is_moved = np.abs(from_middle) < 0.5 / (last + 1)
-    if is_moved.any():
-        steps[is_moved] = np.where(from_middle[is_moved] < 0, 0, last)
-    return steps
+
+    def __init__(self, edges: FloatArray, shares: FloatArray) -> None:
+        masses = np.diff(edges) / (edges[-1] - edges[0])
+        self._edges, self._width = edges, float(edges[-1] - edges[0])
+        self._kept = np.minimum(masses, shares)
+        self._cut_before = np.append(0.0, np.cumsum(masses - self._kept))
+        self._lacking = np.cumsum(shares - self._kept)
+
+    def index(self, drawn: FloatArray) -> NDArray[np.intp]:
+        """Numbers of grid points, of the shape of ``drawn``: draws that are uniform between the ends."""
+        cell = np.clip(np.searchsorted(self._edges, drawn, side="right") - 1, 0, len(self._kept) - 1)
+        beyond = (drawn - self._edges[cell]) / self._width - self._kept[cell]
+        target = np.searchsorted(self._lacking, self._cut_before[cell] + beyond, side="right")
+        is_moved = (beyond > 0) & (target < len(self._kept))
+        return np.asarray(np.where(is_moved, target, cell))
+
+
+@lru_cache(maxsize=256)
+def _cells_of(distribution: QUniform | QLogUniform) -> Cells:
+    first, last = distribution.grid
+    between = (np.arange(first, last) + 0.5) * distribution.q
+    if isinstance(distribution, QLogUniform):
+        low, high = distribution.log_edges
+        outer = np.concatenate([[low], np.log(between), [high]])
+        return Cells(_edges(distribution, np.log(between)), np.diff(outer) / (high - low))
+    return Cells(_edges(distribution, between), np.full(last - first + 1, 1.0 / (last - first + 1)))
+
+
+def _edges(distribution: QUniform | QLogUniform, between: FloatArray) -> FloatArray:
+    """Edges of cells within the bounds; a bound may be half a step beyond the last one's."""
+    low, high = float(distribution.low), float(distribution.high)
+    return np.concatenate([[low], np.clip(between, low, high), [high]])
 
 
 def _log(x: ArrayLike) -> FloatArray:

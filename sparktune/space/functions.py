@@ -59,7 +59,8 @@ def _randint_via_categorical(p: Any, rng: Any = None, size: distributions.Size =
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
-def _hyperopt_param(label: str, obj: Any) -> Any:
+def hyperopt_param(label: str, obj: Any) -> Any:
+    """``obj``: the value of a parameter is the value of its distribution."""
     return obj
 
 
@@ -151,7 +152,7 @@ IMPLEMENTATIONS.update(
         for f in (np.exp, np.log, np.sqrt, np.sin, np.cos, np.tan, np.minimum, np.maximum)
     }
     | {
-        "hyperopt_param": _hyperopt_param,
+        "hyperopt_param": hyperopt_param,
         "dict": _dict,
         "pos_args": _pos_args,
         "switch": _switch,

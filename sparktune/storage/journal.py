@@ -6,16 +6,19 @@ import contextlib
 import errno
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparktune.exceptions import InvalidStorage
 from sparktune.history.events import Event
-from sparktune.storage.lines import check_header, from_line, header, to_line
+from sparktune.storage.lines import check_beginning, events_of, header, is_whole, lines_of, to_line, to_lines
 from sparktune.storage.lock import FileLock
 
 logger = logging.getLogger("sparktune")
 
+#: Windows would make two characters of each end of a line.
+BINARY = getattr(os, "O_BINARY", 0)
 #: A file with fewer lines than this is not compacted, as nobody would notice.
 FEWEST_LINES = 1000
 
@@ -27,13 +30,14 @@ class Journal:
     cut off when the file is next opened for writing.
 
     Args:
-        path: The file. Its folder must exist.
+        path: The file. Its folder must exist. Two more names in there are used: with ``.lock`` and ``.new`` behind it.
     """
 
+    _descriptor: int | None = None
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(os.path.realpath(path))  # a link stays one, and is no second way around the lock
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
-        self._descriptor: int | None = None
         self._size = 0
         self._is_torn = False
 
@@ -44,9 +48,10 @@ class Journal:
     def revision(self) -> object:
         """Something that is another one when somebody has written."""
         try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def read(self, trust: bool = False) -> list[Event]:
         """All events, without the header; empty if there is no file yet. Takes no lock, and changes nothing.
@@ -55,9 +60,11 @@ class Journal:
             trust: Whether to open pickles.
 
         Raises:
-            InvalidStorage: If the file is no study, or one of a newer version.
+            InvalidStorage: If the file cannot be read, is no study, or one of a newer version.
         """
-        return [event for event, _ in self._events(trust)]
+        with self._complaining("read", "name a file that you may read"):
+            data = self._data()
+        return [event for event in events_of(data, f"storage {self}", trust) if event["event"] != "study"]
 
     def open(self) -> None:
         """Begin to write: takes the lock, and makes the file where there is none.
@@ -65,15 +72,11 @@ class Journal:
         Raises:
             InvalidStorage: If the file is no study, another process writes it, or it cannot be written.
         """
-        with self._complaining():
+        hint = "name a file in a folder that exists and that you may write to, on a disk that has room"
+        with self._complaining("written", hint):
             self._lock.acquire()
             try:
-                *_, end = [0, *(end for _, end in self._events(False, with_header=True))]
-                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-                self._size, self._is_torn = end, True  # what is behind the last event is cut before the first write
-                if not end:
-                    self._write(to_line(header()))
-                    sync_folder(self.path.parent)
+                self._open()
             except BaseException:
                 self.close()
                 raise
@@ -87,32 +90,17 @@ class Journal:
                 one of the machine does.
 
         Raises:
-            OSError: If that cannot be done now, or the file was removed; the same may be tried again.
-            InvalidStorage: If another object of this process writes it now.
+            FileNotFoundError: If the file was removed or emptied; then :meth:`replace` makes a new one.
+            OSError: If that cannot be done now; the same may be tried again.
+            InvalidStorage: If something else writes it.
         """
-        self._lock.check()
-        self._write(b"".join(map(to_line, events)), sync)
+        with self._lock.writing():
+            self._write(to_lines(events), sync)
 
     def replace(self, events: Sequence[Event]) -> None:
         """Write the file anew, with these events in place of all; there is a whole file at every moment."""
-        self._lock.check()
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            try:
-                data = b"".join(map(to_line, [header(), *events]))
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(self.path.parent)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        self._size, self._is_torn = len(data), False
+        with self._lock.writing():
+            self._replace(to_lines([header(), *events]))
 
     def close(self) -> None:
         """Let others write."""
@@ -125,38 +113,38 @@ class Journal:
         """Whether a file with n events should be written anew with the number that says the same."""
         return n_events > max(FEWEST_LINES, 2 * n_needed)
 
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
     # -- reading and writing ------------------------------------------------------------------------------------------
 
-    def _events(self, trust: bool, with_header: bool = False) -> Iterator[tuple[Event, int]]:
-        """Each event with the place in the file where it ends."""
+    def _data(self) -> bytes:
         try:
-            data = self.path.read_bytes()
+            return self.path.read_bytes()
         except FileNotFoundError:
-            return
+            return b""
         except IsADirectoryError:
             raise InvalidStorage(f"storage {self} is a folder, and no study: name a file in it") from None
-        place, number = 0, 0
-        while (end := data.find(b"\n", place) + 1) > 0:
-            event = from_line(data[place : end - 1], trust)
-            number += 1
-            if number == 1:
-                check_header(event, f"storage {self}")
-            if event is None:
-                logger.warning(
-                    "line %d of %s is damaged and left out%s", number, self, "" if end < len(data) else ": it is torn"
-                )
-            elif number > 1 or with_header:
-                yield event, end
-            place = end
-        if number == 0 and data and not to_line(header()).startswith(data[: len('{"crc":"')]):
-            check_header(None, f"storage {self}")
+
+    def _open(self) -> None:
+        if self.path.exists() and not self.path.is_file():  # a pipe would have us wait for ever
+            raise InvalidStorage(f"storage {self} is no file, and no study: name a file")
+        data = self._data()
+        check_beginning(data, f"storage {self}")
+        # What is behind the last good line is cut before the first write.
+        self._size = max((end for line, end in lines_of(data) if is_whole(line)), default=0)
+        self._is_torn = True
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
+        if not self._size:
+            self._write(to_line(header()))
+            sync_folder(self.path.parent)
 
     def _write(self, data: bytes, sync: bool = True) -> None:
         descriptor = self._descriptor
         if descriptor is None:
             raise InvalidStorage(f"storage {self} is closed: open it first")
-        if os.fstat(descriptor).st_nlink == 0:
-            raise FileNotFoundError(errno.ENOENT, "the file was removed while the study went on", str(self.path))
+        self._check_file(descriptor)
         if self._is_torn:
             os.ftruncate(descriptor, self._size)
         self._is_torn = True
@@ -166,15 +154,49 @@ class Journal:
         self._size += len(data)
         self._is_torn = False
 
+    def _check_file(self, descriptor: int) -> None:
+        """Notice what was done to the file from outside; without that, results would go where nobody finds them."""
+        mine = os.fstat(descriptor)
+        there = os.stat(self.path)  # FileNotFoundError if it was removed or moved away
+        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+            raise FileExistsError(errno.EEXIST, "another file was put in its place while the study went on")
+        if mine.st_size < self._size:
+            raise FileNotFoundError(errno.ENOENT, "the file was cut while the study went on")
+        if mine.st_size > self._size and not self._is_torn:
+            raise InvalidStorage(f"something else writes to {self}, which has one writer at a time: name another file")
+
+    def _replace(self, data: bytes) -> None:
+        temporary = self.path.with_name(self.path.name + ".new")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, self._mode())
+            try:
+                write_all(descriptor, data)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        sync_folder(self.path.parent)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | BINARY)
+        self._size, self._is_torn = len(data), False
+
+    def _mode(self) -> int:
+        """Who may read and write the file."""
+        try:
+            return stat.S_IMODE(self.path.stat().st_mode)
+        except FileNotFoundError:
+            return 0o666
+
     @contextlib.contextmanager
-    def _complaining(self) -> Iterator[None]:
+    def _complaining(self, done: str, hint: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise InvalidStorage(
-                f"storage {self} cannot be written ({error.strerror or error}): name a file in a folder that exists "
-                "and that you may write to, on a disk that has room"
-            ) from error
+            raise InvalidStorage(f"storage {self} cannot be {done} ({error.strerror or error}): {hint}") from error
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from sparktune.exceptions import InvalidStorage, SerializationError
+from sparktune.exceptions import InvalidStorage, InvalidTrial, SerializationError
 from sparktune.history import documents, events
 from sparktune.history.documents import Document
 from sparktune.history.events import Event, Replica
 from sparktune.history.trial import JOB_STATE_RUNNING, Failure, Outcome
 from sparktune.space.compile import Space
-from sparktune.storage.encoding import encode
+from sparktune.storage.attached import AttachmentIndex
+from sparktune.storage.encoding import decode, encode
 from sparktune.storage.graphs import decode_space, encode_space
 from sparktune.storage.protocol import Storage
 
@@ -21,6 +23,8 @@ logger = logging.getLogger("sparktune")
 
 #: Seconds between two attempts to write to a storage that does not take anything.
 RETRY_INTERVAL = 1.0
+#: How deep in a result a part is looked for that cannot be stored, and is left out.
+DEEPEST_PART = 5
 
 
 class Kept(Protocol):
@@ -28,6 +32,9 @@ class Kept(Protocol):
 
     _dynamic_trials: list[Document]
     attachments: dict[str, Any]
+
+    def aname(self, trial: Document, name: str) -> str:
+        """The key of a trial's attachment."""
 
     def trial_attachments(self, trial: Document) -> Any:
         """The attachments of one trial."""
@@ -50,10 +57,12 @@ class Keeper:
         self._trust = trust
         self._backlog: list[Event] = []
         self._n_kept = 0
+        self._n_events = 0  # in the storage
         self._revision: object = None
         self._is_open = False
         self._failed_at: float | None = None
         self._runs: list[Event] = []
+        self._attached = AttachmentIndex()
 
     # -- the beginning and the end of writing ------------------------------------------------------------------------
 
@@ -72,6 +81,8 @@ class Keeper:
         self._is_open = True
         try:
             self.take_up()
+            if self.storage.is_worth_compacting(self._n_events, len(self._runs) + self._n_kept):
+                self._compact()
             for document in self._trials._dynamic_trials[: self._n_kept]:
                 if document["state"] == JOB_STATE_RUNNING:
                     self._renew(document)
@@ -87,10 +98,11 @@ class Keeper:
         Raises:
             InvalidStorage: If the object has trials that the storage has not, and the other way round.
         """
-        if self.storage.revision == self._revision:
+        revision = self.storage.revision
+        if revision is not None and revision == self._revision:
             return
         stored = self.storage.read(self._trust)
-        replica = Replica(stored)
+        replica = self._replica(stored)
         mine = self._trials._dynamic_trials
         if replica.documents and any(document["tid"] not in replica.documents for document in mine):
             raise InvalidStorage(
@@ -98,54 +110,122 @@ class Keeper:
                 "begin with empty Trials(storage=...), or name a new storage"
             )
         if replica.documents:
+            self._take_late_ends(replica)
             mine[:] = replica.documents.values()
-            self._n_kept = len(mine)
             for document in mine:
                 for name, attachment in replica.attachments.get(document["tid"], {}).items():
                     self._trials.trial_attachments(document)[name] = attachment
-            if self._is_open and self.storage.is_worth_compacting(len(stored), len(replica.runs) + len(mine)):
-                self.storage.replace([_encoded(event) for event in self._all_events(replica.runs)])
+        self._n_kept = len(replica.documents)  # what it has not is new to it
         self._runs = replica.runs
-        self._revision = self.storage.revision
+        self._n_events = len(stored)
+        self._revision = revision
+
+    def _replica(self, stored: list[Event]) -> Replica:
+        try:
+            replica = Replica(stored)
+            for document in replica.documents.values():
+                documents.validate(document)
+        except (KeyError, TypeError, AttributeError, InvalidTrial) as error:
+            raise InvalidStorage(
+                f"storage {self.storage} has lines that are whole, and make no study ({error!r}): it was not written "
+                "by sparktune, or by a newer version"
+            ) from error
+        return replica
+
+    def _take_late_ends(self, replica: Replica) -> None:
+        """Of what waits to be written while another program went on, keep the results that this one had not."""
+        late = [event for event in self._backlog if event["event"] == "end" and _is_open(replica, decode(event["tid"]))]
+        if len(late) < len(self._backlog):
+            logger.warning(
+                "%d events of this process are left out of the study: another program has gone on with it in %s",
+                len(self._backlog) - len(late),
+                self.storage,
+            )
+        for event in late:
+            replica.apply(decode(event, trust=True))  # of our own making
+        self._backlog = late
+
+    def _compact(self) -> None:
+        """Write what is there anew, in fewer events; pickles as they are, for no object need become the same again."""
+        replica = self._replica(self.storage.read())
+        compact = list(replica.runs)
+        for document in replica.documents.values():
+            compact += _events_of(document, replica.attachments.get(document["tid"], {}))
+        try:
+            self.storage.replace([_encoded(event) for event in compact])
+        except OSError as error:  # it takes room, too
+            logger.warning("storage %s stays longer than it need be: %s", self.storage, error.strerror or error)
+        self._n_events = len(compact)
 
     def close(self) -> None:
         """Write what waits, and let others write."""
         if not self._is_open:
             return
-        if not self.flush(at_once=True):
+        try:
+            if not self.flush(at_once=True):
+                logger.error(
+                    "%d events of the study could not be written to %s: they are in memory still; call "
+                    "trials.save(path) with another path",
+                    len(self._backlog),
+                    self.storage,
+                )
+            self._revision = self.storage.revision
+        except InvalidStorage as error:
             logger.error(
-                "%d events of the study could not be written to %s: they are in memory still; call trials.save(path) "
+                "%d events of the study could not be written (%s): they are in memory still; call trials.save(path) "
                 "with another path",
                 len(self._backlog),
-                self.storage,
+                error,
             )
-        self._revision = self.storage.revision
-        self.storage.close()
-        self._is_open = False
+        finally:
+            self._is_open = False
+            self.storage.close()
+
+    # -- other drivers: of one writer there are none, see sparktune.storage.sharing ------------------------------------
+
+    is_shared = False
+
+    @property
+    def slot(self) -> int:
+        """A number that no other driver of the study has."""
+        return 0
+
+    def pull(self) -> list[Document]:
+        """Take in what other drivers have done; the trials of dead ones that are for this one to evaluate now."""
+        return []
+
+    def new_ids(self, n: int) -> list[int] | None:
+        """n trial ids that no driver has; None: any that the object has not."""
+        return None
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def note_run(self, space: Space, **arguments: Any) -> None:
+    def note_run(self, space: Space, algo: Any) -> None:
         """A run begins.
 
         Args:
             space: Its search space; a stored study has that of its last run.
-            **arguments: What else it was called with.
+            algo: The algorithm, as it can be found again; None if it cannot.
         """
         try:
-            nodes = encode_space(space)
+            nodes, algo = encode_space(space), encode(algo)
         except SerializationError as error:
-            logger.warning("the search space is left out of the storage: %s", error)
-            nodes = None
-        event = {"event": "run", "at": documents.utcnow(), "space": nodes, **arguments}
-        if not self._runs or {**self._runs[-1], "at": None} != {**event, "at": None}:
+            logger.warning("the search space and the algorithm are left out of the storage: %s", error)
+            nodes = algo = None
+        same = {"event": "run", "space": nodes, "algo": algo}
+        if not self._runs or {key: self._runs[-1].get(key) for key in same} != same:
+            event = {**same, "at": documents.utcnow(), "n_trials": len(self._trials._dynamic_trials)}
             self._runs.append(event)
             self._note(event)
 
     def space(self) -> Space | None:
-        """The search space of the last run that noted one."""
+        """The search space of the last run that noted one; None, with a warning, if it must not be read untrusted."""
         nodes = next((run["space"] for run in reversed(self._runs) if run.get("space")), None)
-        return None if nodes is None else decode_space(nodes, self._trust)
+        try:
+            return None if nodes is None else decode_space(nodes, self._trust)
+        except InvalidStorage as error:
+            logger.warning("storage %s gives no search space: %s", self.storage, error)
+            return None
 
     @property
     def has_study(self) -> bool:
@@ -158,10 +238,15 @@ class Keeper:
         Raises:
             InvalidStorage: If it cannot be written, or has something that is no study.
         """
+        own: Keeper | None = getattr(self._trials, "_keeper", None)
+        if own is not None and own._is_open and str(own.storage) == str(self.storage):
+            if not own.flush(at_once=True):  # it is written there already, and goes on to be
+                raise InvalidStorage(f"storage {self.storage} takes nothing now: name another")
+            return
         self.storage.open()
         try:
-            runs = [] if space is None else [{"event": "run", "at": documents.utcnow(), "space": encode_space(space)}]
-            self.storage.replace([_encoded(event) for event in self._all_events(runs)])
+            runs = [] if space is None else [_run_event(space)]
+            self.storage.replace(self._all_events(runs))
         except OSError as error:
             raise InvalidStorage(f"storage {self.storage} cannot be written ({error}): name another") from error
         finally:
@@ -200,6 +285,7 @@ class Keeper:
         if self._failed_at is not None:
             logger.warning("storage %s takes events again: %d are written", self.storage, len(self._backlog))
             self._failed_at = None
+        self._n_events += len(self._backlog)
         self._backlog.clear()
         return True
 
@@ -208,7 +294,7 @@ class Keeper:
             # That a trial has started may be lost with the machine: it is then taken for one that has not.
             self.storage.append(self._backlog, any(event["event"] != "start" for event in self._backlog))
         except FileNotFoundError:  # removed: write all there is to a new one
-            self.storage.replace([_encoded(event) for event in self._all_events(self._runs)])
+            self.storage.replace(self._all_events(self._runs))
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -220,11 +306,18 @@ class Keeper:
         """Documents were inserted, by whomever, or all were deleted."""
         mine = self._trials._dynamic_trials
         if len(mine) < self._n_kept:
-            self._backlog.append({"event": "clear"})
-            self._n_kept = 0
-        for document in mine[self._n_kept :]:
-            self._backlog.append(_encoded(events.new_event(document)))
-        self._n_kept = len(mine)
+            self.note_clear()
+        new = mine[self._n_kept :]  # objectives may insert some more meanwhile
+        for document in new:
+            attachments = self._attachments(document) if events.has_ended(document) else {}
+            self._backlog.extend(map(_encoded, _events_of(document, attachments)))
+        self._n_kept += len(new)
+
+    def note_clear(self) -> None:
+        """All documents were deleted."""
+        self._backlog = [event for event in self._backlog if event["event"] == "run"]
+        self._backlog.append({"event": "clear"})
+        self._n_kept = 0
 
     def _renew(self, document: Document) -> None:
         if not events.n_renewed(document):
@@ -236,17 +329,33 @@ class Keeper:
         self._note(events.end_event(document, self._attachments(document)))
 
     def _attachments(self, document: Document) -> Mapping[str, Any]:
-        attachments = self._trials.trial_attachments(document)
-        return {name: attachments[name] for name in attachments}
+        return self._attached.of(self._trials.attachments, self._trials.aname(document, ""))
 
-    def _all_events(self, runs: Any) -> list[Event]:
-        """The fewest events that lead to what the object has."""
-        found: list[Event] = list(runs)
+    def _all_events(self, runs: Iterable[Event]) -> list[Event]:
+        """The fewest events that lead to what the object has, encoded."""
+        found = list(runs)
         for document in self._trials._dynamic_trials:
-            found.append(events.new_event(document))
-            if attachments := self._attachments(document):
-                found.append(events.end_event(document, attachments))
-        return found
+            found += _events_of(document, self._attachments(document))
+        return list(map(_encoded, found))
+
+
+def _run_event(space: Space) -> Event:
+    try:
+        nodes = encode_space(space)
+    except SerializationError as error:
+        logger.warning("the search space is left out of the storage: %s", error)
+        nodes = None
+    return {"event": "run", "at": documents.utcnow(), "space": nodes}
+
+
+def _events_of(document: Document, attachments: Mapping[str, Any]) -> list[Event]:
+    """The fewest events that lead to a document, and its attachments."""
+    new = events.new_event(document)
+    return [new, events.end_event(document, attachments)] if attachments else [new]
+
+
+def _is_open(replica: Replica, tid: Any) -> bool:
+    return tid in replica.documents and not events.has_ended(replica.documents[tid])
 
 
 def _encoded(event: Event) -> Event:
@@ -259,10 +368,13 @@ def _encoded(event: Event) -> Event:
         return {key: _without_odd(value) for key, value in event.items()}
 
 
-def _without_odd(value: Any) -> Any:
+def _without_odd(value: Any, depth: int = 0) -> Any:
+    """What can be stored of a value, in JSON's types, and texts in place of the rest."""
     try:
         return encode(value)
     except SerializationError:
-        if isinstance(value, dict):
-            return {encode(key): _without_odd(item) for key, item in value.items()}
-        return {"$lost": repr(value)[:200]}
+        if depth < DEEPEST_PART and isinstance(value, dict):
+            return {"$dict": [[_without_odd(key, depth), _without_odd(v, depth + 1)] for key, v in value.items()]}
+        if depth < DEEPEST_PART and isinstance(value, list):
+            return [_without_odd(item, depth + 1) for item in value]
+        return {"$lost": reprlib.repr(value)}

@@ -20,7 +20,8 @@ def storage_at(where: Any) -> Storage:
     """The storage that ``where`` stands for; nothing is opened or made.
 
     Args:
-        where: A path: a journal file, or a folder of segments where files cannot be appended to. A URL of a database
+        where: A path: a journal file, or a folder of segments where files cannot be appended to; a path is a folder's
+            if there is one, if it ends in a slash, and below ``/Volumes`` and ``/dbfs``. A URL of a database
             (``sqlite:///study.db``), or of a folder in an object store (``s3://bucket/study``); or a storage itself.
 
     Raises:
@@ -34,7 +35,10 @@ def storage_at(where: Any) -> Storage:
     text = os.fspath(where)
     if not isinstance(text, str):
         raise InvalidTypeError(f"storage is a path as text, got {where!r}")
-    scheme = re.match(r"([a-z][a-z0-9]+)(\+[a-z0-9]+)?:", text)
+    if text.startswith("dbfs:/") and os.path.isdir("/dbfs"):  # on Databricks, where it is a folder as well
+        below = text[len("dbfs:/") :].lstrip("/")
+        text = f"/{below}" if below.startswith("Volumes/") else f"/dbfs/{below}"
+    scheme = re.match(r"([a-z][a-z0-9]+)(\+[a-z0-9_]+)?:/", text)
     if scheme is not None and scheme[1] in DATABASES:
         from sparktune.storage.database import Database
 
@@ -46,7 +50,7 @@ def storage_at(where: Any) -> Storage:
 
         return Segments(object_store(text))
     path = os.path.abspath(text)
-    if path.startswith(WITHOUT_APPEND) or os.path.isdir(path):
+    if path.startswith(WITHOUT_APPEND) or os.path.isdir(path) or text.endswith(("/", os.sep)):
         from sparktune.storage.segments import LocalFolder, Segments
 
         return Segments(LocalFolder(path))

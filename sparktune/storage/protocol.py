@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from sparktune.history.events import Event
 
@@ -13,7 +13,7 @@ class Storage(Protocol):
 
     @property
     def revision(self) -> object:
-        """Something that is another one when somebody has written."""
+        """Something that is another one when somebody has written; None if it cannot be told."""
 
     def read(self, trust: bool = False) -> list[Event]:
         """All events; empty if there is no study yet. Changes nothing.
@@ -40,6 +40,7 @@ class Storage(Protocol):
             sync: Whether they must outlive a crash of the machine, too.
 
         Raises:
+            FileNotFoundError: If the study was removed; :meth:`replace` makes it again.
             OSError: If that cannot be done now; the same may be tried again.
             InvalidStorage: If somebody else writes it now.
         """
@@ -55,13 +56,21 @@ class Storage(Protocol):
 
 
 class SharedStorage(Storage, Protocol):
-    """A storage that several drivers write at once."""
+    """A storage that several drivers write at once. What asks it raises OSError if it cannot be asked now."""
+
+    @property
+    def slot(self) -> int:
+        """A number that no other living driver has, from 0 on."""
 
     def new_ids(self, n: int) -> list[int]:
         """n trial ids that nobody has."""
 
-    def news(self) -> list[Event]:
-        """Events that others have written since the last look."""
+    def news(self, trust: bool = False) -> list[Event]:
+        """Events that others have written since the last look.
 
-    def is_alive(self, owner: Any) -> bool:
-        """Whether the driver that began a trial still works."""
+        Args:
+            trust: Whether to open pickles.
+        """
+
+    def adopt(self) -> list[int]:
+        """Make unfinished trials our own whose driver is dead, or has ended; their ids."""

@@ -16,7 +16,15 @@ from sparktune.spark.java import ensure_java
 pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).parents[2]
-TESTED = {"connect_quickstart.py", "mllib_random_forest.py", "quickstart.py", "trade_offs.py", "tune_random_forest.py"}
+TESTED = {
+    "connect_quickstart.py",
+    "mllib_random_forest.py",
+    "quickstart.py",
+    "sklearn_search.py",
+    "trade_offs.py",
+    "tune_random_forest.py",
+    "warm_start.py",
+}
 SMALL = ["--rows", "4000", "--max-evals", "6"]
 
 
@@ -82,6 +90,19 @@ def test_quickstart_finds_a_good_model(run):
     assert best["shape"]["kernel"] in {"linear", "rbf"}
     assert ("gamma" in best["shape"]) == (best["shape"]["kernel"] == "rbf")
     assert 0.96 < float(re.search(r"^accuracy: (.*)$", output, re.MULTILINE)[1]) < 1
+
+
+def test_sklearn_search_finds_a_good_model(run):
+    """Cross-validated on Spark, the model it finds does well on digits that it has not seen."""
+    output = run(sys.executable, "examples/sklearn_search.py")
+    assert float(re.search(r"^test: ([\d.]+)", output, re.MULTILINE)[1]) > 0.97
+
+
+def test_warm_start_learns_from_the_first_search(run):
+    """The second search, over a wider space and with fewer trials, finds nothing worse than the first."""
+    output = run(sys.executable, "examples/warm_start.py")
+    first, second = (float(error) for error in re.findall(r"error ([\d.]+)%", output))
+    assert 0 < second <= first < 10
 
 
 def test_trade_offs_lists_models_from_accurate_to_small(run):

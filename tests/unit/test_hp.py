@@ -71,8 +71,6 @@ BAD_BOUNDS = [
     (hp.uniformint, (3, 1), "low should be less than high", "low=3, high=1"),
     (hp.uniformint, (0, INF), "finite number", "high=inf"),
     (hp.uniformint, (0, 10**400), "finite number", "high=1000"),
-    (hp.choice, ([],), "at least one option", "empty list"),
-    (hp.pchoice, ([],), "at least one option", "empty list"),
     (hp.pchoice, ([(0.5, "a"), (0.4, "b")],), "sum to 1", "0.9"),
     (hp.pchoice, ([(-0.5, "a"), (1.5, "b")],), "from 0 to 1", "-0.5"),
     (hp.pchoice, ([(NAN, "a")],), "from 0 to 1", "nan"),
@@ -193,11 +191,21 @@ def test_options_must_come_in_a_list(function, options):
         function("x", options)
 
 
+@pytest.mark.parametrize("kind", ["choice", "pchoice"])
+def test_a_choice_without_options_is_refused_where_it_is_searched(kind):
+    """It can be made and thrown away; a space with it cannot be compiled, and the error names the parameter."""
+    space = {"x": getattr(hp, kind)("the label", [])}
+    with pytest.raises(InvalidSpaceError, match=rf"hp\.{kind}\('the label', \.\.\.\) needs at least one option"):
+        Space(space)
+
+
 def test_pchoice_keeps_probabilities():
-    """The distribution has the probabilities, in order; rounded ones are normalised."""
+    """The distribution has the probabilities, in order; rounded ones are made to sum to 1."""
     assert distribution(hp.pchoice("x", [(0.2, "a"), (0.8, "b")])) == Categorical((0.2, 0.8))
     thirds = distribution(hp.pchoice("x", [(0.33, "a"), (0.33, "b"), (0.33, "c")]))
-    np.testing.assert_allclose(np.exp(thirds.log_pdf([0, 1, 2])), 1 / 3)
+    np.testing.assert_allclose(np.exp(thirds.log_pdf([0, 1, 2])), [0.33, 0.33, 0.34])  # the rest is the last one's
+    halves = distribution(hp.pchoice("x", [(0.5, "a"), (0.5, "b"), (0.01, "c")]))
+    np.testing.assert_allclose(np.exp(halves.log_pdf([0, 1, 2])), np.array([0.5, 0.5, 0.01]) / 1.01)
 
 
 def test_uniformint_includes_both_ends():

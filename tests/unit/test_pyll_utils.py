@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparktune import hp, pyll_utils
+from sparktune import hp, pyll, pyll_utils
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidSpaceError, InvalidTypeError
 from sparktune.pyll_utils import EQ, Cond, expr_to_config, validate_distribution_range, validate_label
 from sparktune.space.nodes import Literal, apply
@@ -117,3 +117,10 @@ def test_labels_are_checked(label):
         with pytest.raises(InvalidTypeError, match="require string label"):
             call()
     assert (labelled("x", 1), labelled(label=b"x")) == ("x", b"x")
+
+
+def test_names_that_programs_take_from_here():
+    """``scope``, ``hyperopt_param`` and ``MissingArgument`` are those of ``pyll``."""
+    assert pyll_utils.scope is pyll.scope
+    assert pyll_utils.MissingArgument is pyll.base.MissingArgument
+    assert pyll_utils.hyperopt_param("x", 3) == 3

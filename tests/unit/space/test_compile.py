@@ -298,3 +298,27 @@ def test_a_space_from_a_loop_1000_levels_deep():
 def test_option_number_may_be_a_whole_float():
     """An option number that went through pandas or JSON as 1.0 still chooses its option."""
     assert Space(hp.choice("c", ["a", "b"])).evaluate({"c": 1.0}) == "b"
+
+
+def test_a_point_is_drawn_from_the_prior_where_it_is_active():
+    """draw gives NaN in branches that are not chosen, and leaves the generator alone for them."""
+    space = Space(hp.choice("c", [0, hp.uniform("x", 0, 1)]))
+    rng = np.random.default_rng(0)
+    rows = np.array([space.draw(rng) for _ in range(400)])
+    np.testing.assert_array_equal(np.isnan(rows[:, space.index["x"]]), rows[:, space.index["c"]] == 0)
+    again = np.random.default_rng(0)
+    for row in rows:
+        assert row[space.index["c"]] == again.integers(0, 2, size=1)[0]
+        if row[space.index["c"]] == 1:
+            assert row[space.index["x"]] == again.uniform(0, 1, size=1)[0]
+
+
+def test_a_point_of_a_space_that_switches_on_arithmetic():
+    """A switch that hangs on an expression is followed, also inside a branch that is not always there."""
+    n = hp.randint("n", 2)
+    inner = scope.switch(1 - n, hp.uniform("x", 0, 1), hp.uniform("y", 0, 1))
+    space = Space(hp.choice("c", [0, inner]))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        raw = space.raw(space.draw(rng))
+        assert set(raw) == ({"c"} if raw["c"] == 0 else {"c", "n", "x" if raw["n"] == 1 else "y"})

@@ -133,12 +133,39 @@ def test_a_quantised_uniform_is_exactly_uniform(n):
     assert stats.chisquare(np.bincount(drawn.astype(int), minlength=n + 1)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize(("high", "q"), [(20, 2), (0.7, 0.1), (1000, 8), (49, 7)])
+def test_a_quantised_loguniform_stays_on_its_grid(high, q):
+    """The largest value is a multiple of q, though exp(log(20)) is less than 20."""
+    distribution = QLogUniform(math.log(0.01), math.log(high), q)
+    drawn = distribution.sample(np.random.default_rng(0), 5000)
+    np.testing.assert_array_equal(drawn, np.round(drawn / q) * q)
+    assert drawn.max() == distribution.bounds[1] == round(high / q) * q
+
+
+@pytest.mark.parametrize("n", [2**21, 2**40])
+def test_a_draw_from_a_huge_grid_takes_one_number_from_the_generator(n):
+    """What is drawn after it is what is drawn after any other number."""
+    rng, other = np.random.default_rng(3), np.random.default_rng(3)
+    QUniform(0, n, 1).sample(rng, 1)
+    other.random()
+    assert rng.random() == other.random()
+
+
+@pytest.mark.parametrize("p", [(0.1, 0.9), (0.2, 0.3, 0.5), (0.33, 0.33, 0.33), (1.0,)])
+def test_a_seed_draws_the_option_that_hyperopt_draws(p):
+    """One multinomial trial per draw, of the probabilities as they were given."""
+    for seed in range(20):
+        drawn = Categorical(p).sample(np.random.default_rng(seed), 1)
+        assert drawn[0] == np.argmax(np.random.default_rng(seed).multinomial(1, p))
+
+
 @pytest.mark.parametrize(("low", "high", "q"), [(0, 10, 1), (-4, 8, 2), (0, 100, 5)])
 def test_a_seed_draws_what_it_draws_in_hyperopt(low, high, q):
     """A quantised uniform draw is the rounded uniform one, but for the share that gives the ends their full mass."""
     drawn = QUniform(low, high, q).sample(np.random.default_rng(3), 20_000)
     rounded = np.round(np.random.default_rng(3).uniform(low, high, 20_000) / q) * q
-    is_moved, share = drawn != rounded, 1 / ((high - low) / q + 1)
+    is_moved, n = drawn != rounded, (high - low) / q
+    share = (n - 1) / (n * (n + 1))  # two ends of 1 / (n + 1), where rounding gives each 1 / (2 n)
     # 5 standard deviations of a frequency
     assert abs(is_moved.mean() - share) < 5 * math.sqrt(share * (1 - share) / 20_000)
     assert set(drawn[is_moved]) == {low, high}

@@ -1,0 +1,176 @@
+"""A study's trials as a study of Optuna's, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sparktune.exceptions import InvalidArgumentError
+from sparktune.exchange.marks import borrowed_from
+from sparktune.exchange.matching import Matcher
+from sparktune.exchange.options import Option, as_json, options_of
+from sparktune.exchange.source import Row, Source
+from sparktune.exchange.studies import from_optuna
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
+from sparktune.space.choices import value_nodes
+from sparktune.space.compile import Parameter, Space
+from sparktune.space.distributions import LogNormal, LogUniform, Normal, QLogNormal, QLogUniform, QNormal, QUniform
+from sparktune.space.nodes import Apply
+
+#: Standard deviations to either side in which Optuna is told that a normal parameter lies.
+NORMAL_REACH = 5.0
+PLAIN = (type(None), bool, int, float, str)
+
+
+def load(storage: Any, study_name: str | None = None) -> Source:
+    """The trials of a study in an Optuna storage, for ``warm_start=``.
+
+    Args:
+        storage: Its URL, or a storage object of Optuna's.
+        study_name: Of the study; None if there is only one.
+
+    Raises:
+        InvalidArgumentError: If there is no such study.
+    """
+    try:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+    except (KeyError, ValueError) as error:
+        names = optuna.get_all_study_names(storage)
+        raise InvalidArgumentError(
+            f"load takes a storage and the name of a study in it, which has {names}, got study_name={study_name!r}"
+        ) from error
+    return from_optuna(study)
+
+
+def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | None = None) -> optuna.Study:
+    """An Optuna study with the finished trials, failed ones as failed; what each minimises is minimised there.
+
+    Parameters keep their names and bounds. Options of choices are themselves where Optuna takes them (None, numbers,
+    text), else text; a normal parameter has the bounds mu - 5 sigma and mu + 5 sigma, or those of its values if they
+    are beyond. Ids are in ``user_attrs["tid"]``.
+
+    Args:
+        trials: A ``Trials`` object.
+        space: Its search space.
+        storage: URL or storage object of Optuna's; None: in memory.
+        study_name: Of the new study; None: one is made up.
+
+    Raises:
+        InvalidArgumentError: If there is a study of that name already.
+    """
+    compiled = space if isinstance(space, Space) else Space(space)
+    ended = [d for d in trials._own_documents() if d["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
+    rows = [Row(document["tid"], documents.raw_values(document)) for document in ended]
+    raws = [fitted.raw for fitted in Matcher(compiled, Source("trials", rows)).fitted(rows)]
+    n_losses = trials.n_objectives
+    axes = _axes(compiled, raws)
+    made = [_trial(document, raw, axes, n_losses) for document, raw in zip(ended, raws, strict=True)]
+    try:
+        study = optuna.create_study(storage=storage, study_name=study_name, directions=["minimize"] * n_losses)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise InvalidArgumentError(
+            f"to_study makes a new study, and there is one of the name {study_name!r} already: name another, or delete "
+            "that one with optuna.delete_study"
+        ) from error
+    study.add_trials(made)
+    return study
+
+
+class _Axis:
+    """How a parameter looks to Optuna.
+
+    Attributes:
+        distribution: Optuna's distribution.
+        options: Of a choice, what Optuna calls them.
+    """
+
+    def __init__(self, distribution: BaseDistribution, options: Sequence[Any] | None = None) -> None:
+        self.distribution = distribution
+        self.options = options
+
+    def value(self, raw: Any) -> Any:
+        """Optuna's value."""
+        if self.options is not None:
+            return self.options[int(raw)]
+        if isinstance(self.distribution, IntDistribution):
+            return int(raw)
+        assert isinstance(self.distribution, FloatDistribution)
+        return min(max(float(raw), self.distribution.low), self.distribution.high)
+
+
+def _axes(space: Space, raws: Sequence[Mapping[str, Any]]) -> dict[str, _Axis]:
+    nodes = value_nodes(space)
+    return {
+        parameter.label: _axis(
+            parameter, nodes[parameter.label], [r[parameter.label] for r in raws if parameter.label in r]
+        )
+        for parameter in space.parameters
+    }
+
+
+def _axis(parameter: Parameter, node: Apply, values: Sequence[float]) -> _Axis:
+    if node.name == "switch":
+        names = _names(options_of(node))
+        return _Axis(CategoricalDistribution(names), names)
+    distribution = parameter.distribution
+    low, high = distribution.bounds
+    if parameter.is_integer:
+        return _Axis(IntDistribution(int(low), int(high)))
+    if isinstance(distribution, (Normal, QNormal, LogNormal, QLogNormal)):
+        reach = NORMAL_REACH * distribution.sigma
+        low, high = distribution.mu - reach, distribution.mu + reach
+        if isinstance(distribution, (LogNormal, QLogNormal)):
+            low, high = math.exp(low), math.exp(min(high, 700.0))
+        low, high = min([low, *values]), max([high, *values])
+        return _Axis(FloatDistribution(low, high, log=isinstance(distribution, LogNormal) and low > 0))
+    if isinstance(distribution, (QUniform, QLogUniform)):
+        return _Axis(_grid(distribution, node.name == "int", low, high))
+    return _Axis(FloatDistribution(low, high, log=isinstance(distribution, LogUniform) and low > 0))
+
+
+def _grid(distribution: QUniform | QLogUniform, is_cast: bool, low: float, high: float) -> BaseDistribution:
+    q, is_log = float(distribution.q), isinstance(distribution, QLogUniform)
+    if is_cast and q.is_integer() and low.is_integer() and high.is_integer() and not (is_log and q != 1):
+        return IntDistribution(int(low), int(high), log=is_log, step=int(q))
+    is_even = not (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(q))
+    return FloatDistribution(low, high, step=q) if is_even and not is_log else FloatDistribution(low, high, log=is_log)
+
+
+def _names(options: Sequence[Option]) -> list[Any]:
+    """What Optuna calls the options: each another one."""
+    names = [option.value if isinstance(option.value, PLAIN) else as_json(option.value) for option in options]
+    texts = [as_json(option.value) for option in options]
+    if all(name != other for n, name in enumerate(names) for other in names[:n]):  # 1 == True, to Optuna too
+        return names
+    return texts if len(set(texts)) == len(texts) else [option.index for option in options]
+
+
+def _trial(document: Document, raw: Mapping[str, Any], axes: Mapping[str, _Axis], n_losses: int) -> FrozenTrial:
+    losses = documents.losses_of(document)
+    is_complete = len(losses) == n_losses
+    constraints = documents.constraints_of(document) if is_complete else ()
+    # Named only where there are any: Optuna 4 has no such argument.
+    named = {f"constraint {n}": value for n, value in enumerate(constraints)}
+    extra: dict[str, Any] = {"constraints": named} if named and hasattr(optuna.Trial, "set_constraint") else {}
+    tid, mark = document["tid"], borrowed_from(document)
+    attributes: dict[str, Any] = {"tid": tid if isinstance(tid, (int, str)) else str(tid)}
+    if mark is not None:
+        attributes["source"] = str(mark["from"])
+    if not is_complete and (error := documents.summary(document)["error"]):
+        attributes["error"] = error
+    return create_trial(
+        state=TrialState.COMPLETE if is_complete else TrialState.FAIL,
+        values=list(losses) if is_complete else None,
+        params={label: axes[label].value(value) for label, value in raw.items()},
+        distributions={label: axes[label].distribution for label in raw},
+        user_attrs=attributes,
+        **extra,
+    )

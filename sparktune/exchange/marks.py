@@ -1,0 +1,53 @@
+"""Marks of trials that say something to a search, and are no points of it: in the ``misc`` of their documents.
+
+``misc["warm_start"]``: the trial is another study's. ``from`` names that, ``id`` is what the trial is called there,
+``key`` the same for the same trial, and ``left_out`` has the values that there is no place for here.
+
+``misc["other_space"]``: the trial is this study's, and was made when its space was another one. ``left_out`` as above,
+``is_point`` says whether what is left is a whole point of the present space, ``is_outside`` whether a value is not
+possible there: then the values are as they were, and nothing is learned from the trial. Either mark may have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_CANCEL
+
+WARM_START, OTHER_SPACE = "warm_start", "other_space"
+
+
+def borrowed_from(document: Document) -> Mapping[str, Any] | None:
+    """Where a trial of another study comes from; None if it is this study's."""
+    mark: Mapping[str, Any] | None = document["misc"].get(WARM_START)
+    return mark
+
+
+def is_borrowed(document: Document) -> bool:
+    """Whether a trial comes from another study, so that it does not count as one of this."""
+    return document["misc"].get(WARM_START) is not None
+
+
+def n_borrowed(found: Iterable[Document]) -> int:
+    """How many trials come from other studies."""
+    return sum(map(is_borrowed, found))
+
+
+def is_outside(document: Document) -> bool:
+    """Whether a trial has a value that is not possible in the present space."""
+    misc = document["misc"]
+    mark = misc.get(WARM_START) or misc.get(OTHER_SPACE)
+    return mark is not None and bool(mark.get("is_outside"))
+
+
+def set_aside(found: Iterable[Document]) -> dict[Any, Document]:
+    """By id, the trials that are outside of the present space, as cancelled ones: these say nothing to a search."""
+    return {d["tid"]: {**d, "state": JOB_STATE_CANCEL} for d in found if is_outside(d)}
+
+
+def is_point(document: Document) -> bool:
+    """Whether a trial has a value for all that is active in the present space, as far as anybody has looked."""
+    mark = document["misc"].get(OTHER_SPACE)
+    return mark is None or bool(mark["is_point"])

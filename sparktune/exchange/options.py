@@ -1,0 +1,195 @@
+"""Options of choices, as they are known in another place: in an older space, or as the text of a table."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparktune.space.choices import native
+from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.scope import rec_eval
+
+
+class _Hole:
+    """Stands where an option has a parameter: any value fits there."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+HOLE = _Hole()
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a choice.
+
+    Attributes:
+        index: Its number.
+        value: Its value, with ``HOLE`` wherever that hangs on a parameter.
+        labels: Of the parameters in it.
+        is_possible: Whether it can be drawn: not an option of probability 0.
+    """
+
+    index: int
+    value: Any
+    labels: frozenset[str]
+    is_possible: bool = True
+
+
+def options_of(switch: Apply, weights: Sequence[float] | None = None) -> list[Option]:
+    """The options of a ``switch`` node.
+
+    Args:
+        switch: The node.
+        weights: Probability of each option; None: all can be drawn.
+    """
+    return [
+        Option(index, _skeleton(node), _labels(node), weights is None or weights[index] > 0)
+        for index, node in enumerate(switch.pos_args[1:])
+    ]
+
+
+def _labels(node: Apply) -> frozenset[str]:
+    parameters = [below for below in dfs(node) if below.name == "hyperopt_param"]
+    names = [parameter.arg["label"] for parameter in parameters]
+    return frozenset(name.obj for name in names if isinstance(name, Literal))
+
+
+def _skeleton(node: Apply) -> Any:
+    if not any(below.name == "hyperopt_param" for below in dfs(node)):
+        return native(rec_eval(node))
+    if node.name == "dict" and not node.pos_args:
+        return {key: _skeleton(child) for key, child in node.named_args}
+    if node.name == "pos_args":
+        return tuple(_skeleton(child) for child in node.pos_args)
+    return HOLE
+
+
+# -- which option is meant --------------------------------------------------------------------------------------------
+
+
+def matching(value: Any, labels: AbstractSet[str], options: Sequence[Option]) -> Option | None:
+    """The option that a value stands for; None if there is none, or several could be.
+
+    An equal one; else one that differs only in what it has besides, as a branch that was given a parameter. Where
+    several fit, the one with the most parameters in common.
+
+    Args:
+        value: An option's value; ``HOLE`` in it where it is not known.
+        labels: Of the parameters that are known to be in the option, or in the point at least.
+        options: To choose from.
+    """
+    if (equal := equal_to(value, options)) is not None:
+        return equal
+    fitting = [option for option in options if _fits(value, option.value)]
+    if value is not HOLE:  # a bare parameter takes anything: only what nothing else takes
+        fitting = [option for option in fitting if option.value is not HOLE] or fitting
+    fitting = fitting or [option for option in options if _resembles(value, option.value)]
+    if len(fitting) > 1:
+        common = [len(labels & option.labels) for option in fitting]
+        best = [option for option, n in zip(fitting, common, strict=True) if n == max(common)]
+        fitting = best if len(best) == 1 else []
+    return fitting[0] if fitting else None
+
+
+def equal_to(value: Any, options: Sequence[Option]) -> Option | None:
+    """The first option without parameters that equals a value."""
+    if _has_hole(value):
+        return None
+    return next((option for option in options if not option.labels and _fits(value, option.value)), None)
+
+
+def _fits(value: Any, pattern: Any) -> bool:
+    """Whether a value is that of a pattern, holes left aside."""
+    if value is HOLE or pattern is HOLE:
+        return True
+    if isinstance(pattern, Mapping) and isinstance(value, Mapping):
+        return value.keys() == pattern.keys() and all(_fits(value[key], pattern[key]) for key in pattern)
+    if isinstance(pattern, (list, tuple)) and isinstance(value, (list, tuple)):
+        return len(value) == len(pattern) and all(map(_fits, value, pattern))
+    return _is_same(value, pattern)
+
+
+def _has_hole(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_hole, value.values()))
+    return value is HOLE or (isinstance(value, (list, tuple)) and any(map(_has_hole, value)))
+
+
+def _resembles(value: Any, pattern: Any) -> bool:
+    """Whether two dictionaries have a constant in common, and contradict each other in nothing."""
+    if not isinstance(pattern, Mapping) or not isinstance(value, Mapping):
+        return False
+    common = value.keys() & pattern.keys()
+    has_constant = any(value[key] is not HOLE and pattern[key] is not HOLE for key in common)
+    return has_constant and all(
+        _fits(value[key], pattern[key]) or _resembles(value[key], pattern[key]) for key in common
+    )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
+        return False  # True == 1, but nobody means it
+    try:
+        return bool(np.all(one == other)) and np.shape(one) == np.shape(other)
+    except Exception:  # comparisons of objects of any class
+        return False
+
+
+# -- options as text --------------------------------------------------------------------------------------------------
+
+
+def texts_of(options: Sequence[Option]) -> list[str | None]:
+    """The text of each option in a table; None where it has parameters, so that each trial has its own.
+
+    Text stays as it is, other values become JSON. Where two options would look alike, or like no value at all, text is
+    quoted as in JSON.
+    """
+    plain = [None if option.labels else as_text(option.value) for option in options]
+    shown = [text for text in plain if text is not None]
+    if len(set(shown)) == len(shown) and "" not in shown:
+        return plain
+    return [None if option.labels else as_json(option.value) for option in options]
+
+
+def as_text(value: Any) -> str:
+    """A value as the text of a cell: text as it is, the rest as JSON."""
+    return value if isinstance(value, str) else as_json(value)
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON; of objects that JSON does not have, their text."""
+    return json.dumps(native(value), default=repr)
+
+
+def index_of_text(text: str, labels: AbstractSet[str], options: Sequence[Option]) -> int | None:
+    """The index of the option that a text means: as :func:`texts_of` writes it, or as Python or JSON would.
+
+    Args:
+        text: Of a cell.
+        labels: Of the parameters that have a value in the same trial.
+        options: To choose from.
+    """
+    for texts in (texts_of(options), *([_spelled(option, how) for option in options] for how in (as_json, str, repr))):
+        if text in texts:
+            return options[texts.index(text)].index
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        option = matching(value, labels, options)
+        if option is not None:
+            return option.index
+    return None
+
+
+def _spelled(option: Option, how: Any) -> str | None:
+    return None if option.labels else how(option.value)

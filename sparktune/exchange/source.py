@@ -1,0 +1,227 @@
+"""Where earlier results come from, in one form: a :class:`Source` of :class:`Row`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidStorage, InvalidTypeError
+from sparktune.exchange.marks import borrowed_from
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.events import Replica
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
+from sparktune.space.choices import native
+from sparktune.space.compile import Space
+from sparktune.storage.graphs import decode_space, is_whole
+from sparktune.storage.places import storage_at
+
+#: How values of choices are given: as the option's number, as the option, or as whichever of them fits the column.
+CHOICES = ("index", "value", "either")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An earlier trial.
+
+    Attributes:
+        id: What it is called in its source.
+        values: By label, as the source has them.
+        losses: What it minimised; empty if it failed.
+        constraints: At most 0 where they are met.
+        space: Its search space, if that is known: the numbers of options are meant in there.
+        mark: Where it came from before it was in this source.
+    """
+
+    id: Any
+    values: Mapping[str, Any]
+    losses: tuple[float, ...] = ()
+    constraints: tuple[float, ...] = ()
+    space: Space | None = None
+    mark: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for the same trial, wherever and whenever it is read."""
+        if self.mark is not None:
+            return str(self.mark["key"])
+        values = sorted((label, _plain(value)) for label, value in self.values.items())
+        text = repr((str(self.id), values, self.losses, self.constraints))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Earlier trials, with what is needed to read them.
+
+    Attributes:
+        name: Says where they are from, for people.
+        rows: The trials that have ended.
+        choices: What values of choices are: see ``CHOICES``.
+        is_text: Whether values are text, to be read.
+        n_open: Trials that were left out, for they had not ended or were cancelled.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    choices: str = "index"
+    is_text: bool = False
+    n_open: int = 0
+
+    def __post_init__(self) -> None:
+        if self.choices not in CHOICES:
+            raise InvalidArgumentError(f"choices is one of {', '.join(map(repr, CHOICES))}, got {self.choices!r}")
+
+    def with_values(self, **values: Any) -> Source:
+        """The same trials with values for labels that they do not have: what a new parameter was before there was one.
+
+        Args:
+            **values: By label; of a choice as this source has them.
+        """
+        return replace(self, rows=[replace(row, values={**values, **row.values}) for row in self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _plain(value: Any) -> str:
+    return repr(native(value))
+
+
+# -- trials and documents ---------------------------------------------------------------------------------------------
+
+
+def from_documents(
+    found: Iterable[Document],
+    space: Any = None,
+    *,
+    name: str = "documents",
+    spaces: Callable[[int], Space | None] | None = None,
+) -> Source:
+    """The trials of documents, sparktune's or hyperopt's.
+
+    Args:
+        found: Documents.
+        space: The space they were searched in, by which options of choices are recognised; None: by their index.
+        name: Says where they are from.
+        spaces: Gives the space of each document by its position, where they have several.
+
+    Raises:
+        InvalidTrial: If one is no document.
+        BadSearchSpace: If ``space`` is not one.
+    """
+    known = space if space is None or isinstance(space, Space) else Space(space)
+    rows, n_open = [], 0
+    for position, document in enumerate(found):
+        documents.validate(document)
+        if document["state"] not in (JOB_STATE_DONE, JOB_STATE_ERROR):
+            n_open += 1
+            continue
+        row_space = known if spaces is None else spaces(position)
+        rows.append(_row_of(document, row_space))
+    return Source(name, rows, n_open=n_open)
+
+
+def _row_of(document: Document, space: Space | None) -> Row:
+    return Row(
+        document["tid"],
+        documents.raw_values(document),
+        documents.losses_of(document),
+        documents.constraints_of(document),
+        space,
+        borrowed_from(document),
+    )
+
+
+def from_trials(trials: Any, space: Any = None, *, name: str | None = None) -> Source:
+    """The trials of a ``Trials`` object, failed ones too.
+
+    Args:
+        trials: Of this package, or read from a pickle of hyperopt's with ``sparktune.compat.load``.
+        space: The space they were searched in; None: that of the object's last ``fmin``, if it knows it.
+        name: Says where they are from.
+
+    Raises:
+        InvalidTypeError: If it is no such object.
+    """
+    if not hasattr(trials, "_dynamic_trials"):
+        raise InvalidTypeError(f"from_trials takes a Trials object, got {trials!r}")
+    known = getattr(trials, "_space", None) if space is None else space
+    return from_documents(list(trials._dynamic_trials), known, name=name or f"{type(trials).__name__} object")
+
+
+def from_storage(where: Any, *, trust: bool = False) -> Source:
+    """The trials of a stored study.
+
+    Args:
+        where: A path or URL, as for ``storage=``.
+        trust: Whether to open pickles in it, which can run code of whoever wrote them.
+
+    Raises:
+        InvalidStorage: If there is no study.
+        InvalidArgumentError: If it is a pickle.
+    """
+    _refuse_pickle(where)
+    place = storage_at(where)
+    replica = Replica(place.read(trust))
+    if not replica.documents and not replica.runs:
+        raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+    return from_documents(
+        list(replica.documents.values()), name=f"study {place}", spaces=spaces_of_runs(replica.runs, trust)
+    )
+
+
+def spaces_of_runs(runs: Sequence[Mapping[str, Any]], trust: bool = False) -> Callable[[int], Space | None]:
+    """The space of a stored trial, by its position: that of the last run which began with no more trials than that.
+
+    Args:
+        runs: The ``run`` events of the study.
+        trust: Whether to open pickles in spaces.
+    """
+    starts = [(int(run.get("n_trials", 0)), run.get("space")) for run in runs]
+    known: dict[int, Space | None] = {}
+
+    def space_at(position: int) -> Space | None:
+        number = max((n for n, (start, nodes) in enumerate(starts) if start <= position and nodes), default=-1)
+        if number not in known:
+            known[number] = _space_of(starts[number][1], trust) if number >= 0 else None
+        return known[number]
+
+    return space_at
+
+
+def _space_of(nodes: Any, trust: bool) -> Space | None:
+    try:
+        space = decode_space(nodes, trust)
+    except InvalidStorage:  # it calls functions of which nobody has said that they may be trusted
+        return None
+    return space if is_whole(space) else None
+
+
+def _refuse_pickle(where: Any) -> None:
+    if not isinstance(where, (str, os.PathLike)) or not os.path.isfile(where):
+        return
+    with open(where, "rb") as file:
+        if file.read(1) == b"\x80":
+            raise InvalidArgumentError(
+                f"a pickle can run code of whoever wrote it, and is not opened unasked, got {os.fspath(where)!r}: if "
+                "you trust it, pass sparktune.compat.load(path), which reads hyperopt's as well"
+            )
+
+
+def losses_from(numbers: Sequence[Any], signs: Sequence[float]) -> tuple[float, ...]:
+    """What to minimise; empty if any of the numbers is missing or none.
+
+    Args:
+        numbers: One per objective.
+        signs: -1 for those to be maximised.
+    """
+    try:
+        losses = tuple(sign * float(number) for number, sign in zip(numbers, signs, strict=True))
+    except (TypeError, ValueError):
+        return ()
+    return () if any(map(math.isnan, losses)) else losses

@@ -1,0 +1,202 @@
+"""Earlier trials in tables: CSV and Parquet files, and pandas data frames."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
+from sparktune.exchange.matching import is_missing
+from sparktune.exchange.source import Row, Source, losses_from
+from sparktune.run.goal import Goal
+
+PREFIX = "params_"
+#: Columns that tables written by sparktune, or made from ``to_dataframe``, have beside the parameters.
+OTHER_COLUMNS = frozenset("tid state status loss start end duration error source".split())
+#: States, in words, of trials that have no end yet, or none that says anything.
+OPEN = frozenset(["new", "running", "cancelled"])
+
+
+def from_csv(
+    path: str | os.PathLike[str],
+    *,
+    loss: str | Sequence[str] | None = None,
+    direction: str | Sequence[str] = "minimize",
+    params: Mapping[str, str] | Sequence[str] | None = None,
+    constraints: Sequence[str] | None = None,
+    choices: str = "either",
+    name: str | None = None,
+) -> Source:
+    """The trials in a CSV file, one a row, with a header; those without a loss have failed.
+
+    Args:
+        path: Of the file, in UTF-8.
+        loss: Column of the loss, or a list of columns for several. None: ``loss``, or ``loss_0``, ``loss_1``, ...
+        direction: "minimize" or "maximize", or one of these for each loss.
+        params: Columns by label, ``{label: column}``, or a list of columns that have the label as their name. None: all
+            columns ``params_<label>``; in a table that has none of these, all that are left.
+        constraints: Columns of constraints, at most 0 where they are met. None: ``constraint_0``, ...
+        choices: What cells of a choice hold: "value", the option, as text or JSON; "index", its number; "either": the
+            option, or the number if the column can be nothing else. An empty cell is the option None, if the choice has
+            that.
+        name: Says where the trials are from; None: the path.
+
+    Raises:
+        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        rows: list[dict[str, Any]] = [
+            {column: _cell(cell) for column, cell in row.items() if isinstance(column, str)} for row in reader
+        ]
+        columns = [column for column in reader.fieldnames or () if column]
+    text = name or f"CSV file {os.fspath(path)}"
+    return _source(text, columns, rows, loss, direction, params, constraints, choices, True)
+
+
+def _cell(cell: Any) -> Any:
+    return None if cell is None or cell.strip().lower() in ("", "nan") else cell.strip()
+
+
+def from_parquet(path: str | os.PathLike[str], **options: Any) -> Source:
+    """The trials in a Parquet file; arguments as for :func:`from_csv`.
+
+    Raises:
+        MissingPackageError: If pandas or pyarrow is not installed.
+        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+    """
+    frame = pandas_for("a Parquet file").read_parquet(path, engine="pyarrow")
+    source = from_dataframe(frame, **{"name": f"Parquet file {os.fspath(path)}", **options})
+    return replace(source, is_text=True)  # a column of text holds options of other types as JSON
+
+
+def from_dataframe(
+    frame: Any,
+    *,
+    loss: str | Sequence[str] | None = None,
+    direction: str | Sequence[str] = "minimize",
+    params: Mapping[str, str] | Sequence[str] | None = None,
+    constraints: Sequence[str] | None = None,
+    choices: str = "either",
+    name: str | None = None,
+) -> Source:
+    """The trials in a pandas data frame, one a row; arguments as for :func:`from_csv`.
+
+    Raises:
+        InvalidTypeError: If it is no data frame.
+        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+    """
+    if not is_frame(frame):
+        raise InvalidTypeError(f"from_dataframe takes a pandas data frame, got {type(frame).__name__}")
+    if "tid" not in frame.columns and frame.index.name == "tid":
+        frame = frame.reset_index()
+    rows = [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
+    columns = [str(column) for column in frame.columns]
+    return _source(name or "a data frame", columns, rows, loss, direction, params, constraints, choices, False)
+
+
+def is_frame(item: Any) -> bool:
+    """Whether something is a pandas data frame; pandas is not imported for that."""
+    return hasattr(item, "to_dict") and hasattr(item, "columns") and hasattr(item, "index")
+
+
+def pandas_for(what: str) -> Any:
+    """pandas, with pyarrow behind it.
+
+    Args:
+        what: Needs them.
+
+    Raises:
+        MissingPackageError: If one of them is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [package for package in ("pandas", "pyarrow") if find_spec(package) is None]
+    if missing:
+        raise MissingPackageError(
+            f"{what} needs pandas and pyarrow, and {' and '.join(missing)} cannot be found: pip install "
+            f"{' '.join(missing)}, or use a CSV file"
+        )
+    import pandas
+
+    return pandas
+
+
+def _source(
+    name: str,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    loss: str | Sequence[str] | None,
+    direction: str | Sequence[str],
+    params: Mapping[str, str] | Sequence[str] | None,
+    constraints: Sequence[str] | None,
+    choices: str,
+    is_text: bool,
+) -> Source:
+    losses = _loss_columns(columns, loss, name)
+    signs = Goal.of(direction, losses).signs
+    limits = _numbered("constraint", columns) if constraints is None else list(constraints)
+    by_label = _param_columns(columns, params, {*losses, *limits})
+    _require(columns, [*losses, *limits, *by_label.values()], name)
+    ended = [(number, row) for number, row in enumerate(rows) if row.get("state") not in OPEN]
+    found = [
+        Row(
+            _id(row, number),
+            {label: row[column] for label, column in by_label.items()},
+            losses_from([row[column] for column in losses], signs),
+            losses_from([row[column] for column in limits], [1.0] * len(limits)),
+        )
+        for number, row in ended
+    ]
+    return Source(name, found, choices=choices, is_text=is_text, n_open=len(rows) - len(ended))
+
+
+def _id(row: Mapping[str, Any], number: int) -> Any:
+    tid = row.get("tid")
+    return number if is_missing(tid) else tid
+
+
+def _loss_columns(columns: Sequence[str], loss: str | Sequence[str] | None, name: str) -> list[str]:
+    if loss is not None:
+        return [loss] if isinstance(loss, str) else list(loss)
+    several = _numbered("loss", columns)
+    if "loss" not in columns and not several:
+        raise InvalidArgumentError(
+            f"a table of trials has a column with their loss, and {name} has none of the name 'loss', only "
+            f"{list(columns)}: name it, as in sparktune.exchange.from_csv(path, loss={_example(columns)!r})"
+        )
+    return several or ["loss"]
+
+
+def _example(columns: Sequence[str]) -> str:
+    return columns[-1] if columns else "rmse"
+
+
+def _numbered(stem: str, columns: Iterable[str]) -> list[str]:
+    found = [column for column in columns if re.fullmatch(rf"{stem}_\d+", column)]
+    return sorted(found, key=lambda column: int(column.rpartition("_")[2]))
+
+
+def _param_columns(
+    columns: Sequence[str], params: Mapping[str, str] | Sequence[str] | None, taken: set[str]
+) -> dict[str, str]:
+    if isinstance(params, Mapping):
+        return dict(params)
+    if isinstance(params, str):
+        raise InvalidTypeError(f"params is a list of columns, or {{label: column}}, got {params!r}: write [{params!r}]")
+    if params is not None:
+        return {column: column for column in params}
+    marked = {column[len(PREFIX) :]: column for column in columns if column.startswith(PREFIX)}
+    return marked or {column: column for column in columns if column not in taken | OTHER_COLUMNS}
+
+
+def _require(columns: Sequence[str], wanted: Iterable[str], name: str) -> None:
+    missing = sorted({column for column in wanted if column not in columns})
+    if missing:
+        raise InvalidArgumentError(
+            f"the columns that are named must be in the table, and {name} has no {missing}: it has {list(columns)}"
+        )

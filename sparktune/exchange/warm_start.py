@@ -1,0 +1,202 @@
+"""Warm start: what earlier trials say is put before a search, though its space is another one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exchange.marks import OTHER_SPACE, WARM_START, borrowed_from, is_borrowed, is_outside, is_point
+from sparktune.exchange.matching import Fitted, Matcher
+from sparktune.exchange.options import options_of
+from sparktune.exchange.source import Row, Source, from_documents, from_storage, from_trials
+from sparktune.exchange.studies import from_optuna, is_optuna_study
+from sparktune.exchange.tables import from_csv, from_dataframe, from_parquet, is_frame
+from sparktune.history import documents
+from sparktune.history.documents import Document
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
+from sparktune.run.domain import Domain
+from sparktune.space.choices import value_nodes
+from sparktune.space.compile import Space
+
+logger = logging.getLogger("sparktune")
+
+
+def sources_of(warm_start: Any) -> list[Source]:
+    """The sources that an argument ``warm_start`` stands for.
+
+    Args:
+        warm_start: A source, or a list of them: a ``Trials`` object, a list of documents, a path or URL of a stored
+            study, of a CSV or of a Parquet file, a pandas data frame, an Optuna study, or a :class:`Source`.
+
+    Raises:
+        InvalidTypeError: If one is none of these.
+    """
+    if isinstance(warm_start, (list, tuple)) and not (warm_start and all(map(_is_document, warm_start))):
+        return [_source_of(item) for item in warm_start]
+    return [_source_of(warm_start)]
+
+
+def _is_document(item: Any) -> bool:
+    return isinstance(item, Mapping) and "misc" in item
+
+
+def _source_of(item: Any) -> Source:
+    if isinstance(item, Source):
+        return item
+    if hasattr(item, "_dynamic_trials"):
+        return from_trials(item)
+    if isinstance(item, (str, os.PathLike)):
+        suffix = os.path.splitext(os.fspath(item))[1].lower()
+        read = {".csv": from_csv, ".parquet": from_parquet}.get(suffix, from_storage)
+        return read(item)
+    if isinstance(item, (list, tuple)) and item and all(map(_is_document, item)):
+        return from_documents(item)
+    if is_frame(item):
+        return from_dataframe(item)
+    if is_optuna_study(item):
+        return from_optuna(item)
+    raise InvalidTypeError(
+        "warm_start takes Trials, documents, a path or URL of a stored study, of a .csv or of a .parquet file, a data "
+        f"frame, an Optuna study, what sparktune.exchange or a bridge makes of others, or a list of these, got {item!r}"
+    )
+
+
+def borrow(trials: Any, warm_start: Any, domain: Domain) -> int:
+    """Insert the trials of ``warm_start`` that are not there yet and can be used, marked; returns their number.
+
+    Args:
+        trials: Receives the documents.
+        warm_start: See :func:`sources_of`.
+        domain: Gives the space, and how many losses a trial has, if that is known.
+
+    Raises:
+        InvalidArgumentError: If the trials of a source have another number of losses than those that are there.
+    """
+    known = {mark["key"] for document in trials._dynamic_trials if (mark := borrowed_from(document)) is not None}
+    n_borrowed = 0
+    for source in sources_of(warm_start):
+        rows = [row for row in source.rows if row.key not in known]
+        _check_losses(source, rows, trials, domain)
+        matcher = Matcher(domain.space, source)
+        used = [(row, fitted) for row, fitted in zip(rows, matcher.fitted(rows), strict=True) if not fitted.is_outside]
+        tids = trials.new_trial_ids(len(used))
+        new = [_borrowed(*pair, source.name, tid, domain, trials) for pair, tid in zip(used, tids, strict=True)]
+        trials.insert_trial_docs(new)
+        trials.refresh()
+        known.update(row.key for row, _ in used)
+        n_borrowed += len(new)
+        _explain(source, rows, len(new), matcher)
+    return n_borrowed
+
+
+def _explain(source: Source, rows: Sequence[Row], n_used: int, matcher: Matcher) -> None:
+    counts = [
+        (sum(not row.losses for row in rows), "failed"),
+        (source.n_open, "more unfinished"),
+        (len(source.rows) - len(rows), "more here already"),
+    ]
+    noted = ", ".join(f"{n} {what}" for n, what in counts if n)
+    # People see warnings unasked: where something of theirs is not used, they should.
+    logger.log(
+        logging.WARNING if rows and matcher.has_loss else logging.INFO,
+        "warm start from %s: %d of %d trials%s; %s",
+        source.name,
+        n_used,
+        len(rows),
+        f" ({noted})" if noted else "",
+        matcher.summary(),
+    )
+
+
+def _check_losses(source: Source, rows: Sequence[Row], trials: Any, domain: Domain) -> None:
+    found = sorted({len(row.losses) for row in rows if row.losses})
+    history = trials.history(domain.space.labels)
+    expected = len(domain.goal.signs) if domain.goal.metrics else history.n_objectives if history.n_ok else None
+    expected = expected or (found[0] if found else None)
+    if found and found != [expected]:
+        raise InvalidArgumentError(
+            f"all trials of a study have the same number of losses, here {expected}, got {found} in {source.name}: "
+            "name the losses to be read, or leave that source out"
+        )
+
+
+def _borrowed(row: Row, fitted: Fitted, name: str, tid: Any, domain: Domain, trials: Any) -> Document:
+    misc = documents.new_misc(tid, fitted.raw, domain.space.labels, domain.cmd, domain.workdir)
+    misc[WARM_START] = {"from": name, "id": row.id, **(row.mark or {}), "key": row.key, "left_out": fitted.left_out}
+    document: Document = trials.new_trial_docs([tid], [None], [_result(row)], [misc])[0]
+    document["state"] = JOB_STATE_DONE
+    return document
+
+
+def _result(row: Row) -> dict[str, Any]:
+    if not row.losses:
+        return {"status": STATUS_FAIL}
+    result: dict[str, Any] = {"status": STATUS_OK}
+    result.update({"loss": row.losses[0]} if len(row.losses) == 1 else {"losses": list(row.losses)})
+    if row.constraints:
+        result["constraints"] = list(row.constraints)
+    return result
+
+
+# -- a study that goes on in another space ----------------------------------------------------------------------------
+
+
+def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space | None]) -> int:
+    """Bring finished trials of a study into its present space, where they are not; returns how many were changed.
+
+    What there is no place for is left out of their values, and kept under their mark.
+
+    Args:
+        found: The documents.
+        space: The present space.
+        spaces: Gives the space in which a trial was made, by its position, if that is known.
+    """
+    is_same: dict[int, bool] = {}
+    candidates, rows = [], []
+    for position, document in enumerate(found):
+        old = spaces(position)
+        if old is not None and id(old) not in is_same:
+            is_same[id(old)] = _signature(old) == _signature(space)
+        if old is not None and is_same[id(old)]:
+            continue
+        if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR):
+            candidates.append(document)
+            rows.append(Row(document["tid"], documents.raw_values(document), space=old))
+    matcher = Matcher(space, Source("earlier trials", rows))
+    n_changed = sum(
+        _rewrite(document, fitted, space) for document, fitted in zip(candidates, matcher.fitted(rows), strict=True)
+    )
+    if n_changed:
+        text = "the study goes on in another space, with %d trials of before; %s"
+        logger.log(logging.WARNING if matcher.has_loss else logging.INFO, text, len(candidates), matcher.summary())
+    return n_changed
+
+
+def _signature(space: Space) -> object:
+    """What two spaces have in common if values mean the same in both."""
+    nodes = value_nodes(space)
+    return [
+        (p.label, p.distribution, p.conditions, repr(options_of(nodes[p.label])) if p.is_choice else None)
+        for p in space.parameters
+    ]
+
+
+def _rewrite(document: Document, fitted: Fitted, space: Space) -> bool:
+    """Write into a document what it is in the space; whether it was something else."""
+    misc = document["misc"]
+    is_moved = documents.raw_values(document) != fitted.raw and not fitted.is_outside
+    is_known = is_outside(document) == fitted.is_outside and (
+        is_borrowed(document) or is_point(document) == fitted.is_point
+    )
+    if is_moved:
+        new = documents.new_misc(document["tid"], fitted.raw, space.labels)
+        misc["vals"], misc["idxs"] = new["vals"], new["idxs"]
+    if is_moved or not is_known:
+        kind = WARM_START if is_borrowed(document) else OTHER_SPACE
+        mark = misc.get(kind) or {}
+        left_out = {**mark.get("left_out", {}), **fitted.left_out}
+        misc[kind] = {**mark, "left_out": left_out, "is_point": fitted.is_point, "is_outside": fitted.is_outside}
+    return is_moved or not is_known

@@ -1,0 +1,106 @@
+"""Connecting to a database: which one a URL means, how it begins transactions, and which of its errors may pass."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from sparktune.exceptions import InvalidStorage, MissingPackageError
+
+#: Seconds to wait for another writer of the file (SQLite), or for a connection.
+PATIENCE = 30
+
+
+def parsed(text: str) -> tuple[sa.URL, str]:
+    """The URL as SQLAlchemy takes it, and the name of the study.
+
+    Raises:
+        InvalidStorage: If it is none, or of another database.
+    """
+    try:
+        url = sa.make_url(text)
+    except exc.ArgumentError as error:
+        raise InvalidStorage(
+            f"storage is a URL such as 'sqlite:///study.db' or 'postgresql+psycopg://user@host/database' ({error})"
+        ) from error
+    study = url.query.get("study", "default")
+    url = url.difference_update_query(["study"])
+    backend = url.get_backend_name()
+    if not isinstance(study, str) or not 0 < len(study) <= 200:
+        raise InvalidStorage(f"the name of a study in a URL is given once, and has 1 to 200 characters, got {study!r}")
+    if backend not in ("sqlite", "postgresql"):
+        raise InvalidStorage(f"a study can be kept in SQLite and in PostgreSQL, got a URL of {backend!r}")
+    if backend == "sqlite":
+        if url.database in (None, "", ":memory:") or url.query:
+            raise InvalidStorage(
+                f"a study in SQLite is kept in a file, got {url}: write sqlite:///study.db, or sqlite:////var/study.db "
+                "for an absolute path"
+            )
+        url = url.set(database=os.path.abspath(url.database or ""))
+    elif url.drivername == backend:
+        url = url.set(drivername=_postgresql_driver())
+    return url, study
+
+
+def _postgresql_driver() -> str:
+    return "postgresql+psycopg" if importlib.util.find_spec("psycopg") else "postgresql+psycopg2"
+
+
+def connectable(url: sa.URL) -> sa.Engine:
+    """An engine whose transactions say by the options ``read`` and ``sync`` what they are for; connects to nothing yet.
+
+    Raises:
+        MissingPackageError: If the driver of the database is not installed.
+    """
+    is_sqlite = url.get_backend_name() == "sqlite"
+    patience = {"timeout": PATIENCE} if is_sqlite else {"connect_timeout": PATIENCE}
+    arguments = patience if is_sqlite or "psycopg" in url.drivername else {}
+    try:
+        engine = sa.create_engine(url, connect_args=arguments)
+    except (ImportError, exc.NoSuchModuleError) as error:
+        raise MissingPackageError(
+            f"a study in {url.get_backend_name()} needs a driver for it, and {url.drivername} is not there ({error}): "
+            "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
+        ) from error
+    sa.event.listen(engine, "begin", _begin_sqlite if is_sqlite else _begin_postgresql)
+    if is_sqlite:
+        sa.event.listen(engine, "connect", _connect_sqlite)
+    return engine
+
+
+def _connect_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by us: see SQLAlchemy's page on SQLite
+
+
+def _begin_sqlite(db: sa.Connection) -> None:
+    options = db.get_execution_options()
+    if options["read"]:
+        db.exec_driver_sql("BEGIN")
+        return
+    level = "FULL" if options["sync"] else "NORMAL"
+    if db.info.get("synchronous") != level:
+        if "synchronous" not in db.info:
+            db.exec_driver_sql("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+        db.exec_driver_sql(f"PRAGMA synchronous = {level}")
+        db.info["synchronous"] = level
+    db.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(db: sa.Connection) -> None:
+    if not db.get_execution_options()["sync"]:
+        db.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+
+
+def is_passing(error: exc.SQLAlchemyError) -> bool:
+    """Whether an error may go away by itself, or by what an administrator does."""
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    if state in ("42501", "25006"):  # permission taken away, a server that only reads for now
+        return True
+    if "no such " in str(original):
+        return False
+    return isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError))

@@ -1,0 +1,130 @@
+"""Trials to MLflow and back."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("mlflow")
+pytest.importorskip("sqlalchemy")
+
+from mlflow.tracking import MlflowClient
+
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
+from sparktune.bridges.mlflow import log, runs
+from sparktune.exceptions import InvalidArgumentError
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and SQLAlchemy's own
+
+SPACE = {
+    "x": hp.uniform("x", -5, 5),
+    "n": hp.uniformint("n", 1, 9),
+    "any": hp.choice("any", ["a", None, 3, True, "", (1, 2)]),
+    "nested": hp.choice("nested", [{"kind": "linear"}, {"kind": "tree", "depth": hp.uniformint("depth", 1, 9)}]),
+}
+
+
+def objective(point):
+    if point["x"] > 3:
+        return {"status": STATUS_FAIL}
+    if point["x"] < -4:
+        raise ValueError("too low")
+    return {"status": STATUS_OK, "loss": point["x"] ** 2, "size": point["n"], "constraints": [point["x"] - 1]}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """A store of MLflow's, empty."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def trials():
+    trials = Trials()
+    options = {"show_progressbar": False, "catch_eval_exceptions": True, "rstate": 1}
+    fmin(objective, SPACE, rand.suggest, 12, trials=trials, **options)
+    return trials
+
+
+@pytest.fixture(scope="module")
+def parent(uri, trials):
+    """The trials, logged; the id of the parent run."""
+    return log(trials, experiment="forests", run_name="tuning", tracking_uri=uri)
+
+
+def told(trials):
+    return [
+        (
+            {label: values[0] for label, values in t["misc"]["vals"].items() if values},
+            t["result"].get("loss"),
+            t["result"].get("constraints"),
+        )
+        for t in trials._dynamic_trials
+    ]
+
+
+def test_there_and_back(uri, trials, parent):
+    """A warm start from an experiment, by name or id, or from the parent run, has what was logged."""
+    experiment_id = MlflowClient(uri).get_experiment_by_name("forests").experiment_id
+    expected = sorted(map(repr, told(trials)))
+    for where in ({"experiment": "forests"}, {"experiment": experiment_id}, {"run_id": parent}):
+        found = told(Study(SPACE, warm_start=runs(**where, tracking_uri=uri)).trials)
+        assert sorted(map(repr, found)) == expected
+
+
+def test_what_is_logged(uri, trials, parent):
+    """Runs are nested in the parent, with parameters as text, numbers as metrics, and their state."""
+    client = MlflowClient(uri)
+    found = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert len(found) == 12
+    assert client.get_run(parent).info.run_name == "tuning"
+    by_tid = {int(run.data.tags["sparktune.tid"]): run for run in found}
+    for document, named in zip(trials._dynamic_trials, trials.to_records(), strict=True):
+        run = by_tid[document["tid"]]
+        assert float(run.data.params["x"]) == named["params_x"]
+        is_ok = document["result"]["status"] == STATUS_OK
+        assert run.info.status == ("FINISHED" if is_ok else "FAILED")
+        assert run.data.metrics.get("loss") == document["result"].get("loss")
+        assert run.data.metrics.get("size") == document["result"].get("size")
+        assert ("sparktune.error" in run.data.tags) == (document["state"] == 3)
+
+
+def test_runs_of_other_programs(uri):
+    """Any metric may be the loss, maximised too; params may have other names; runs that still run are left out."""
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("others")
+    for number, status in enumerate(["FINISHED", "FAILED", "KILLED", None]):
+        run = client.create_run(experiment)
+        client.log_param(run.info.run_id, "learning rate", str(0.1 * (number + 1)))
+        client.log_metric(run.info.run_id, "accuracy", 0.5)
+        if status:
+            client.set_terminated(run.info.run_id, status)
+    options = {"metric": "accuracy", "direction": "maximize", "params": {"lr": "learning rate"}}
+    source = runs("others", tracking_uri=uri, **options)
+    assert source.n_open == 2
+    found = told(Study(hp.uniform("lr", 0, 1), warm_start=source).trials)
+    assert found == [({"lr": 0.1}, -0.5, None), ({"lr": 0.2}, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "one of them"),
+        ({"experiment": "a", "run_id": "b"}, "one of them"),
+        ({"experiment": "nowhere"}, "which is neither"),
+        ({"run_id": "0" * 32}, "id of an MLflow run"),
+        ({"experiment": "forests", "metric": "rmse"}, r"got 'rmse' for MLflow experiment forests, which has \["),
+    ],
+)
+def test_arguments_out_of_their_rule(uri, parent, arguments, text):
+    """What is not there is an error that says what is."""
+    with pytest.raises(InvalidArgumentError, match=text):
+        runs(**arguments, tracking_uri=uri)
+
+
+def test_without_mlflow_the_error_says_what_to_install():
+    """Importing the bridge without MLflow is an ImportError of ours, with the command to run."""
+    code = "import sys; sys.modules['mlflow'] = None; import sparktune.bridges.mlflow"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingPackageError" in run.stderr
+    assert "pip install 'sparktune[mlflow]'" in run.stderr

@@ -1,0 +1,130 @@
+"""Studies from sparktune to Optuna and back."""
+
+# ruff: noqa: E402  (imports come after the skip where Optuna is missing)
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
+from sparktune.bridges.optuna import load, to_study
+from sparktune.exceptions import InvalidArgumentError
+
+SPACE = {
+    "uniform": hp.uniform("uniform", -5, 5),
+    "loguniform": hp.loguniform("loguniform", -8, 0),
+    "quniform": hp.quniform("quniform", 0, 1, 0.1),
+    "uniformint": hp.uniformint("uniformint", 1, 9),
+    "randint": hp.randint("randint", 7),
+    "normal": hp.normal("normal", 0, 1),
+    "lognormal": hp.lognormal("lognormal", 0, 1),
+    "qloguniform": hp.qloguniform("qloguniform", 0, 5, 2),
+    "qlognormal": hp.qlognormal("qlognormal", 1, 1, 1),
+    "any": hp.choice("any", ["a", None, 3, 0.5, "", (1, 2)]),
+    "flags": hp.choice("flags", [True, False, 1]),
+    "nested": hp.choice(
+        "nested",
+        [{"kind": "linear"}, {"kind": "tree", "depth": hp.uniformint("depth", 1, 9)}, hp.uniform("bare", 0, 1)],
+    ),
+}
+
+
+def objective(point):
+    if point["uniform"] > 3:
+        return {"status": STATUS_FAIL}
+    if point["uniform"] < -4:
+        raise ValueError("too low")
+    return {"status": STATUS_OK, "loss": point["uniform"] ** 2}
+
+
+@pytest.fixture(scope="module")
+def trials():
+    trials = Trials()
+    options = {"show_progressbar": False, "catch_eval_exceptions": True, "rstate": 0}
+    fmin(objective, SPACE, rand.suggest, 40, trials=trials, **options)
+    return trials
+
+
+def told(trials):
+    return [
+        ({label: values[0] for label, values in t["misc"]["vals"].items() if values}, t["result"].get("loss"))
+        for t in trials._dynamic_trials
+    ]
+
+
+def test_there_and_back(trials, tmp_path):
+    """A warm start from an exported study has the same values, losses and failures, from the study or its storage."""
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    study = to_study(trials, SPACE, storage=url, study_name="s")
+    for source in (study, load(url, "s"), load(url)):
+        assert told(Study(SPACE, warm_start=source).trials) == told(trials)
+
+
+def test_what_optuna_sees(trials):
+    """Bounds, scales and options are those of the space; parameters of options that were not chosen are not there."""
+    study = to_study(trials, SPACE)
+    known = {name: d for trial in study.trials for name, d in trial.distributions.items()}
+    assert known["uniform"] == FloatDistribution(-5, 5)
+    assert known["loguniform"].log
+    assert known["quniform"] == FloatDistribution(0, 1, step=0.1)
+    assert known["uniformint"] == IntDistribution(1, 9)
+    assert known["randint"] == IntDistribution(0, 6)
+    assert known["any"] == CategoricalDistribution(["a", None, 3, 0.5, "", "[1, 2]"])
+    assert known["flags"] == CategoricalDistribution(["true", "false", "1"])  # Optuna takes True and 1 for one
+    assert {("depth" in t.params) for t in study.trials} == {True, False}
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.FAIL}
+    assert [t.user_attrs["tid"] for t in study.trials] == trials_ids(trials)
+    assert study.best_value == trials.best_loss
+
+
+def trials_ids(trials):
+    return [document["tid"] for document in trials._dynamic_trials]
+
+
+def test_several_losses_and_constraints():
+    """Several losses make a study with as many directions, and come back with the constraints."""
+    space = hp.uniform("x", 0, 1)
+    study = Study(space, rand.suggest, rstate=0, metric=["a", "b"])
+    for trial in study.ask(3):
+        study.tell(trial, {"a": trial.params, "b": 1.0, "constraints": [trial.params - 0.5, -1.0]})
+    exported = to_study(study.trials, space)
+    assert len(exported.directions) == 2
+    found = Study(space, warm_start=exported).trials
+    assert [t["result"]["losses"] for t in found.trials] == [t["result"]["losses"] for t in study.trials.trials]
+    if hasattr(optuna.Trial, "set_constraint"):
+        expected = [t["result"]["constraints"] for t in study.trials.trials]
+        assert [t["result"]["constraints"] for t in found.trials] == expected
+
+
+def test_a_study_that_optuna_made():
+    """Values are used as they are, maximised losses negated; pruned trials have failed, running ones are left out."""
+    study = optuna.create_study(direction="maximize")
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 10)
+        trial.suggest_categorical("c", ["b", None])
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return x
+
+    study.optimize(objective, n_trials=4)
+    study.ask()
+    found = Study({"x": hp.uniform("x", 0, 10), "c": hp.choice("c", [None, "b"])}, warm_start=study).trials
+    assert [t["result"].get("loss") for t in found.trials] == [
+        None if t.number == 1 else -t.value for t in study.trials[:4]
+    ]
+    options = [[None, "b"][t["misc"]["vals"]["c"][0]] for t in found.trials]
+    assert options == [t.params["c"] for t in study.trials[:4]]
+
+
+def test_studies_that_are_not_there_or_there_already(trials, tmp_path):
+    """A name that is taken, or that no study has, is an error that says so."""
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    to_study(trials, SPACE, storage=url, study_name="s")
+    with pytest.raises(InvalidArgumentError, match="of the name 's' already"):
+        to_study(trials, SPACE, storage=url, study_name="s")
+    with pytest.raises(InvalidArgumentError, match=r"which has \['s'\], got study_name='t'"):
+        load(url, "t")

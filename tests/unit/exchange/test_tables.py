@@ -1,0 +1,164 @@
+"""Trials to tables and back: nothing is lost on the way."""
+
+import datetime
+import sys
+
+import pytest
+
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
+from sparktune.exchange import from_csv, from_dataframe
+from sparktune.exchange.export import table_of
+from sparktune.exchange.matching import Matcher
+from sparktune.space.compile import Space
+
+EVERY_KIND = {
+    "uniform": hp.uniform("uniform", -5, 5),
+    "loguniform": hp.loguniform("loguniform", -8, 0),
+    "quniform": hp.quniform("quniform", 0, 1, 0.1),
+    "uniformint": hp.uniformint("uniformint", 1, 9),
+    "randint": hp.randint("randint", 7),
+    "normal": hp.normal("normal", 0, 1),
+    "qlognormal": hp.qlognormal("qlognormal", 1, 1, 1),
+    "any": hp.choice("any", ["a", None, True, 3, 0.5, "", (1, 2), "3", "a,b\n"]),
+    "numbers": hp.choice("numbers", [1, 2, 4]),
+    "flags": hp.choice("flags", [True, False]),
+    "nested": hp.choice(
+        "nested",
+        [{"kind": "linear"}, {"kind": "tree", "depth": hp.uniformint("depth", 1, 9)}, hp.uniform("bare", 0, 1)],
+    ),
+    "weighted": hp.pchoice("weighted", [(0.3, "u"), (0.7, hp.normal("inner", 0, 1))]),
+}
+
+
+def objective(point):
+    if point["uniform"] > 3:
+        return {"status": STATUS_FAIL}
+    if point["uniform"] < -4:
+        raise ValueError("too low")
+    return {"status": STATUS_OK, "loss": point["uniform"] ** 2, "note": "x", "constraints": [point["uniform"] - 1]}
+
+
+@pytest.fixture(scope="module")
+def trials():
+    """Trials of every kind of parameter, some of which failed."""
+    trials = Trials()
+    options = {"show_progressbar": False, "catch_eval_exceptions": True, "rstate": 0}
+    fmin(objective, EVERY_KIND, rand.suggest, 60, trials=trials, **options)
+    return trials
+
+
+def told(trials):
+    """Values, loss and constraints of each trial."""
+    return [
+        (
+            {label: values[0] for label, values in trial["misc"]["vals"].items() if values},
+            trial["result"].get("loss"),
+            trial["result"].get("constraints"),
+        )
+        for trial in trials._dynamic_trials
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_there_and_back(trials, tmp_path, suffix):
+    """A warm start from an exported file has the same values, losses, failures and constraints."""
+    path = tmp_path / f"trials.{suffix}"
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    getattr(trials, f"to_{suffix}")(path)
+    assert told(Study(EVERY_KIND, warm_start=path).trials) == told(trials)
+
+
+def test_there_and_back_by_index(trials, tmp_path):
+    """Without a space, choices are written as numbers of options, and read as such."""
+    loaded = Trials()
+    loaded._dynamic_trials = trials._dynamic_trials
+    loaded.refresh()
+    loaded.to_csv(tmp_path / "t.csv")
+    assert told(Study(EVERY_KIND, warm_start=from_csv(tmp_path / "t.csv", choices="index")).trials) == told(trials)
+
+
+def test_data_frames(trials):
+    """to_dataframe leads back as well, but for constraints, which it does not have."""
+    pytest.importorskip("pandas")
+    found = told(Study(EVERY_KIND, warm_start=trials.to_dataframe()).trials)
+    assert [row[:2] for row in found] == [row[:2] for row in told(trials)]
+
+
+def test_columns_have_one_type_each(trials):
+    """Numbers are numbers, flags flags, and options of several types text; parameters come last."""
+    table = table_of(trials._dynamic_trials, Space(EVERY_KIND))
+    kinds = {column: kind for column, kind in table.kinds.items() if column.startswith("params_")}
+    assert list(table.kinds)[-len(kinds) :] == list(kinds)
+    assert kinds["params_numbers"] == kinds["params_randint"] == "integer"
+    assert kinds["params_flags"] == "boolean"
+    assert kinds["params_uniform"] == "number"
+    assert kinds["params_any"] == kinds["params_nested"] == "text"
+    assert {type(row["start"]) for row in table.rows} == {datetime.datetime}
+    assert table.kinds["constraint_0"] == "number"
+
+
+def test_tables_of_other_programs(tmp_path):
+    """Columns are labels, chosen by name or by a mapping; rows without a loss have failed; empty cells are None."""
+    path = tmp_path / "runs.csv"
+    path.write_text("lr,max_depth,rmse,when\n0.1,3,2.5,now\n0.2,,,then\n0.3,5,nan,later\n")
+    space = {"lr": hp.uniform("lr", 0, 1), "depth": hp.choice("depth", [None, 3, 5])}
+    source = from_csv(path, loss="rmse", params={"lr": "lr", "depth": "max_depth"})
+    found = told(Study(space, warm_start=source).trials)
+    assert found == [({"lr": 0.1, "depth": 1}, 2.5, None), ({"lr": 0.2, "depth": 0}, None, None), (
+        {"lr": 0.3, "depth": 2}, None, None)]  # fmt: skip
+    summary = Matcher(Space(space), named := from_csv(path, loss="rmse", params=["lr"]))
+    assert [fitted.raw for fitted in summary.fitted(named.rows)] == [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}]
+    assert set(from_csv(path, loss="rmse").rows[0].values) == {"lr", "max_depth", "when"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"loss": "mae"}, InvalidArgumentError, r"has no \['mae'\]"),
+        ({"loss": "rmse", "params": {"x": "y"}}, InvalidArgumentError, r"has no \['y'\]"),
+        ({"loss": "rmse", "params": "x"}, InvalidTypeError, r"write \['x'\]"),
+        ({"loss": "rmse", "choices": "name"}, InvalidArgumentError, "choices is one of"),
+        ({"loss": "rmse", "direction": "up"}, InvalidArgumentError, "direction is"),
+    ],
+)
+def test_arguments_out_of_their_rule(tmp_path, options, error, text):
+    """An argument that does not fit the table is an error that names it."""
+    (tmp_path / "t.csv").write_text("x,rmse\n1,2\n")
+    with pytest.raises(error, match=text):
+        from_csv(tmp_path / "t.csv", **options)
+
+
+def test_without_pandas(trials, tmp_path, monkeypatch):
+    """Parquet without pandas is an error that says what to install; CSV needs nothing."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match="pip install pandas pyarrow"):
+        trials.to_parquet(tmp_path / "t.parquet")
+    trials.to_csv(tmp_path / "t.csv")
+
+
+def test_trials_of_a_warm_start_say_so(trials, tmp_path):
+    """An exported table has a column that names the source of trials that are another study's."""
+    study = Study(EVERY_KIND, warm_start=trials)
+    study.tell(study.ask(), 1.0)
+    study.trials.to_csv(tmp_path / "t.csv")
+    rows = (tmp_path / "t.csv").read_text().count("Trials object")
+    assert rows == 60
+
+
+def test_several_losses(tmp_path):
+    """Several losses have a column each, and come back."""
+    study = Study(hp.uniform("x", 0, 1), rand.suggest, rstate=0, metric=["a", "b"])
+    for trial in study.ask(3):
+        study.tell(trial, {"a": trial.params, "b": 1.0})
+    study.trials.to_csv(tmp_path / "t.csv")
+    found = Study(hp.uniform("x", 0, 1), warm_start=tmp_path / "t.csv").trials
+    assert [t["result"]["losses"] for t in found.trials] == [t["result"]["losses"] for t in study.trials.trials]
+
+
+def test_a_frame_that_is_none():
+    """from_dataframe takes data frames."""
+    with pytest.raises(InvalidTypeError, match="pandas data frame, got dict"):
+        from_dataframe({})

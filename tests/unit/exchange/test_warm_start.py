@@ -1,0 +1,282 @@
+"""Searches that begin with earlier results of another space."""
+
+import logging
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, anneal, auto, compat, fmin, gp, hp, rand, tpe
+from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidStorage, InvalidTypeError
+from sparktune.exchange import from_csv, from_dataframe, from_documents, from_storage, from_trials
+
+X = hp.uniform("x", -5, 5)
+OLD = {"x": X, "model": hp.choice("model", ["a", "b"]), "gone": hp.uniform("gone", 0, 1)}
+NEW = {"x": hp.uniform("x", -3, 8), "model": hp.choice("model", ["c", "b", "a"]), "new": hp.uniform("new", 0, 1)}
+
+
+def square(point):
+    x = point["x"] if isinstance(point, dict) else point
+    return (x - 1) ** 2
+
+
+def minimum(space=X, n=10, algo=rand.suggest, trials=None, **options):
+    """The trials of a short search."""
+    trials = Trials() if trials is None else trials
+    fmin(square, space, algo, n, trials=trials, show_progressbar=False, **{"rstate": 0, **options})
+    return trials
+
+
+def own(trials):
+    return [trial for trial in trials.trials if "warm_start" not in trial["misc"]]
+
+
+@pytest.fixture(scope="module")
+def old():
+    """A study over the old space, not to be changed."""
+    return minimum(OLD, 30)
+
+
+@pytest.mark.parametrize("algo", [auto.suggest, tpe.suggest, gp.suggest, anneal.suggest, rand.suggest])
+def test_every_algorithm_copes_with_incomplete_trials(old, algo):
+    """A search over another space runs with earlier trials that lack a value, and so do importances and explain."""
+    trials = minimum(NEW, 15, algo, warm_start=old)
+    assert len(own(trials)) == 15
+    assert {len(trial["misc"]["vals"]["new"]) for trial in own(trials)} == {1}
+    assert set(trials.importances()) == {"x", "model", "new"}
+    assert str(trials.explain(own(trials)[-1]["tid"]))
+
+
+@pytest.mark.parametrize("algo", [auto.suggest, tpe.suggest, gp.suggest, anneal.suggest])
+def test_the_search_begins_where_the_earlier_one_ended(algo):
+    """With 40 earlier trials over narrower bounds the first five are better, on the median of some seeds."""
+
+    def search(low, high, n, seed, warm_start=None):
+        space = {label: hp.uniform(label, low, high) for label in "xyz"}
+        trials, options = Trials(), {"rstate": seed, "show_progressbar": False, "warm_start": warm_start}
+        fmin(lambda p: sum((value - 1) ** 2 for value in p.values()), space, algo, n, trials=trials, **options)
+        return trials
+
+    earlier = search(-4, 4, 40, 0)
+    cold = [search(-5, 5, 5, seed).best_loss for seed in range(5)]
+    warm = [search(-5, 5, 5, seed, earlier).best_loss for seed in range(5)]
+    assert np.median(warm) < 0.5 * np.median(cold)
+
+
+def test_marked_and_explained_in_one_line(old, caplog):
+    """Earlier trials say where from, under which id, and what was left out; one line says it for all."""
+    with caplog.at_level(logging.INFO, "sparktune"):
+        trials = minimum(NEW, 1, warm_start=from_trials(old, name="last week"))
+    n_used = sum(trial["misc"]["vals"]["x"][0] >= -3 for trial in old.trials)
+    (line,) = [record.getMessage() for record in caplog.records if "warm start" in record.getMessage()]
+    assert line == (
+        f"warm start from last week: {n_used} of 30 trials; labels matched: model, x; without a value: new; left out: "
+        f"gone (not in this space); trials left out: {30 - n_used} with x out of bounds"
+    )
+    first = next(trial for trial in old.trials if trial["misc"]["vals"]["x"][0] >= -3)
+    mark = trials.trials[0]["misc"]["warm_start"]
+    assert (mark["from"], mark["id"]) == ("last week", first["tid"])
+    assert mark["left_out"] == {"gone": first["misc"]["vals"]["gone"][0]}
+    assert trials.trials[0]["result"] == {"status": STATUS_OK, "loss": first["result"]["loss"]}
+    names = {0: 2, 1: 1}  # a and b
+    assert trials.trials[0]["misc"]["vals"]["model"] == [names[first["misc"]["vals"]["model"][0]]]
+
+
+def test_they_do_not_count_and_none_is_the_best(old):
+    """max_evals, the best trial, the Pareto front, thresholds and a second fmin see the study's own trials only."""
+    easy = from_documents([{**trial, "result": {"status": STATUS_OK, "loss": -100.0}} for trial in old.trials])
+    trials = minimum(OLD, 5, warm_start=easy, loss_threshold=-50)
+    assert (len(trials), len(own(trials))) == (35, 5)
+    assert trials.best_loss == min(trial["result"]["loss"] for trial in own(trials)) > -1
+    assert trials.best_trial in own(trials)
+    assert trials.pareto_front == [trials.best_trial]
+    assert trials.front_losses.tolist() == [[trials.best_loss]]
+    assert len(own(minimum(OLD, 8, trials=trials))) == 8
+
+
+def test_without_a_trial_of_its_own_there_is_no_best_one(old):
+    """Earlier trials alone are no result."""
+    study = Study(OLD, warm_start=old)
+    with pytest.raises(AllTrialsFailed, match="No trial was run"):
+        _ = study.best_trial
+
+
+def test_several_sources_and_none_twice(old):
+    """Several sources add up, and a trial that is there already is not added, from whichever source."""
+    more = minimum(OLD, 5, rstate=1)
+    study = Study(OLD, warm_start=[old, more, old])
+    assert len(study) == 35
+    chained = Study(OLD, warm_start=[study.trials, old])
+    assert len(chained) == 35
+    assert len(Study(OLD, warm_start=old.trials)) == 30
+    assert len(Study(OLD, warm_start=[])) == 0
+
+
+@pytest.mark.parametrize("kind", ["storage", "trials_save_file", "trials"])
+def test_a_restart_does_not_add_them_twice(old, tmp_path, kind):
+    """A study that goes on with the same warm start has its trials once, and max_evals counts its own."""
+    trials = Trials() if kind == "trials" else None
+    kept = {} if kind == "trials" else {kind: tmp_path / "study"}
+    for n in (3, 6):
+        fmin(square, OLD, rand.suggest, n, trials=trials, rstate=0, show_progressbar=False, warm_start=old, **kept)
+    found = {
+        "storage": lambda: Trials.load(tmp_path / "study"),
+        "trials_save_file": lambda: compat.load(tmp_path / "study"),
+        "trials": lambda: trials,
+    }[kind]()
+    assert len(found) - len(own(found)) == 30
+    assert kind == "trials_save_file" or len(own(found)) == 6
+
+
+def test_a_stored_study_as_a_source(old, tmp_path):
+    """A path reads a stored study with its space, so that options are recognised; another one is an error."""
+    old.save(tmp_path / "old.journal")
+    read = Study(NEW, warm_start=str(tmp_path / "old.journal")).trials
+    direct = Study(NEW, warm_start=old).trials
+    assert [t["misc"]["vals"] for t in read.trials] == [t["misc"]["vals"] for t in direct.trials]
+    with pytest.raises(InvalidStorage, match="has no study"):
+        Study(NEW, warm_start=str(tmp_path / "nothing"))
+
+
+def test_a_stored_study_of_several_spaces(tmp_path):
+    """Of a stored study whose space was edited, each trial is read in the space that it was made in."""
+    for n, options in ((3, ["a", "b"]), (6, ["b", "c", "a"])):
+        minimum({"x": X, "c": hp.choice("c", options)}, n, trials=Trials(storage=tmp_path / "study"))
+    spaces = [row.space for row in from_storage(tmp_path / "study").rows]
+    assert [len(space.parameters[0].node.arg["obj"].inputs()) for space in spaces] == [1] * 6
+    assert len({id(space) for space in spaces[:3]}) == len({id(space) for space in spaces[3:]}) == 1
+    assert spaces[0] is not spaces[3]
+
+
+def test_pickles_are_not_opened_unasked(old, tmp_path):
+    """A pickle's path is an error that says what to write, for it could run code."""
+    (tmp_path / "trials.pkl").write_bytes(pickle.dumps(old))
+    with pytest.raises(InvalidArgumentError, match=r"compat\.load\(path\)"):
+        Study(OLD, warm_start=tmp_path / "trials.pkl")
+    assert len(Study(OLD, warm_start=compat.load(tmp_path / "trials.pkl"))) == 30
+
+
+def test_failed_and_unfinished_trials(caplog):
+    """Failed trials are failed, and those that run or were given up are left out and counted."""
+    study = Study(X, rand.suggest, rstate=0)
+    done, failed, raised, given_up, _ = study.ask(5)
+    study.tell(done, 1.0)
+    study.tell(failed, {"status": STATUS_FAIL})
+    study.tell(raised, ValueError("no"))
+    study.tell(given_up, None)
+    with caplog.at_level(logging.INFO, "sparktune"):
+        found = Study(X, warm_start=study.trials).trials
+    assert [trial["result"]["status"] for trial in found.trials] == [STATUS_OK, STATUS_FAIL, STATUS_FAIL]
+    assert "3 of 3 trials (2 failed, 2 more unfinished)" in caplog.text
+
+
+def test_values_that_a_new_parameter_had(old):
+    """with_values says what a parameter was before it was one, so that earlier trials are whole points."""
+    study = Study(NEW, warm_start=from_trials(old).with_values(new=0.25))
+    assert {tuple(trial["misc"]["vals"]["new"]) for trial in study.trials.trials} == {(0.25,)}
+
+
+def test_several_losses_and_constraints():
+    """Losses and constraints come along, and trials with another number of losses are refused."""
+    study = Study(X, rand.suggest, rstate=0, metric=["a", "b"], direction=["minimize", "maximize"])
+    for trial in study.ask(3):
+        study.tell(trial, {"a": trial.params, "b": 2.0, "constraints": [-1.0]})
+    found = Study(X, metric=["a", "b"], warm_start=study.trials).trials
+    assert [trial["result"]["losses"][1] for trial in found.trials] == [-2.0] * 3
+    assert [trial["result"]["constraints"] for trial in found.trials] == [[-1.0]] * 3
+    with pytest.raises(InvalidArgumentError, match=r"the same number of losses, here 1, got \[2\]"):
+        Study(X, metric="a", warm_start=study.trials)
+    assert found.front_losses.shape == (0, 2)
+
+
+@pytest.mark.parametrize("wrong", [3, {"x": 1}, [object()], lambda: None])
+def test_what_is_no_source(wrong):
+    """Anything else is an error that lists what can be given."""
+    with pytest.raises(InvalidTypeError, match="warm_start takes Trials"):
+        Study(X, warm_start=wrong)
+    for read in (from_trials, from_dataframe):
+        with pytest.raises(InvalidTypeError, match="takes a"):
+            read(3)
+
+
+# -- the same study over another space ---------------------------------------------------------------------------------
+
+
+def test_a_study_goes_on_in_another_space(caplog):
+    """Trials of the study itself are brought into its new space, count, and keep what there is no place for."""
+    trials = minimum(OLD, 20)
+    before = {trial["tid"]: trial["misc"]["vals"]["model"][0] for trial in trials.trials}
+    with caplog.at_level(logging.INFO, "sparktune"):
+        minimum(NEW, 25, auto.suggest, trials=trials)
+    assert len(trials) == 25
+    assert caplog.text.count("the study goes on in another space, with 20 trials") == 1
+    for trial in trials.trials[:20]:
+        mark = trial["misc"]["other_space"]
+        if not mark["is_outside"]:
+            assert trial["misc"]["vals"]["model"] == [{0: 2, 1: 1}[before[trial["tid"]]]]
+            assert set(mark["left_out"]) == {"gone"}
+    assert set(trials.argmin) == {"x", "model", "new"}  # a whole point of the new space
+
+
+def test_the_best_trial_of_a_study_that_was_widened_may_be_an_old_one():
+    """Where old trials are points of the new space, they are as good as any, and nothing is changed in them."""
+    trials = minimum(hp.uniform("x", 0.5, 1.5), 10)
+    vals = [dict(trial["misc"]["vals"]) for trial in trials.trials]
+    minimum(hp.uniform("x", -100, 100), 12, trials=trials)
+    assert trials.best_trial["tid"] < 10
+    assert [trial["misc"]["vals"] for trial in trials.trials[:10]] == vals
+    assert "other_space" not in trials.trials[0]["misc"]
+
+
+def test_what_is_outside_of_a_narrowed_space_is_set_aside():
+    """Trials outside of new bounds stay as they are, count, are not the best, and say nothing to the search."""
+    trials = minimum(X, 20)
+    minimum(hp.uniform("x", 3, 5), 25, tpe.suggest, trials=trials)
+    x = [trial["misc"]["vals"]["x"][0] for trial in trials.trials]
+    assert len(x) == 25
+    assert min(x) < 3
+    assert trials.argmin["x"] >= 3
+    history = trials.history(("x",))
+    assert history.n_finished == sum(value >= 3 for value in x)
+    minimum(X, 26, trials=trials)  # wide again: they are back
+    assert trials.history(("x",)).n_finished == 26
+    assert trials.argmin["x"] < 3
+
+
+def test_a_stored_study_goes_on_in_another_space(tmp_path):
+    """The storage keeps trials as they were made, and a driver that starts again knows in which space that was."""
+    first = hp.choice("c", ["a", "b", "c"]), hp.choice("c", ["c", "a"])
+
+    def run(space, n):
+        seen = []
+        fmin(lambda c: seen.append(c) or 1.0, space, rand.suggest, n, rstate=0, show_progressbar=False, trials=(
+            trials := Trials(storage=tmp_path / "study")))  # fmt: skip
+        return seen, trials
+
+    options, _ = run(first[0], 6)
+    for n in (7, 8):
+        _, trials = run(first[1], n)
+        now = [trial["misc"]["vals"]["c"] for trial in trials.trials[:6]]
+        assert now == [[["c", "a"].index(c)] if c != "b" else [1] for c in options]
+    assert {options[i] for i in range(6) if trials.trials[i]["misc"].get("other_space", {}).get("is_outside")} <= {"b"}
+
+
+def test_csv_needs_a_loss(tmp_path):
+    """A table without a loss is an error that says how to name one."""
+    (tmp_path / "t.csv").write_text("x,rmse\n1,2\n")
+    with pytest.raises(InvalidArgumentError, match=r"from_csv\(path, loss='rmse'\)"):
+        Study(X, warm_start=tmp_path / "t.csv")
+    study = Study(X, warm_start=from_csv(tmp_path / "t.csv", loss="rmse", direction="maximize"))
+    assert study.trials.losses() == [-2.0]
+
+
+def test_the_code_in_the_docs_runs():
+    """The blocks of docs/warm_start.md run, one after another, and find what they look for."""
+    page = (Path(__file__).parents[3] / "docs/warm_start.md").read_text()
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert len(names["study"]) == 50
+    assert len(names["third"]) == 50

@@ -1,0 +1,66 @@
+"""What a path or URL stands for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
+from sparktune.storage.folders import LocalFolder, object_store
+from sparktune.storage.journal import Journal
+from sparktune.storage.places import storage_at
+from sparktune.storage.segments import Segments
+
+
+def test_a_path_is_a_journal(tmp_path, monkeypatch):
+    """As text or Path, absolute or not, with a colon or a file URL."""
+    monkeypatch.chdir(tmp_path)
+    for where in ("study", Path("study"), tmp_path / "study", f"file://{tmp_path}/study"):
+        storage = storage_at(where)
+        assert isinstance(storage, Journal)
+        assert str(storage) == os.path.realpath(tmp_path / "study")
+    assert isinstance(storage_at("study:1"), Journal)
+    assert isinstance(storage_at("C:study"), Journal)
+
+
+@pytest.mark.parametrize("where", ["/Volumes/main/default/v/study", "/dbfs/tmp/study", "{}", "{}/new/"])
+def test_a_folder_is_one_of_segments(tmp_path, where):
+    """Where there is one, where the path says so, and where files cannot be appended to."""
+    storage = storage_at(where.format(tmp_path))
+    assert isinstance(storage, Segments)
+    assert isinstance(storage.folder, LocalFolder)
+
+
+def test_a_url_is_a_folder_in_an_object_store():
+    """fsspec knows which."""
+    pytest.importorskip("fsspec")
+    storage = storage_at("memory://bucket/study")
+    assert isinstance(storage, Segments)
+    assert str(storage) == "memory://bucket/study"
+
+
+def test_a_store_that_is_not_known_is_named():
+    """The error has the URL."""
+    pytest.importorskip("fsspec")
+    with pytest.raises(InvalidArgumentError, match="nosuch://x is no URL of a store that fsspec knows"):
+        storage_at("nosuch://x")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    """Without fsspec the error has the line to install it."""
+    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'sparktune\[fsspec\]'"):
+        object_store("s3://bucket/study")
+
+
+def test_a_storage_is_itself(tmp_path):
+    """An object with the methods of one is used as it is."""
+    journal = Journal(tmp_path / "study")
+    assert storage_at(journal) is journal
+
+
+@pytest.mark.parametrize("where", [5, "", b"study", ["a"], object()])
+def test_anything_else_is_refused(where):
+    """The error shows what was given."""
+    with pytest.raises(InvalidTypeError, match="storage is a path"):
+        storage_at(where)
