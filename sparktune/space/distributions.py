@@ -465,14 +465,16 @@ class Cells:
         return np.asarray(np.where(is_moved, target, cell))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # at most half a megabyte each
 def _cells_of(distribution: QUniform | QLogUniform) -> Cells:
+    """The cells of a uniform draw between the bounds (of their logarithms), with the shares of the grid points."""
     first, last = distribution.grid
-    between = (np.arange(first, last) + 0.5) * distribution.q
+    between: FloatArray = (np.arange(first, last) + 0.5) * float(distribution.q)
     if isinstance(distribution, QLogUniform):
         low, high = distribution.log_edges
-        outer = np.concatenate([[low], np.log(between), [high]])
-        return Cells(_edges(distribution, np.log(between)), np.diff(outer) / (high - low))
+        between = _log(between)
+        shares = np.diff(np.concatenate([[low], between, [high]])) / (high - low)
+        return Cells(_edges(distribution, between), shares)
     return Cells(_edges(distribution, between), np.full(last - first + 1, 1.0 / (last - first + 1)))
 
 

@@ -142,8 +142,25 @@ def test_a_quantised_loguniform_stays_on_its_grid(high, q):
     assert drawn.max() == distribution.bounds[1] == round(high / q) * q
 
 
-@pytest.mark.parametrize("n", [2**21, 2**40])
-def test_a_draw_from_a_huge_grid_takes_one_number_from_the_generator(n):
+@pytest.mark.parametrize(
+    "distribution",
+    [QUniform(0, 10, 3), QUniform(-0.9, 3.9, 1), QUniform(0.51, 4, 1), QLogUniform(0, 3, 1), QLogUniform(-5, 3, 2)],
+    ids=repr,
+)
+def test_as_few_draws_as_can_be_are_moved_from_where_hyperopt_rounds_them_to(distribution):
+    """The share that differs is half the distance between the two laws, each counted in one large sample."""
+    n = 50_000
+    rounded = np.random.default_rng(3).uniform(distribution.low, distribution.high, n)
+    rounded = np.exp(rounded) if isinstance(distribution, QLogUniform) else rounded
+    rounded = np.clip(np.round(rounded / distribution.q) * distribution.q, *distribution.bounds)
+    drawn = distribution.sample(np.random.default_rng(3), n)
+    points, counts = np.unique(rounded, return_counts=True)
+    distance = 0.5 * np.abs(counts / n - np.exp(distribution.log_pdf(points))).sum()
+    assert abs((drawn != rounded).mean() - distance) < 0.02  # five standard deviations of the counts, all together
+
+
+@pytest.mark.parametrize("n", [2**13, 2**21, 2**40])
+def test_a_draw_from_any_grid_takes_one_number_from_the_generator(n):
     """What is drawn after it is what is drawn after any other number."""
     rng, other = np.random.default_rng(3), np.random.default_rng(3)
     QUniform(0, n, 1).sample(rng, 1)
