@@ -68,3 +68,8 @@ def decode_space(nodes: Any, trust: bool = False) -> Space:
         return Space(made[-1])
     except (KeyError, IndexError, TypeError, AttributeError, BadSearchSpace) as error:
         raise InvalidStorage(f"the space of a stored study cannot be read ({error!r})") from error
+
+
+def is_whole(space: Space) -> bool:
+    """Whether nothing in a space that was read is a pickle that was not opened."""
+    return not any(isinstance(node, Literal) and isinstance(node.obj, Pickled) for node in dfs(space.expr))
