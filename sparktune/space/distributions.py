@@ -469,7 +469,7 @@ class Cells:
 def _cells_of(distribution: QUniform | QLogUniform) -> Cells:
     """The cells of a uniform draw between the bounds (of their logarithms), with the shares of the grid points."""
     first, last = distribution.grid
-    between: FloatArray = (np.arange(first, last) + 0.5) * float(distribution.q)
+    between: FloatArray = (np.arange(first, last, dtype=np.float64) + 0.5) * float(distribution.q)
     if isinstance(distribution, QLogUniform):
         low, high = distribution.log_edges
         between = _log(between)
