@@ -21,7 +21,7 @@ from sparktune.storage.graphs import decode_space
 from sparktune.storage.places import storage_at
 from sparktune.trials import Trials
 
-__all__ = ["Difference", "Replay", "replay"]
+__all__ = ["Difference", "Replay", "replay", "stored_algo"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
             continue
         run = _run_of(stored.index(group[0]), replica.runs)
         known = _space_of(run, space, trust)
-        for document, raw in zip(group, _repeated(group, stored, known, algo or _algo_of(run)), strict=True):
+        for document, raw in zip(group, _repeated(group, stored, known, algo or stored_algo(run)), strict=True):
             recorded = documents.raw_values(document)
             if recorded != raw:
                 difference = Difference(document["tid"], recorded, raw)
@@ -137,15 +137,20 @@ def _space_of(run: Event, given: Any, trust: bool) -> Space:
     return decode_space(run["space"], trust)
 
 
-def _algo_of(run: Event) -> Any:
+def stored_algo(run: Event) -> Any:
+    """The algorithm of a stored run, with its options.
+
+    Raises:
+        InvalidArgumentError: If it is not stored, or none of sparktune's.
+    """
     described = run.get("algo")
     if not described:
         raise InvalidArgumentError(
-            "replay needs the algorithm, which in this study is none of sparktune's own: call replay(..., algo=)"
+            "the algorithm of this study is none of sparktune's own, and has to be given: call replay(..., algo=)"
         )
     module, _, name = described["function"].partition(":")
     if not is_ours(module):  # a study from somebody else must not say what is imported
-        raise InvalidArgumentError(f"replay loads algorithms of sparktune only, and the study names {module}:{name}")
+        raise InvalidArgumentError(f"only algorithms of sparktune are loaded, and the study names {module}:{name}")
     return functools.partial(getattr(importlib.import_module(module), name), **decode(described["options"]))
 
 

@@ -14,13 +14,16 @@ from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchE
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.events import Replica
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
+from sparktune.replay import stored_algo
 from sparktune.run.arguments import algo_description, require_algo
 from sparktune.run.asktell import AskTell
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.goal import Goal
 from sparktune.run.points import point_documents
 from sparktune.space.choices import named_values, native, value_nodes
+from sparktune.storage.places import storage_at
 from sparktune.trials import Trials
 
 
@@ -98,6 +101,43 @@ class Study:
             self._search.flush()
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
+
+    @classmethod
+    def load(
+        cls,
+        storage: Any,
+        *,
+        space: Any = None,
+        algo: Callable[..., Any] | None = None,
+        rstate: Any = None,
+        direction: str | Sequence[str] = "minimize",
+        metric: str | Sequence[str] | None = None,
+        trust: bool = False,
+    ) -> Study:
+        """The study in a storage, to go on with: what is told from now on is kept there, too.
+
+        Args:
+            storage: A path or URL, as for ``fmin``.
+            space: The search space; None: the stored one.
+            algo: The algorithm with its options; None: the stored one, if it is one of sparktune's.
+            rstate, direction, metric: As for a new study; they are not stored.
+            trust: Whether to open pickles in it, which can run code of whoever wrote them.
+
+        Raises:
+            InvalidStorage: If there is no study, or it cannot be written.
+            InvalidArgumentError: If the space or the algorithm is not stored, and not given.
+        """
+        place = storage_at(storage)
+        stored = Trials.load(place, trust=trust)
+        if space is None and stored._space is None:
+            raise InvalidArgumentError(f"the study in {place} has no search space: call Study.load(..., space=space)")
+        runs = Replica(place.read(trust)).runs
+        if algo is None and runs:
+            algo = stored_algo(runs[-1])
+        trials = Trials()
+        trials.keep_in(place, trust=trust)
+        known = stored._space.expr if space is None and stored._space is not None else space
+        return cls(known, algo, trials, rstate, direction=direction, metric=metric)
 
     @overload
     def ask(self, n: None = None) -> Trial: ...

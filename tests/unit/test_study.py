@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sparktune.exceptions import (
     InvalidArgumentError,
     InvalidLoss,
     InvalidResultStatus,
+    InvalidStorage,
     InvalidTrial,
     InvalidTypeError,
     SearchExhausted,
@@ -485,3 +487,40 @@ def test_one_of_many_threads_tells():
 
     run_in_threads(tell, 8)
     assert (len(told), len(refused)) == (1, 7)
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stored_study_is_loaded_and_goes_on(tmp_path):
+    """Space and algorithm come from the storage, and what is told goes there; with the same seed it is one search."""
+    space = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", "b"])}
+    path = tmp_path / "study"
+
+    def go_on(study, n):
+        for _ in range(n):
+            trial = study.ask()
+            study.tell(trial, trial.params["x"] ** 2)
+
+    with Study(space, partial(tpe.suggest, n_startup_jobs=5), rstate=4, storage=path) as study:
+        go_on(study, 12)
+    with Study.load(path, rstate=4) as study:
+        assert len(study) == 12
+        go_on(study, 6)
+    whole = Study(space, partial(tpe.suggest, n_startup_jobs=5), rstate=4)
+    go_on(whole, 18)
+    stored = Trials.load(path)
+    assert stored.vals == whole.trials.vals
+    assert stored.best_params == whole.best_params
+
+
+def test_what_a_stored_study_has_not_must_be_given(tmp_path):
+    """Without a study, or with an algorithm that is not sparktune's, an error says what to give."""
+    with pytest.raises(InvalidStorage, match="has no study"):
+        Study.load(tmp_path / "none")
+    with Study(hp.uniform("x", 0, 1), lambda *args: rand.suggest(*args), storage=tmp_path / "study") as study:
+        study.tell(study.ask(), 1.0)
+    with pytest.raises(InvalidArgumentError, match="has to be given"):
+        Study.load(tmp_path / "study")
+    with Study.load(tmp_path / "study", algo=rand.suggest) as study:
+        assert len(study) == 1
