@@ -13,7 +13,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 unexport SPARK_HOME PYTHONPATH SPARK_REMOTE
 
 # Fast ones first, so that a simple mistake shows at once. Folders that do not exist are left out.
-TESTS := $(wildcard tests/test_layers.py tests/unit tests/property tests/conformance tests/spark tests/e2e)
+TESTS := $(wildcard tests/test_layers.py tests/unit tests/property tests/storage tests/conformance tests/spark tests/e2e)
 # What ruff reads.
 SOURCES := $(wildcard sparktune tests examples benchmarks docs setup.py)
 # The fault campaign and the soak take half an hour and measure no speed: run them by name.
