@@ -22,11 +22,13 @@ def bench():
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["serial", "threads", "segments", pytest.param("spark", marks=pytest.mark.spark)])
+@pytest.mark.parametrize(
+    "name", ["serial", "threads", "segments", pytest.param("spark", marks=[pytest.mark.spark, pytest.mark.slow])]
+)
 def test_killed_drivers_lose_nothing_and_count_nothing_twice(bench, tmp_path, name):
     """A study whose driver is killed at random moments ends with each trial in it once, as it was when it had ended."""
     kind = dataclasses.replace(bench.KINDS[name], max_evals=60)
-    tally = bench.play(kind, 2 if name == "spark" else 4, tmp_path, random.Random(1))
+    tally = bench.play(kind, 2, tmp_path, random.Random(1))
     assert tally.examples == {}
     assert tally.studies >= 1
 

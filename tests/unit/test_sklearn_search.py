@@ -68,15 +68,15 @@ class FailsOften(Ridge):
 
 
 def checks():
-    for estimator in (Ridge(), RidgeClassifier()):
+    """scikit-learn's checks, those of a classifier, which are nearly the same once more, as slow ones."""
+    for estimator, marks in ((Ridge(), ()), (RidgeClassifier(), pytest.mark.slow)):
         search = HyperoptSearchCV(estimator, {"alpha": hp.uniform("alpha", 0, 1)}, 2, random_state=42)
-        yield from estimator_checks_generator(search)
+        for checked, check in estimator_checks_generator(search):
+            yield pytest.param(checked, check, id=f"{type(estimator).__name__}-{check.func.__name__}", marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("search", "check"), [pytest.param(*pair, id=f"{n}-{pair[1].func.__name__}") for n, pair in enumerate(checks())]
-)
+@pytest.mark.parametrize(("search", "check"), list(checks()))
 def test_scikit_learns_checks_pass(search, check):
     """The search keeps every rule that scikit-learn has for estimators of its estimator's kind."""
     check(search)
