@@ -13,14 +13,13 @@ pytestmark = pytest.mark.spark
 SPACE = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", {"c": hp.uniform("c", 0, 1)}])}
 
 
-def objective(point):
-    """Takes its time, another one each time."""
-    time.sleep(random.SystemRandom().random() * 0.05)
-    return point["x"] ** 2 + (point["k"] != "a")
-
-
 def run(trials):
     """The values of all trials, in order."""
+
+    def objective(point):  # in here, for a module of tests cannot be imported on a Connect server
+        time.sleep(random.SystemRandom().random() * 0.05)  # another time each time
+        return point["x"] ** 2 + (point["k"] != "a")
+
     options = {"algo": tpe.suggest, "rstate": 5, "verbose": False, "reproducible": True}
     fmin(objective, SPACE, trials=trials, max_evals=16, **options)
     return [document["misc"]["vals"] for document in trials._dynamic_trials]

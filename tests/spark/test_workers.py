@@ -33,7 +33,7 @@ FAULTS = {
     "RecursionError": ("RecursionError", "recursion"),
     "odd constructor": ("Odd", "7 and 8"),
     "unpicklable exception": ("Locked", "it holds a lock"),
-    "broken str": ("Broken", "cannot be shown"),
+    "broken str": ("Broken", "raise Broken"),
     "cannot be unpickled": ("Hostile", "exits the driver"),
     "cannot be pickled": ("Stubborn", "exits the worker"),
     "result that cannot be unpickled": ("SystemExit", "3"),
