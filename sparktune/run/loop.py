@@ -370,6 +370,8 @@ class FMinIter(AskTell):
             self._queued.clear()
             self.trials.refresh()
             self.flush()
+            if self._save_file is not None:
+                self._save_file.is_stale = True
         self._show(bar, n_recorded)
 
     def _new_documents(self) -> list[Document]:

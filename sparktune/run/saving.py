@@ -32,6 +32,9 @@ class SaveFile:
     Args:
         trials: What to save.
         path: The file.
+
+    Attributes:
+        is_stale: Whether documents have changed that were not noted, as those of cancelled trials.
     """
 
     def __init__(self, trials: Any, path: str) -> None:
@@ -39,6 +42,7 @@ class SaveFile:
         self._path = path
         self._n_saved = 0
         self._n_since = 0
+        self.is_stale = False
 
     def note(self, document: Document) -> None:
         """Save the result of a trial, which is safe when this returns.
@@ -55,7 +59,7 @@ class SaveFile:
 
     def finish(self) -> None:
         """Have everything in the pickle. Raises as :meth:`note`."""
-        if self._n_since or not self._n_saved:
+        if self._n_since or self.is_stale or not self._n_saved:
             self.write()
 
     def write(self) -> None:
@@ -63,7 +67,7 @@ class SaveFile:
         self._trials._save_token = secrets.token_hex(8)
         save_atomically(self._trials, self._path)
         Path(self._path + SINCE).unlink(missing_ok=True)  # of another pickle from now on, which its token says as well
-        self._n_saved, self._n_since = len(self._trials._dynamic_trials), 0
+        self._n_saved, self._n_since, self.is_stale = len(self._trials._dynamic_trials), 0, False
 
     def _append(self, document: Document) -> None:
         attachments = self._trials.trial_attachments(document)

@@ -23,6 +23,7 @@ from sparktune.exceptions import (
     SparktuneError,
 )
 from sparktune.fmin import fmin_pass_expr_memo_ctrl, generate_trials_to_calculate
+from sparktune.run import saving
 
 X = hp.uniform("x", -5, 5)
 CONDITIONAL = hp.choice("kind", [{"n": hp.normal("n", 0, 1)}, {"r": hp.randint("r", 5)}])
@@ -638,6 +639,42 @@ def test_save_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
     with pytest.raises(SerializationError, match="can be pickled"):
         minimise(lambda x: lock, trials_save_file=path)
     assert path.read_bytes() == good
+    assert os.listdir(tmp_path) == ["trials.pkl"]
+
+
+def test_save_file_says_what_was_cancelled(tmp_path):
+    """After an interrupt the file has the trials that were cancelled as cancelled, waiting ones too."""
+    path, calls = tmp_path / "trials.pkl", []
+
+    def fn(x):
+        calls.append(x)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        minimise(fn, trials_save_file=path, points_to_evaluate=[{"x": 0.1 * n} for n in range(4)])
+    assert states(pickle.loads(path.read_bytes())) == [2, 4, 4, 4]
+
+
+def test_large_studies_are_saved_with_what_came_since_beside_the_file(tmp_path, monkeypatch):
+    """Beyond some size the pickle is not written after each result, and still nothing is lost when the driver dies."""
+    monkeypatch.setattr(saving, "SMALL", 5)
+    monkeypatch.setattr(saving, "GROWTH", 10)
+    path, found = tmp_path / "trials.pkl", []
+
+    def fn(x):
+        if path.exists():
+            trials = pickle.loads(path.read_bytes())
+            n_in_pickle = len(trials.losses())
+            saving.take_up(trials, str(path))
+            trials.refresh()
+            found.append((n_in_pickle, len(trials.losses())))
+        return x
+
+    minimise(fn, trials_save_file=path, max_evals=12)
+    assert found == [(min(n, 5), n) for n in range(1, 12)]
+    assert len(pickle.loads(path.read_bytes()).losses()) == 12
     assert os.listdir(tmp_path) == ["trials.pkl"]
 
 
