@@ -27,10 +27,10 @@ from sparktune.history.trial import (
     STATUS_RUNNING,
     STATUS_SUSPENDED,
 )
+from sparktune.results import SeveralLossesError
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import LogNormal, LogUniform, QLogNormal, QLogUniform
 from sparktune.space.nodes import Apply, Literal, dfs
-from sparktune.trials import SeveralLossesError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparktune import auto
 from sparktune.exceptions import (
-    AllTrialsFailed,
     InvalidArgumentError,
     InvalidStorage,
-    InvalidTrial,
     InvalidTypeError,
-    MissingPackageError,
-    SparktuneError,
 )
-from sparktune.exchange import export
-from sparktune.exchange.marks import is_borrowed, is_point, n_borrowed, set_aside
+from sparktune.exchange.marks import n_borrowed, set_aside
 from sparktune.exchange.source import spaces_of_runs
 from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
-from sparktune.history.attachments import TrialAttachments
-from sparktune.history.columns import OK, FloatArray, History
 from sparktune.history.documents import Document
-from sparktune.history.trial import JOB_VALID_STATES, STATUS_OK
-from sparktune.kernels import pareto
+from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
 from sparktune.run.arguments import (
     algo_description,
     as_lag,
     as_max_evals,
     as_memory,
-    as_reference,
     as_retries,
     as_seconds,
     require_algo,
@@ -54,37 +42,19 @@ from sparktune.run.progress import ProgressFactory
 from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
-from sparktune.search.explanation import Explanation, explain
-from sparktune.search.importances import importances
-from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
-from sparktune.space.nodes import is_number
 from sparktune.storage.keeper import Keeper
 from sparktune.storage.places import storage_at
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
 
-#: The beginning of the message when there is nothing to return; programs look for this text.
-NOTHING_TO_RETURN = "There are no evaluation tasks, cannot return argmin of task losses."
+__all__ = ["BACKENDS", "NOTHING_TO_RETURN", "SeveralLossesError", "Trials", "trials_from_docs"]
 
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
 
 
-class SeveralLossesError(SparktuneError, ValueError):
-    """One best trial was asked for where trials have several losses, and none of them stands for all."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the trials have several losses and no scalar one, so that none is the best: take trials.pareto_front, or "
-            "return a 'loss' beside the 'losses'"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ()
-
-
-class Trials:
+class Trials(Results):
     """The trial documents of a study.
 
     Documents are plain dictionaries and the source of truth: read them, pickle them, edit them, insert your own, and
@@ -116,9 +86,7 @@ class Trials:
     trial_timeout: float | None = None
     trial_memory: int | None = None
     _parallelism = 1
-    _space: Space | None = None  # that of the last fmin in this process
     _keeper: Keeper | None = None
-    _set_aside: Mapping[Any, Document] = MappingProxyType({})  # what a search sees in the place of some documents
 
     def __init__(
         self,
@@ -161,546 +129,6 @@ class Trials:
     def parallelism(self) -> int:
         """Trials at a time."""
         return self._parallelism
-
-    # -- the index over the documents -----------------------------------------------------------------------------
-
-    # There even in subclasses whose constructors do not call this class's.
-    _n_seen = 0
-    _visible: list[Document] | None = None
-
-    @functools.cached_property
-    def _history(self) -> History:
-        return History(())
-
-    def _forget_index(self) -> None:
-        self._history = History(())
-        self._n_seen = 0
-        self._visible = None
-
-    def refresh(self) -> None:
-        """Take in documents that were added or changed since the last call."""
-        self._sync()
-        self._visible = None
-
-    def _sync(self) -> None:
-        own = self._learned_from()
-        if len(self._dynamic_trials) < self._n_seen:
-            self._n_seen = 0
-        self._ids.update(document["tid"] for document in self._dynamic_trials[self._n_seen :])
-        self._n_seen = len(self._dynamic_trials)
-        self._history.sync(own)
-
-    def _own_documents(self) -> list[Document]:
-        if self._exp_key is None:
-            return self._dynamic_trials
-        return [document for document in self._dynamic_trials if document["exp_key"] == self._exp_key]
-
-    def _learned_from(self) -> list[Document]:
-        """The documents as the columns have them: without those that are outside of the present space."""
-        own = self._own_documents()
-        return [self._set_aside.get(document["tid"], document) for document in own] if self._set_aside else own
-
-    def history(self, labels: Sequence[str]) -> History:
-        """The columns of this study for these labels, up to date with the last :meth:`refresh`.
-
-        Args:
-            labels: Labels of the space, in its order.
-        """
-        if self._history.labels != tuple(labels):
-            self._history = History(labels)
-            self._history.sync(self._learned_from()[: self._n_seen])
-        return self._history
-
-    @property
-    def n_finished(self) -> int:
-        """How many trials have ended with a loss or failed; cancelled ones do not count."""
-        return self._history.n_finished
-
-    @property
-    def best_loss(self) -> float | None:
-        """The lowest loss so far among the trials that meet the constraints, or None."""
-        row = self._history.best_row
-        if row is not None and is_borrowed(self._history.documents[row]):
-            return self._best_own_loss
-        return None if row is None or self._history.violations[row] > 0 else float(self._history.losses[row])
-
-    @property
-    def _best_own_loss(self) -> float | None:
-        """``best_loss`` where a trial of another study has a lower one."""
-        rows = self._own_rows(np.flatnonzero((self._history.kinds == OK) & (self._history.violations <= 0)))
-        losses = self._history.losses[rows]
-        return float(np.nanmin(losses)) if not np.isnan(losses).all() else None
-
-    def _own_rows(self, rows: Iterable[int]) -> NDArray[np.intp]:
-        """Those of some rows of the history that are not of another study."""
-        found = self._history.documents
-        return np.array([row for row in rows if not is_borrowed(found[row])], dtype=np.intp)
-
-    @property
-    def _front_rows(self) -> NDArray[np.intp]:
-        """The rows of the Pareto front, without trials of another study."""
-        history = self._history
-        rows = history.front_rows
-        if len(own := self._own_rows(rows)) == len(rows):
-            return own
-        own = self._own_rows(np.flatnonzero((history.kinds == OK) & (history.violations <= 0)))
-        return np.asarray(own[pareto.front(history.objectives[own])])
-
-    @property
-    def _trials(self) -> list[Document]:
-        if self._visible is None:
-            self._visible = [
-                document
-                for document in self._dynamic_trials[: self._n_seen]
-                if document["state"] in JOB_VALID_STATES and self._exp_key in (None, document["exp_key"])
-            ]
-        return self._visible
-
-    @_trials.setter
-    def _trials(self, documents_seen: list[Document]) -> None:
-        # Subclasses written for hyperopt set the list in a refresh of their own: the columns must follow.
-        self._sync()
-        self._visible = documents_seen
-
-    # -- reading --------------------------------------------------------------------------------------------------
-
-    @property
-    def best_params(self) -> Any:
-        """What the objective was called with at the best trial: options and not indices, in Python's own types.
-
-        Raises:
-            AllTrialsFailed: If no trial has a loss.
-            SeveralLossesError: If the trials have several losses and no scalar one.
-            InvalidArgumentError: If these trials have run no ``fmin`` since they were made or loaded.
-        """
-        raw = self.argmin
-        if self._space is None:
-            raise InvalidArgumentError(
-                "best_params needs the search space, and this Trials object has run no fmin since it was made or "
-                "loaded: call sparktune.space_eval(space, trials.argmin)"
-            )
-        return native(self._space.evaluate(raw))
-
-    def to_records(self, space: Any = None) -> list[dict[str, Any]]:
-        """A flat dictionary for each trial, failed and cancelled ones too, in Python's own types.
-
-        Args:
-            space: The search space; None: that of this object's last ``fmin``. It turns the indices of choices into
-                options. If no space is known, they stay what documents have.
-
-        Returns:
-            ``tid``, ``state`` (a name), ``status``, ``loss`` (with several ``loss_0``, ``loss_1``), ``start`` and
-            ``end`` (UTC), ``duration`` (seconds), ``error``; a number of the result under its own name, as far as it is
-            free; and the value of each active parameter as ``params_<label>``.
-        """
-        known = self._space if space is None else self._known_space(space, "to_records(space)")
-        nodes = {} if known is None else value_nodes(known)
-        records = []
-        for document in self._own_documents():
-            record = documents.summary(document)
-            for key, value in document["result"].items():
-                if is_number(value) or isinstance(value, (bool, str)):
-                    record.setdefault(str(key), native(value))
-            raw = documents.raw_values(document)
-            values = {label: native(value) for label, value in raw.items()}
-            if known is not None:
-                values.update(named_values(known, raw, nodes))
-            record.update({f"params_{label}": value for label, value in values.items()})
-            records.append(record)
-        return records
-
-    def to_dataframe(self, space: Any = None) -> Any:
-        """The rows of :meth:`to_records` as a pandas data frame, ``tid`` as its index.
-
-        Raises:
-            MissingPackageError: If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackageError(
-                "to_dataframe needs pandas, which is not installed: pip install pandas, or take trials.to_records()"
-            ) from error
-        records = self.to_records(space)
-        return pandas.DataFrame(records).set_index("tid") if records else pandas.DataFrame()
-
-    def to_csv(self, path: str | os.PathLike[str], space: Any = None) -> None:
-        """Write a row for each trial into a CSV file, which ``warm_start=`` can read.
-
-        Args:
-            path: Of the file, which is overwritten.
-            space: The search space; None: that of this object's last ``fmin``. Choices are written as options if one
-                is known, else as their numbers. Columns: :func:`sparktune.exchange.export.table_of`.
-        """
-        export.to_csv(self._own_documents(), self._space_or_none(space), path)
-
-    def to_parquet(self, path: str | os.PathLike[str], space: Any = None) -> None:
-        """Write a row for each trial into a Parquet file, see :meth:`to_csv`.
-
-        Raises:
-            MissingPackageError: If pandas or pyarrow is not installed.
-        """
-        export.to_parquet(self._own_documents(), self._space_or_none(space), path)
-
-    def to_spark(self, session: Any, space: Any = None) -> Any:
-        """A Spark data frame with a row for each trial and columns of fixed types, see :meth:`to_csv`.
-
-        Args:
-            session: A Spark session, classic or Connect.
-            space: The search space; None: that of this object's last ``fmin``.
-        """
-        return export.to_spark(self._own_documents(), self._space_or_none(space), session)
-
-    def _space_or_none(self, space: Any) -> Space | None:
-        return self._space if space is None else self._known_space(space, "")
-
-    @property
-    def trials(self) -> list[Document]:
-        """The documents of trials that are new, running or done."""
-        return self._trials
-
-    @property
-    def tids(self) -> list[Any]:
-        """Trial ids."""
-        return [document["tid"] for document in self._trials]
-
-    @property
-    def specs(self) -> list[Any]:
-        """The documents' ``spec``."""
-        return [document["spec"] for document in self._trials]
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        """The results, one dictionary per trial."""
-        return [document["result"] for document in self._trials]
-
-    @property
-    def miscs(self) -> list[Document]:
-        """The documents' ``misc``."""
-        return [document["misc"] for document in self._trials]
-
-    @property
-    def idxs_vals(self) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-        """Trial ids by label, and values by label."""
-        return documents.miscs_to_idxs_vals(self.miscs)
-
-    @property
-    def idxs(self) -> dict[str, list[Any]]:
-        """Trial ids by label: those in which it was active."""
-        return self.idxs_vals[0]
-
-    @property
-    def vals(self) -> dict[str, list[Any]]:
-        """Values by label, in the order of ``idxs``."""
-        return self.idxs_vals[1]
-
-    def losses(self, bandit: Any = None) -> list[Any]:
-        """The loss of each trial; None where there is none. ``bandit`` may bring its own ``loss(result, spec)``."""
-        if bandit is None:
-            return [result.get("loss") for result in self.results]
-        return [bandit.loss(result, spec) for result, spec in zip(self.results, self.specs, strict=True)]
-
-    def statuses(self, bandit: Any = None) -> list[Any]:
-        """The status of each trial."""
-        if bandit is None:
-            return [result.get("status") for result in self.results]
-        return [bandit.status(result, spec) for result, spec in zip(self.results, self.specs, strict=True)]
-
-    @property
-    def best_trial(self) -> Document:
-        """The document with the lowest loss, the first of equals, among those that meet the constraints.
-
-        If none does, the one that violates them least. Trials of a warm start are not among them: another objective
-        may have given their losses.
-
-        Raises:
-            AllTrialsFailed: If no trial has a loss; the message shows the first failure.
-            SeveralLossesError: If the trials have several losses and no scalar one.
-        """
-        candidates = self._candidates()
-        if not candidates:
-            raise AllTrialsFailed(self._nothing_to_return())
-        return min(candidates, key=lambda candidate: candidate[:2])[2]
-
-    @property
-    def best_feasible(self) -> Document | None:
-        """The document with the lowest loss, the first of equals, among those that meet all constraints; None if none.
-
-        Raises:
-            SeveralLossesError: If the trials have several losses and no scalar one.
-        """
-        candidates = [candidate for candidate in self._candidates() if candidate[0] <= 0]
-        return min(candidates, key=lambda candidate: candidate[1])[2] if candidates else None
-
-    def _candidates(self) -> list[tuple[float, float, Document]]:
-        """Violation, loss and document of each trial that has a loss."""
-        n_constraints = self._history.n_constraints
-        candidates = [
-            (documents.violation_of(document, n_constraints), loss, document)
-            for document in self._trials
-            if (loss := documents.loss_of(document)) == loss and not is_borrowed(document)
-        ]
-        # Trials of another space that are no points of this one are the best only if there are no others.
-        candidates = [candidate for candidate in candidates if is_point(candidate[2])] or candidates
-        if not candidates and self._has_only_several_losses:
-            raise SeveralLossesError
-        return candidates
-
-    @property
-    def _has_only_several_losses(self) -> bool:
-        return self._history.n_objectives > 1 and self._history.best_row is None
-
-    @property
-    def argmin(self) -> dict[str, Any]:
-        """The values of the best trial by label: ``hp.choice`` as an index, inactive labels left out.
-
-        Raises:
-            AllTrialsFailed: If no trial has a loss.
-            SeveralLossesError: If the trials have several losses and no scalar one.
-        """
-        return documents.raw_values(self.best_trial)
-
-    # -- several losses -------------------------------------------------------------------------------------------
-
-    @property
-    def n_objectives(self) -> int:
-        """How many losses each trial has; 1 as long as none has any."""
-        return self._history.n_objectives
-
-    @property
-    def pareto_front(self) -> list[Document]:
-        """Documents of the trials that meet the constraints and that no other such trial dominates, by the first loss.
-
-        A trial dominates another if none of its losses is higher and one is lower. Of trials with the same losses the
-        first one is listed. With one loss, the list has the best trial; it is empty if no trial meets the constraints.
-        """
-        self._history.check_all()
-        return [self._history.documents[row] for row in self._front_rows]
-
-    @property
-    def front_losses(self) -> FloatArray:
-        """Losses of the Pareto front, shape (number of trials in it, number of losses), as of the last refresh."""
-        return self._history.objectives[self._front_rows]
-
-    def hypervolume(self, reference: Sequence[float] | FloatArray | None = None) -> float:
-        """The volume between the Pareto front and a reference point: the larger, the better the front.
-
-        Args:
-            reference: One number per loss; trials that are not below all of them add nothing. None: the highest finite
-                value that each loss has had in this study, in trials that violate constraints too. That point moves as
-                trials come in: to compare studies, or times, give one.
-
-        Returns:
-            The volume, in the product of the losses' units; 0.0 if no trial has a result or meets the constraints.
-
-        Raises:
-            InvalidArgumentError: If ``reference`` has another length than the losses, or is not finite.
-            InvalidTypeError: If ``reference`` is no list of numbers.
-        """
-        self._history.check_all()
-        objectives = self._history.objectives[self._history.kinds == OK]
-        if reference is None:
-            point = np.max(objectives, axis=0, initial=-np.inf, where=np.isfinite(objectives))
-        else:
-            point = as_reference(reference, objectives.shape[1] if len(objectives) else None)
-        return pareto.hypervolume(self.front_losses, point) if len(objectives) else 0.0
-
-    # -- hyperopt's estimate --------------------------------------------------------------------------------------
-
-    def average_best_error(self, bandit: Any = None) -> float:
-        """The true loss of the best trial; over trials whose loss has a variance, weighted by the chance to be best."""
-        if self._has_only_several_losses:
-            raise SeveralLossesError
-        done = [r for r, s in zip(self.results, self.statuses(bandit), strict=True) if s == STATUS_OK]
-        read = bandit if bandit is not None else Domain(lambda _: 0.0, {})
-        rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
-        rows = [row for row in rows if np.isfinite(row).all()]
-        if not rows:
-            raise AllTrialsFailed(self._nothing_to_return())
-        losses, variances, true_losses = np.asarray(rows).T
-        if np.all(variances == 0):
-            return float(true_losses[np.argmin(losses)])
-        # The chance that each of the trials that could be best is the best one, by sampling.
-        rng = np.random.default_rng(123)
-        draws = rng.normal(losses, np.sqrt(variances), size=(1000, len(losses)))
-        weights = np.bincount(np.argmin(draws, axis=1), minlength=len(losses)) / 1000.0
-        return float(weights @ true_losses)
-
-    def _nothing_to_return(self) -> str:
-        reasons = [text for document in self._own_documents() if (text := documents.failure_text(document))]
-        if not reasons:
-            n = len(self._dynamic_trials) - n_borrowed(self._dynamic_trials)
-            return f"{NOTHING_TO_RETURN} " + (
-                "No trial was run: give max_evals >= 1." if not n else f"None of the {n} trials has finished."
-            )
-        return f"{NOTHING_TO_RETURN} {len(reasons)} trials ended without a loss; the first one:\n{reasons[0]}"
-
-    def logs(self, tid: Any) -> str:
-        """What trial ``tid`` printed and logged, the last 8 KiB of it, then its traceback if its objective raised.
-
-        Raises:
-            InvalidArgumentError: If there is no such trial.
-        """
-        for document in self._own_documents():
-            if document["tid"] == tid:
-                return documents.log_text(document)
-        raise InvalidArgumentError(f"logs takes the id of a trial of these, got {tid!r}: see trials.tids")
-
-    def importances(
-        self, space: Any = None, *, top: float = 0.1, baseline: float = 1.0, objective: int = 0
-    ) -> dict[str, float]:
-        """How much each parameter mattered for being among the best trials, the most important first.
-
-        Shares of one by label; see :func:`sparktune.search.importances.importances` for the method and other arguments.
-
-        Args:
-            space: The search space; None: that of this object's last ``fmin``, which a pickle does not keep.
-
-        Raises:
-            InvalidArgumentError: If no space is known, an argument is out of its rule, or too few trials have a loss.
-        """
-        known = self._known_space(space, "importances(space)")
-        return importances(known, self.history(known.labels), top=top, baseline=baseline, objective=objective)
-
-    def explain(self, tid: Any, space: Any = None) -> Explanation:
-        """Why trial ``tid`` was proposed: what its algorithm had seen, and what that said of the point.
-
-        ``print`` it for a summary in words.
-
-        Args:
-            tid: The trial's id.
-            space: The search space; None: that of this object's last ``fmin``, which a pickle does not keep.
-
-        Raises:
-            InvalidArgumentError: If no space is known, there is no such trial, or its proposal was not recorded.
-        """
-        return explain(self._known_space(space, f"explain({tid!r}, space)"), self._own_documents(), tid)
-
-    def _known_space(self, space: Any, call: str) -> Space:
-        known = self._space if space is None else space if isinstance(space, Space) else Space(space)
-        if known is None:
-            raise InvalidArgumentError(
-                f"{call.partition('(')[0]} needs the search space, and this Trials object has run no fmin since it was "
-                f"made or loaded: call trials.{call}"
-            )
-        return known
-
-    def __len__(self) -> int:
-        return len(self._trials)
-
-    def __iter__(self) -> Iterator[Document]:
-        return iter(self._trials)
-
-    def __getitem__(self, item: Any) -> Any:
-        raise NotImplementedError("a Trials object has no items: index .trials, which is a list of documents")
-
-    # -- attachments ----------------------------------------------------------------------------------------------
-
-    def aname(self, trial: Document, name: str) -> str:
-        """The key under which a trial's attachment is kept in ``attachments``."""
-        return f"ATTACH::{trial['tid']}::{name}"
-
-    def trial_attachments(self, trial: Document) -> TrialAttachments:
-        """The attachments of one trial, by name."""
-        return TrialAttachments(self, trial)
-
-    # -- writing --------------------------------------------------------------------------------------------------
-
-    def assert_valid_trial(self, trial: Document) -> Document:
-        """``trial`` itself, if it is a valid document of this study.
-
-        Raises:
-            InvalidTrial: If it is not.
-        """
-        documents.validate(trial)
-        if trial["exp_key"] != self._exp_key:
-            raise InvalidTrial(
-                f"a document's exp_key must be that of its Trials, {self._exp_key!r}, got {trial['exp_key']!r}",
-                trial,
-            )
-        return trial
-
-    def insert_trial_doc(self, doc: Document) -> Any:
-        """Insert one document, to be seen after :meth:`refresh`; returns its id."""
-        return self._insert_trial_docs([self.assert_valid_trial(doc)])[0]
-
-    def insert_trial_docs(self, docs: Iterable[Document]) -> list[Any]:
-        """Insert documents, to be seen after :meth:`refresh`; returns their ids."""
-        return self._insert_trial_docs([self.assert_valid_trial(doc) for doc in docs])
-
-    def _insert_trial_docs(self, docs: list[Document]) -> list[Any]:
-        self._dynamic_trials.extend(docs)
-        tids = [document["tid"] for document in docs]
-        self._ids.update(tids)
-        return tids
-
-    def new_trial_ids(self, n: int) -> list[Any]:
-        """n ids that no trial has, those of other drivers of the study included."""
-        if self._keeper is not None and (given := self._keeper.new_ids(n)) is not None:
-            self._ids.update(given)
-            return given
-        ids: list[Any] = []
-        candidate = len(self._ids)
-        while len(ids) < n:
-            if candidate not in self._ids:
-                ids.append(candidate)
-            candidate += 1
-        self._ids.update(ids)
-        return ids
-
-    def new_trial_docs(
-        self, tids: Sequence[Any], specs: Sequence[Any], results: Sequence[Any], miscs: Sequence[Document]
-    ) -> list[Document]:
-        """New documents, not inserted."""
-        rows = zip(tids, specs, results, miscs, strict=True)
-        return [documents.new_document(*row, self._exp_key) for row in rows]
-
-    def source_trial_docs(
-        self,
-        tids: Sequence[Any],
-        specs: Sequence[Any],
-        results: Sequence[Any],
-        miscs: Sequence[Document],
-        sources: Sequence[Document],
-    ) -> list[Document]:
-        """New documents, not inserted, that came from the trials ``sources``: times and owner are theirs."""
-        new = self.new_trial_docs(tids, specs, results, miscs)
-        for document, source in zip(new, sources, strict=True):
-            document["misc"].setdefault("from_tid", source["tid"])
-            for key in ("owner", "book_time", "refresh_time"):
-                document[key] = source[key]
-        return new
-
-    def delete_all(self) -> None:
-        """Forget all trials and attachments."""
-        if self._keeper is not None:
-            self._keeper.note_clear()
-        self._dynamic_trials = []
-        self._ids = set()
-        self.attachments = {}
-        self._forget_index()
-        self.refresh()
-
-    def view(self, exp_key: Any = None, refresh: bool = True) -> Trials:
-        """The documents with another ``exp_key``, shared with this object."""
-        other = object.__new__(self.__class__)
-        other.__dict__.update(self.__dict__)
-        other._exp_key = exp_key
-        other._forget_index()
-        if refresh:
-            other.refresh()
-        return other
-
-    # -- counting -------------------------------------------------------------------------------------------------
-
-    def count_by_state_synced(self, arg: int | Iterable[int], trials: Iterable[Document] | None = None) -> int:
-        """How many trials are in a state, or in one of several, as of the last :meth:`refresh`."""
-        states = {arg} if isinstance(arg, int) else set(arg)
-        return sum(document["state"] in states for document in (self._trials if trials is None else trials))
-
-    def count_by_state_unsynced(self, arg: int | Iterable[int]) -> int:
-        """How many trials are in a state, or in one of several, now."""
-        return self.count_by_state_synced(arg, self._own_documents())
 
     # -- keeping --------------------------------------------------------------------------------------------------
 
@@ -783,6 +211,19 @@ class Trials:
     def _end(self) -> None:
         if self._keeper is not None:
             self._keeper.close()
+
+    def new_trial_ids(self, n: int) -> list[Any]:
+        """n ids that no trial has, those of other drivers of the study included."""
+        if self._keeper is not None and (given := self._keeper.new_ids(n)) is not None:
+            self._ids.update(given)
+            return given
+        return super().new_trial_ids(n)
+
+    def delete_all(self) -> None:
+        """Forget all trials and attachments."""
+        if self._keeper is not None:
+            self._keeper.note_clear()
+        super().delete_all()
 
     # -- running --------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"search", "rand", "tpe", "gp", "auto", "anneal", "mix", "atpe", "grid", "qmc", "algobase"},
     {"run", "progress", "std_out_err_redirect_tqdm"},
     {"exchange"},
-    {"trials"},
+    {"results", "trials"},
     {"spark"},
     # What users import, hyperopt's import paths among it.
     {"study", "replay", "fmin", "hp", "early_stop", "bridges", "__init__"}

@@ -101,12 +101,38 @@ def _row(
     mark = borrowed_from(document)
     if mark is not None:
         row["source"] = mark["from"]
-    for key, value in document["result"].items():
-        if isinstance(value := native(value), (bool, int, float, str)):
-            row.setdefault(str(key), value)
+    _add_result(row, document)
     raw = documents.raw_values(document)
     row.update({f"{PREFIX}{label}": value for label, value in param_cells(raw, space, cells).items()})
     return row
+
+
+def _add_result(row: dict[str, Any], document: Document) -> None:
+    """Put numbers and text of a result into a row, under their own names as far as these are free."""
+    for key, value in document["result"].items():
+        if isinstance(value := native(value), (bool, int, float, str)):
+            row.setdefault(str(key), value)
+
+
+def records_of(found: Sequence[Document], space: Space | None) -> list[dict[str, Any]]:
+    """A flat dictionary for each trial, see :meth:`sparktune.Trials.to_records`; options are those of the space.
+
+    Args:
+        found: The documents.
+        space: Their space; None: choices stay numbers.
+    """
+    nodes = {} if space is None else value_nodes(space)
+    records = []
+    for document in found:
+        record = documents.summary(document)
+        _add_result(record, document)
+        raw = documents.raw_values(document)
+        values = {label: native(value) for label, value in raw.items()}
+        if space is not None:
+            values.update(named_values(space, raw, nodes))
+        record.update({f"{PREFIX}{label}": value for label, value in values.items()})
+        records.append(record)
+    return records
 
 
 def param_cells(
