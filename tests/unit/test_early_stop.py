@@ -69,7 +69,7 @@ def test_a_rule_counts_anew_in_each_run():
     assert len(trials) == 6
 
 
-@pytest.mark.parametrize("count", [0, -1, float("nan"), "5", None, Trials()], ids=str)
+@pytest.mark.parametrize("count", [0, -1, float("nan"), "5", None, Trials()])
 def test_counts_out_of_their_rule(count):
     """The count must be a positive number; an error shows how the rule is passed."""
     with pytest.raises(InvalidArgumentError, match=r"positive number of trials, got .*no_progress_loss\(20\)"):
