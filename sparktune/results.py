@@ -57,10 +57,12 @@ class Results(Collection):
     @property
     def best_loss(self) -> float | None:
         """The lowest loss so far among the trials that meet the constraints, or None."""
-        row = self._history.best_row
-        if row is not None and is_borrowed(self._history.documents[row]):
+        history, row = self._history, self._history.best_row
+        if row is None:
+            return None
+        if is_borrowed(history.documents[row]):
             return self._best_own_loss
-        return None if row is None or self._history.violations[row] > 0 else float(self._history.losses[row])
+        return history.loss(row) if history.is_feasible(row) else None
 
     @property
     def _best_own_loss(self) -> float | None:

@@ -150,11 +150,14 @@ class History:
 
     def lowest_rows(self, n: int) -> IntArray:
         """The rows of the n lowest scalar losses, the lowest first, of equals the first; fewer if there are not n."""
-        if self._lowest is None:
-            self._lowest = [(float(self._losses[row]), row) for row in self._find_lowest(N_LOWEST).tolist()]
         if n > N_LOWEST:
             return self._find_lowest(n)
-        return np.array([row for _, row in self._lowest[:n]], dtype=np.intp)
+        return np.array([row for _, row in self._lowest_known()[:n]], dtype=np.intp)
+
+    def _lowest_known(self) -> list[tuple[float, int]]:
+        if self._lowest is None:
+            self._lowest = [(float(self._losses[row]), row) for row in self._find_lowest(N_LOWEST).tolist()]
+        return self._lowest
 
     def _find_lowest(self, n: int) -> IntArray:
         rows = np.flatnonzero((self.kinds == OK) & ~np.isnan(self.losses))
@@ -317,8 +320,18 @@ class History:
     @property
     def best_row(self) -> int | None:
         """The row with the lowest loss, the first of equals, of those that violate the constraints least; or None."""
+        if self._violations is None:
+            return lowest[0][1] if (lowest := self._lowest_known()) else None
         leaders = self._find_leaders()
         return leaders[0] if leaders and not np.isnan(self._losses[leaders[0]]) else None
+
+    def is_feasible(self, row: int) -> bool:
+        """Whether a trial meets the constraints, as far as it has any."""
+        return self._violations is None or bool(self._violations[row] <= 0)
+
+    def loss(self, row: int) -> float:
+        """The scalar loss of one row."""
+        return float(self._losses[row])
 
     @property
     def front_rows(self) -> list[int]:

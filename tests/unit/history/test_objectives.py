@@ -264,13 +264,13 @@ def test_no_row_is_the_best_of_several_losses(history, finished):
 
 def test_the_leaders_are_found_among_the_new_ones(history, finished, monkeypatch):
     """After one result among thousands, only the former best and the new one are compared."""
-    documents = [finished(tid, loss=float(tid)) for tid in range(3000)]
+    documents = [finished(tid, loss=float(tid), constraints=[-1.0]) for tid in range(3000)]
     history.sync(documents)
     assert history.best_row == 0
     looked_at = []
     leading = history._leading
     monkeypatch.setattr(history, "_leading", lambda rows: looked_at.append(len(rows)) or leading(rows))
-    documents.append(finished(3000, loss=-1.0))
+    documents.append(finished(3000, loss=-1.0, constraints=[-1.0]))
     history.sync(documents)
     assert history.best_row == 3000
     assert looked_at == [2]
