@@ -40,12 +40,15 @@ help:
 demo: $(VENV)/.installed-local
 	SPARK_CONF_DIR="$(CURDIR)/conf" $(BIN)/python examples/tune_random_forest.py
 
+# A file of tests is a process's own, as Spark sessions and servers are shared per file. ARGS="-n 0" runs all in one.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(PARALLEL) $(ARGS)
 
 # The same behaviour on more clusters, and programs that take minutes.
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS) -m slow $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -m slow $(PARALLEL) $(ARGS)
 
 # The oldest pyspark that is supported, and the newest; an environment for each, beside .venv.
 MATRIX := 3.5.9 4.3.0

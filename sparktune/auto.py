@@ -21,6 +21,7 @@ import numpy as np
 from sparktune import gp, tpe
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.kernels.blas import single_threaded
 from sparktune.search.even import even_points
 from sparktune.search.options import AT_LEAST_0, FROM_0_TO_1, check_options
 from sparktune.search.state import SearchState
@@ -86,6 +87,7 @@ def suggest(
     return suggested("auto", propose, settings, new_ids, domain, trials, seed, n_startup_jobs)
 
 
+@single_threaded()
 def propose(
     space: Space, history: History, rng: np.random.Generator, n: int, settings: Settings | None = None
 ) -> FloatArray:

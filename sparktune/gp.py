@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from sparktune.history.columns import FAILED, OK, PENDING, History
 from sparktune.history.documents import Document
+from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
     GaussianProcess,
     LossScale,
@@ -96,6 +97,7 @@ def suggest(
     return suggested("gp", propose, Settings(n_startup_jobs), new_ids, domain, trials, seed, n_startup_jobs)
 
 
+@single_threaded()
 def propose(
     space: Space, history: History, rng: np.random.Generator, n: int, settings: Settings | None = None
 ) -> FloatArray:

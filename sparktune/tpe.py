@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from sparktune.history.columns import OK, History
 from sparktune.history.documents import Document
 from sparktune.kernels import pareto
+from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.parzen import Points, log_sum_exp
 from sparktune.search import classic_tpe
 from sparktune.search.mixtures import (
@@ -170,6 +171,7 @@ def _changed_defaults() -> dict[str, Any]:
     return {option: value for option, value in constants.items() if value != getattr(DEFAULTS, option)}
 
 
+@single_threaded()
 def propose(
     space: Space, history: History, rng: np.random.Generator, n: int, settings: Settings | None = None
 ) -> FloatArray:

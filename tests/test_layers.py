@@ -37,6 +37,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HOMES = {
     "pyspark": (("spark", "worker"), "inside functions"),
     "pyarrow": (("spark", "worker"), "inside functions"),
+    "threadpoolctl": (("kernels", "worker"), "anywhere"),
     "scipy": (("kernels", "rdists", "criteria", "sklearn"), "anywhere"),
     "sklearn": (("sklearn",), "anywhere"),
     "matplotlib": (("plotting",), "inside functions"),

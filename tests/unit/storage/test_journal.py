@@ -54,7 +54,8 @@ def in_process(code, *arguments):
 @pytest.fixture
 def as_nobody(tmp_path):
     """Runs code as a user without rights, who can go through the folders above; what error of ours it raises."""
-    above = {folder: folder.stat().st_mode for folder in [tmp_path, *list(tmp_path.parents)[:2]]}
+    modes = {folder: folder.stat().st_mode for folder in [tmp_path, *tmp_path.parents]}
+    above = {folder: mode for folder, mode in modes.items() if not mode & 0o001}
     for folder, mode in above.items():
         folder.chmod(mode | 0o011)
 

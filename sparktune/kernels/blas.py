@@ -1,0 +1,39 @@
+"""Linear algebra in one thread, where matrices are small.
+
+BLAS splits a product among all cores. A proposal makes hundreds of small ones: on a machine that is busy with trials
+its threads wait for each other, and it takes several times as long, for everybody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import scipy.linalg  # noqa: F401  (its BLAS has to be there when libraries are looked for)
+from threadpoolctl import ThreadpoolController
+
+_inside = threading.Lock()
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """A context, or decorator, in which BLAS uses one thread; afterwards as many as before.
+
+    The number is the process's. So whoever comes while another thread is inside changes nothing: of two that set it to
+    one and back, each on its own, the last would leave it at one.
+    """
+    if not _inside.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _libraries().limit(limits=1):
+            yield
+    finally:
+        _inside.release()
