@@ -50,14 +50,17 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS) -m slow $(PARALLEL) $(ARGS)
 
-# The oldest pyspark that is supported, and the newest; an environment for each, beside .venv.
-MATRIX := 3.5.9 4.3.0
+# The newest pyspark and the oldest that is supported; an environment for each, beside .venv. pyspark 3.5 wants numpy 1,
+# and pyarrow from 26 on numpy 2. A client of 3.5 talks to a server of the newest: the one of 3.5 needs files from outside.
+MATRIX := 4.3.0 3.5.9
+test-matrix: export SPARKTUNE_CONNECT_PYTHON = $(CURDIR)/.venv-$(firstword $(MATRIX))/bin/python
 test-matrix:
 	@set -e; for version in $(MATRIX); do echo "== pyspark $$version"; \
+	  case $$version in 3.*) arrow='pyarrow<26';; *) arrow=pyarrow;; esac; \
 	  test -x .venv-$$version/bin/python || $(PYTHON) -m venv .venv-$$version; \
-	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check "pyspark[connect]==$$version" --editable '.[test]'; \
+	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check "pyspark[connect]==$$version" $$arrow --editable '.[test]'; \
 	  PYSPARK_PYTHON="$(CURDIR)/.venv-$$version/bin/python" PYSPARK_DRIVER_PYTHON="$(CURDIR)/.venv-$$version/bin/python" \
-	    .venv-$$version/bin/python -m pytest tests/spark tests/conformance/test_executors.py $(ARGS); done
+	    .venv-$$version/bin/python -m pytest tests/spark tests/conformance/test_executors.py $(PARALLEL) $(ARGS); done
 
 # hyperopt's own tests, read from its wheel, and other people's programs for hyperopt, run on sparktune. In environments
 # of their own: what they need, and in which versions, is no business of .venv.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,14 +12,16 @@ from typing import Any, TypeVar
 from sparktune import auto
 from sparktune.exceptions import InvalidTrial, InvalidTypeError
 from sparktune.history import documents
-from sparktune.history.trial import JOB_STATE_RUNNING, Outcome
+from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
 from sparktune.run.arguments import as_max_evals
+from sparktune.run.domain import Domain
 from sparktune.run.loop import FMinIter
+from sparktune.run.points import point_documents
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.saving import take_up
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
-from sparktune.trials import Trials, trials_from_docs
+from sparktune.trials import Trials
 
 __all__ = [
     "FMinIter",
@@ -145,6 +148,20 @@ def fmin(
         "warm_start": warm_start,
     }
     options = {name: value for name, value in options.items() if value is not None}
+    n_unseen = _n_unseen(trials)
+    refused = _refused(run, options)
+    if others := sorted(refused - {"points_to_evaluate"}):
+        raise InvalidTypeError(
+            f"{type(trials).__name__}.fmin does not take {', '.join(others)}: leave that out, or give "
+            "allow_trials_fmin=False if the method need not be called"
+        )
+    if refused:
+        points = point_documents(options.pop("points_to_evaluate"), Domain(fn, space), trials)
+        trials.insert_trial_docs(points)
+        n_unseen += len(points)
+    if n_unseen:
+        trials.refresh()  # from here on they count, also where a subclass calls this function again
+        max_evals = None if max_evals is None else as_max_evals(max_evals) + n_unseen
     return run(
         fn,
         space,
@@ -163,6 +180,20 @@ def fmin(
         trials_save_file=trials_save_file,
         **options,
     )
+
+
+def _n_unseen(trials: Any) -> int:
+    """How many new trials were inserted since the last ``refresh``: as in hyperopt, those are no part of max_evals."""
+    if not isinstance(trials, Trials):
+        return 0
+    return trials.count_by_state_unsynced(JOB_STATE_NEW) - trials.count_by_state_synced(JOB_STATE_NEW)
+
+
+def _refused(run: Callable[..., Any], options: Mapping[str, Any]) -> set[str]:
+    """The options that a ``fmin`` does not take; a subclass of ``Trials`` may have one of hyperopt's form."""
+    parameters = inspect.signature(run).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return set() if takes_all else set(options) - set(parameters)
 
 
 def _load(path: str | os.PathLike[str]) -> Any:
@@ -226,11 +257,16 @@ def partial(fn: Callable[..., Any], **kwargs: Any) -> Callable[..., Any]:
 
 
 def generate_trials_to_calculate(points: Sequence[Mapping[str, Any]]) -> Trials:
-    """A ``Trials`` that holds the points ``{label: value}`` as new trials, to be evaluated first."""
+    """A ``Trials`` that holds the points ``{label: value}`` as new trials, to be evaluated first.
+
+    They can be seen after ``refresh``; unless that is called, they come on top of ``max_evals``.
+    """
     docs = [
         documents.new_document(
             tid, None, documents.new_result(), documents.new_misc(tid, dict(point), point), exp_key=None
         )
         for tid, point in enumerate(points)
     ]
-    return trials_from_docs(docs)
+    trials = Trials()
+    trials.insert_trial_docs(docs)
+    return trials

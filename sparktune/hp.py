@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
-from sparktune.space.distributions import distribution_of
+from sparktune.space.distributions import NoMultipleError, distribution_of
 from sparktune.space.nodes import Apply, Literal, is_finite
 from sparktune.space.scope import scope
 
@@ -48,18 +48,34 @@ def _parameter(label: str, distribution: Apply, is_checked: bool = True) -> Appl
     return scope.hyperopt_param(label, distribution)
 
 
+def _quantised(kind: str, label: str, low: float, high: float, q: float) -> Apply:
+    """A parameter of multiples of ``q``; of unrounded values if there is none within the bounds, with a warning.
+
+    hyperopt gives a value out of its bounds there. Programs have such bounds, by mistake, and must go on running.
+    """
+    distribution: Apply = getattr(scope, kind)(low, high, q)
+    try:
+        distribution_of(distribution)
+    except NoMultipleError as error:
+        warnings.warn(f"parameter {label!r}: {error}; until then its values are not rounded", stacklevel=3)
+        distribution = getattr(scope, kind.removeprefix("q"))(low, high)
+    except InvalidSpaceError:
+        pass  # raised again below, with the label
+    return _parameter(label, distribution)
+
+
 def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
-    is_listable = isinstance(options, (Apply, Iterable)) and not isinstance(options, (dict, str, bytes))
-    if not is_listable:
+    is_listable = isinstance(options, (Apply, Iterable)) and not isinstance(options, (str, bytes))
+    if not is_listable or (isinstance(options, dict) and kind != "choice"):
         raise InvalidTypeError(
             f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
-            "put the options in a list (of a dict: list(d.values()))"
+            "put the options in a list"
         )
     return list(options)
 
 
 def choice(label: str, options: Sequence[Any]) -> Apply:
-    """One of ``options``, all equally likely; options may be spaces of their own.
+    """One of ``options``, all equally likely; options may be spaces of their own. Of a dict one of its keys.
 
     Parameters inside an option are active only when it is chosen. The raw value in documents, and in what ``fmin``
     returns, is the option's index; ``space_eval`` turns it into the option.
@@ -115,8 +131,11 @@ def uniform(label: str, low: float, high: float) -> Apply:
 
 
 def quniform(label: str, low: float, high: float, q: float) -> Apply:
-    """A float, a multiple of ``q`` in [low, high], each equally likely."""
-    return scope.float(_parameter(label, scope.quniform(low, high, q)))
+    """A float, a multiple of ``q`` in [low, high], each equally likely.
+
+    If there is none, a float that is uniform on [low, high], with a warning.
+    """
+    return scope.float(_quantised("quniform", label, low, high, q))
 
 
 def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
@@ -156,8 +175,11 @@ def _warn_of_raw_bounds(kind: str, label: str, low: object, high: object) -> Non
 
 
 def qloguniform(label: str, low: float, high: float, q: float) -> Apply:
-    """A multiple of ``q`` in [exp(low), exp(high)], log-uniform: the bounds are natural logarithms."""
-    node = _parameter(label, scope.qloguniform(low, high, q))
+    """A multiple of ``q`` in [exp(low), exp(high)], log-uniform: the bounds are natural logarithms.
+
+    If there is none, a log-uniform float, with a warning.
+    """
+    node = _quantised("qloguniform", label, low, high, q)
     _warn_of_raw_bounds("qloguniform", label, low, high)
     return scope.float(node)
 

@@ -1,4 +1,4 @@
-"""Random search: every proposal is a draw from the prior."""
+"""Random search: every proposal is a draw from the prior, on a finite space one that was not tried."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, miscs_to_idxs_vals
 from sparktune.search.suggestion import suggested
+from sparktune.search.tried import Tried
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
 
@@ -17,19 +18,32 @@ __all__ = ["propose", "suggest", "suggest_batch"]
 
 
 def propose(space: Space, history: History, rng: np.random.Generator, n: int, settings: object = None) -> FloatArray:
-    """n draws from the prior, shape (n, d), NaN where inactive; ``history`` and ``settings`` are not looked at."""
-    return np.array([space.draw(rng) for _ in range(n)]).reshape(n, len(space))
+    """n draws from the prior, shape (n, d), NaN where inactive; of a point that was tried another one, if there is one.
+
+    Args:
+        space: What may be tried.
+        history: What has been tried, with the columns of ``space``.
+        rng: Random stream.
+        n: Number of points.
+        settings: Not looked at.
+    """
+    tried = Tried.of(space, history)
+    rows = np.empty((n, len(space)))
+    for i in range(n):
+        rows[i] = tried.first_new(space.draw(rng)[None], rows[:i], rng)
+    return rows
 
 
 def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list[Document]:
     """A document per id, drawn from the prior: with the same seed the draws of hyperopt's ``rand.suggest``.
 
-    Quantised draws differ where hyperopt's leave the bounds or give the end points half of their share.
+    Quantised draws differ where hyperopt's leave the bounds or give the end points half of their share, and so does a
+    draw that was tried before, while there are points that were not.
 
     Args:
         new_ids: Ids for the proposals.
         domain: Gives the space.
-        trials: Makes the documents.
+        trials: Gives the history, and makes the documents.
         seed: Whatever ``numpy.random.default_rng`` takes.
     """
     return suggested("rand", propose, None, new_ids, domain, trials, seed)

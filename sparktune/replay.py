@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
+from sparktune.exchange.marks import set_aside
+from sparktune.exchange.source import spaces_of_runs
+from sparktune.exchange.warm_start import adapt
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Event, Replica
-from sparktune.run.arguments import is_ours
+from sparktune.run.algos import stored_algo
 from sparktune.run.domain import Domain
 from sparktune.space.compile import Space
-from sparktune.storage.encoding import decode
 from sparktune.storage.graphs import decode_space
 from sparktune.storage.places import storage_at
 from sparktune.trials import Trials
 
-__all__ = ["Difference", "Replay", "replay", "stored_algo"]
+__all__ = ["Difference", "Replay", "replay"]
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,16 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
     if not replica.runs and not replica.documents:
         raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
     stored = list(replica.documents.values())
+    history = _InTheirSpaces(stored, replica.runs, space, trust)
     n_repeated = n_without_record = 0
     for group in _rounds(stored):
         if documents.proposal_record(group[0]) is None:
             n_without_record += len(group)
             continue
-        run = _run_of(stored.index(group[0]), replica.runs)
-        known = _space_of(run, space, trust)
-        for document, raw in zip(group, _repeated(group, stored, known, algo or stored_algo(run)), strict=True):
+        number = _run_of(stored.index(group[0]), replica.runs)
+        known, seen = history.at(number)
+        chosen = algo or stored_algo(replica.runs[number] if number >= 0 else {}, "replay")
+        for document, raw in zip(group, _repeated(group, seen, known, chosen), strict=True):
             recorded = documents.raw_values(document)
             if recorded != raw:
                 difference = Difference(document["tid"], recorded, raw)
@@ -107,26 +110,60 @@ def _rounds(stored: Sequence[Document]) -> Iterator[list[Document]]:
 
     def key(document: Document) -> Any:
         record = documents.proposal_record(document)
-        return None if record is None else (record["algo"], record["seed"], record["n_trials"])
+        return None if record is None else (record["algo"], documents.seed_of(document), record["n_trials"])
 
     for _, group in groupby(stored, key):
         yield list(group)
+
+
+class _InTheirSpaces:
+    """The documents as each run had them: those of before in its space, as :meth:`Trials._begin` brings them there.
+
+    Args:
+        stored: All documents.
+        runs: The ``run`` events of the study.
+        space: In place of the stored ones; None: these.
+        trust: Whether to open pickles.
+    """
+
+    def __init__(self, stored: Sequence[Document], runs: Sequence[Event], space: Any, trust: bool) -> None:
+        self._stored = stored
+        self._runs = runs
+        self._space = space
+        self._trust = trust
+        self._number: int | None = None
+
+    def at(self, number: int) -> tuple[Space, list[Document]]:
+        """The space of a run, and the documents; of -1 those of a study without runs."""
+        if number != self._number:
+            self._number = number
+            run = self._runs[number] if number >= 0 else {}
+            self._known = _space_of(run, self._space, self._trust)
+            self._found = list(self._stored)
+            if number > 0 and self._space is None:
+                before = copy.deepcopy(self._found[: run.get("n_trials", 0)])
+                adapt(before, self._known, spaces_of_runs(self._runs[:number], self._trust))
+                self._found[: len(before)] = before
+        return self._known, self._found
 
 
 def _repeated(group: list[Document], stored: list[Document], space: Space, algo: Any) -> Iterator[dict[str, Any]]:
     record = documents.proposal_record(group[0]) or {}
     seen = Trials()
     seen._dynamic_trials.extend(documents.as_it_was(stored, record))
+    seen._set_aside = set_aside(seen._dynamic_trials)
     seen.refresh()
-    made = algo([document["tid"] for document in group], Domain(_nothing, space.expr), seen, record["seed"])
+    made = algo(
+        [document["tid"] for document in group], Domain(_nothing, space.expr), seen, documents.seed_of(group[0])
+    )
     made += [None] * (len(group) - len(made))
     for document in made:
         yield {} if document is None else documents.raw_values(document)
 
 
-def _run_of(position: int, runs: Sequence[Event]) -> Event:
-    """The run that proposed the trial at a position."""
-    return next((run for run in reversed(runs) if run.get("n_trials", 0) <= position), {})
+def _run_of(position: int, runs: Sequence[Event]) -> int:
+    """The number of the run that proposed the trial at a position; -1 if none did."""
+    return max((number for number, run in enumerate(runs) if run.get("n_trials", 0) <= position), default=-1)
 
 
 def _space_of(run: Event, given: Any, trust: bool) -> Space:
@@ -135,23 +172,6 @@ def _space_of(run: Event, given: Any, trust: bool) -> Space:
     if not run.get("space"):
         raise InvalidArgumentError("replay needs the search space, which this study has not: call replay(..., space=)")
     return decode_space(run["space"], trust)
-
-
-def stored_algo(run: Event) -> Any:
-    """The algorithm of a stored run, with its options.
-
-    Raises:
-        InvalidArgumentError: If it is not stored, or none of sparktune's.
-    """
-    described = run.get("algo")
-    if not described:
-        raise InvalidArgumentError(
-            "the algorithm of this study is none of sparktune's own, and has to be given: call replay(..., algo=)"
-        )
-    module, _, name = described["function"].partition(":")
-    if not is_ours(module):  # a study from somebody else must not say what is imported
-        raise InvalidArgumentError(f"only algorithms of sparktune are loaded, and the study names {module}:{name}")
-    return functools.partial(getattr(importlib.import_module(module), name), **decode(described["options"]))
 
 
 def _nothing(_: Any) -> None:

@@ -14,10 +14,10 @@ from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchE
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.events import Replica
+from sparktune.history.events import Replica, n_renewed
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
-from sparktune.replay import stored_algo
-from sparktune.run.arguments import algo_description, require_algo
+from sparktune.run.algos import algo_description, stored_algo
+from sparktune.run.arguments import require_algo
 from sparktune.run.asktell import AskTell
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.goal import Goal
@@ -53,7 +53,8 @@ class Study:
     ...     study.tell(trial, (trial.params - 1) ** 2)
 
     Any number of trials may be open, and results come in any order; points that are open are not proposed again. It may
-    be asked and told from several threads.
+    be asked and told from several threads. Trials that are open when a kept study is closed can be told to the next
+    ``Study`` of its storage, see :attr:`open_trials`. A pickled study is a copy in memory, kept nowhere.
 
     Args:
         space: The search space, as for ``fmin``.
@@ -94,7 +95,8 @@ class Study:
         if storage is not None:
             self.trials.keep_in(storage)
         algo = auto.suggest if algo is None else require_algo(algo)
-        self.trials._begin(self._domain.space, algo_description(algo))
+        self._asked: set[Any] = set()
+        self.trials._begin(self._domain.space, algo_description(algo), evaluates=False)
         self._search = AskTell(algo, self._domain, self.trials, rstate)
         if warm_start is not None:
             borrow(self.trials, warm_start, self._domain)
@@ -133,7 +135,7 @@ class Study:
             raise InvalidArgumentError(f"the study in {place} has no search space: call Study.load(..., space=space)")
         runs = Replica(place.read(trust)).runs
         if algo is None and runs:
-            algo = stored_algo(runs[-1])
+            algo = stored_algo(runs[-1], "Study.load")
         trials = Trials()
         trials.keep_in(place, trust=trust)
         known = stored._space.expr if space is None and stored._space is not None else space
@@ -164,6 +166,7 @@ class Study:
                 asked += proposed
             for document in asked:
                 self._search.start(document)
+                self._asked.add(document["tid"])
             self.trials.refresh()
             trials = [self._trial(document) for document in asked]
         if n is not None:
@@ -173,7 +176,7 @@ class Study:
         return trials[0]
 
     def tell(self, trial: Trial | Any, result: Any) -> None:
-        """Take the result of a trial.
+        """Take the result of a trial. One that is to be evaluated again, as its driver has died, may come late as well.
 
         Args:
             trial: What :meth:`ask` gave, or its ``tid``.
@@ -190,7 +193,10 @@ class Study:
             refused = self._search.checked(outcome).failure if outcome.result is not None else None
             if refused is not None and refused.exception is not None:
                 raise refused.exception
+            if document["state"] == JOB_STATE_NEW:
+                self._search.start(document)
             self._search.tell(document, outcome)
+            self._asked.discard(document["tid"])
             self._search.flush()
 
     def enqueue(self, *points: Mapping[str, Any]) -> None:
@@ -206,10 +212,10 @@ class Study:
 
     @property
     def open_trials(self) -> list[Trial]:
-        """Trials that were asked and of which nothing was told yet."""
+        """Trials that were asked and of which nothing was told yet, also those that a closed study has left open."""
         with self._lock:
-            running = [d for d in self.trials._own_documents() if d["state"] == JOB_STATE_RUNNING]
-            return [self._trial(document) for document in running]
+            self.trials.refresh()
+            return [self._trial(document) for document in self._unfinished() if document["state"] == JOB_STATE_RUNNING]
 
     @property
     def best_params(self) -> Any:
@@ -222,22 +228,43 @@ class Study:
         return self.trials.best_trial
 
     def close(self) -> None:
-        """Let others write the study's storage. What is told afterwards stays in memory."""
+        """Let others write the study's storage. What is told afterwards stays in memory.
+
+        Trials that are open stay so: to the next ``Study`` of the storage they can be told. ``fmin`` evaluates them.
+        """
+        self._close(leaves_open=True)
+
+    def _close(self, leaves_open: bool) -> None:
         with self._lock:
+            keeper = self.trials._keeper
+            if keeper is not None and keeper.is_open and leaves_open:
+                for document in self._unfinished():
+                    if document["tid"] in self._asked and document["state"] == JOB_STATE_RUNNING:
+                        keeper.note_left(document)
             self.trials._end()
 
     def __enter__(self) -> Study:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: object, *_: object) -> None:
+        """Close. Where an error ends the block, whatever was open is to be evaluated again, as after a crash."""
+        self._close(leaves_open=error is None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def __len__(self) -> int:
         return len(self.trials)
 
     def _waiting(self) -> list[Document]:
         self.trials.refresh()
-        return [document for document in self.trials._own_documents() if document["state"] == JOB_STATE_NEW]
+        return [document for document in self._unfinished() if document["state"] == JOB_STATE_NEW]
+
+    def _unfinished(self) -> list[Document]:
+        return self.trials.history(self._domain.space.labels).open_documents
 
     def _trial(self, document: Document) -> Trial:
         space, raw = self._domain.space, documents.raw_values(document)
@@ -247,7 +274,8 @@ class Study:
         tid = trial.tid if isinstance(trial, Trial) else trial
         for document in reversed(self.trials._own_documents()):  # most often one of the last
             if document["tid"] == tid:
-                if document["state"] != JOB_STATE_RUNNING:
+                is_late = document["state"] == JOB_STATE_NEW and n_renewed(document) > 0
+                if document["state"] != JOB_STATE_RUNNING and not is_late:
                     state = documents.STATE_NAMES[document["state"]]
                     raise InvalidArgumentError(
                         f"tell takes a trial that is open, got {tid!r}, which is {state} already"

@@ -21,9 +21,10 @@ from sparktune.exchange.source import spaces_of_runs
 from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.events import Event
 from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
+from sparktune.run.algos import algo_description
 from sparktune.run.arguments import (
-    algo_description,
     as_lag,
     as_max_evals,
     as_memory,
@@ -87,6 +88,8 @@ class Trials(Results):
     trial_memory: int | None = None
     _parallelism = 1
     _keeper: Keeper | None = None
+    _begun: tuple[Space, Any, int] | None = None  # the last run: what over, by what, and from how many trials on
+    _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
     def __init__(
         self,
@@ -159,7 +162,7 @@ class Trials(Results):
         Raises:
             InvalidStorage: If it cannot be written, or there is something that is no study.
         """
-        Keeper(self, storage_at(path)).save(self._space)
+        Keeper(self, storage_at(path)).save(self._begun, self._read_runs)
 
     @classmethod
     def load(cls, storage: Any, *, trust: bool = False) -> Trials:
@@ -180,22 +183,25 @@ class Trials(Results):
         if not keeper.has_study:
             raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
         trials._space = keeper.space()
+        trials._read_runs = keeper._runs
         trials._forget_index()
         trials.refresh()
         return trials
 
-    def _begin(self, space: Space, algo: Any) -> None:
+    def _begin(self, space: Space, algo: Any, *, evaluates: bool = True) -> None:
         """Begin to run, or to be asked: over this space, and kept in the storage if there is one.
 
         Args:
             space: The search space.
-            algo: Of :func:`~sparktune.run.arguments.algo_description`.
+            algo: Of :func:`~sparktune.run.algos.algo_description`.
+            evaluates: Whether all that is open is evaluated now, see :meth:`Keeper.open`.
         """
         if self._keeper is not None:
-            self._keeper.open()
+            self._keeper.open(evaluates=evaluates)
         adapt(self._dynamic_trials, space, self._spaces_so_far())
         self._set_aside = set_aside(self._dynamic_trials)
         self._space = space
+        self._begun = space, algo, len(self._dynamic_trials)
         if self._keeper is not None:
             self._keeper.note_run(space, algo)
         self._forget_index()  # whatever the user edited since the last run is read again
@@ -274,11 +280,13 @@ class Trials(Results):
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         n_total = as_max_evals(max_evals)
         algo = auto.suggest if algo is None else require_algo(algo)
+        is_first = self._keeper is None or not self._keeper.is_open
         try:
             self._begin(domain.space, algo_description(algo))
             if warm_start is not None:
                 borrow(self, warm_start, domain)
-            n_total += n_borrowed(self._own_documents())  # they are not trials of this study
+            n_others = n_borrowed(self._own_documents())  # they are not trials of this study
+            n_total += n_others
             points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
             n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
             with self._executor(domain) as executor:
@@ -299,6 +307,7 @@ class Trials(Results):
                     max_retries=self.max_retries,
                     callbacks=told,
                     lagged=self._lagged(reproducible, executor),
+                    n_borrowed=n_others,
                 )
                 self.insert_trial_docs(points)  # not before every argument has been checked
                 self.refresh()
@@ -309,7 +318,8 @@ class Trials(Results):
                 told.run_end(self)
             raise
         finally:
-            self._end()
+            if is_first:  # else a Study has it, and goes on
+                self._end()
         told.run_end(self)
         return self._answer(domain, return_argmin)
 
@@ -358,7 +368,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_keeper", "_set_aside"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside"):
             state.pop(key, None)
         return state
 

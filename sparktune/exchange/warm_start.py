@@ -99,9 +99,10 @@ def _explain(source: Source, rows: Sequence[Row], n_used: int, matcher: Matcher)
         (len(source.rows) - len(rows), "more here already"),
     ]
     noted = ", ".join(f"{n} {what}" for n, what in counts if n)
-    # People see warnings unasked: where something of theirs is not used, they should.
+    # People see warnings unasked: where something of theirs is not used, they should; once, not at each restart.
+    is_known = n_used == 0 and len(rows) < len(source.rows)
     logger.log(
-        logging.WARNING if rows and matcher.has_loss else logging.INFO,
+        logging.WARNING if rows and matcher.has_loss and not is_known else logging.INFO,
         "warm start from %s: %d of %d trials%s; %s",
         source.name,
         n_used,

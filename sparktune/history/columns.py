@@ -25,7 +25,7 @@ S = TypeVar("S", bound=np.generic)
 
 PENDING, OK, FAILED, IGNORED = range(4)
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
-CHECKED_PER_SYNC = 32
+CHECKED_PER_SYNC = 12
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000
 #: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.
@@ -174,6 +174,11 @@ class History:
         """Ids of the trials without a result, in the order they were inserted."""
         return [self._documents[row]["tid"] for row in sorted(self._open)]
 
+    @property
+    def open_documents(self) -> list[Document]:
+        """The documents of the trials without a result, in the order they were inserted."""
+        return [self._documents[row] for row in sorted(self._open)]
+
     def record(self, algo: str, seed: Any, n_startup: float = 0) -> dict[str, Any]:
         """What a proposal that is made now sees: see :func:`~sparktune.history.documents.record_of`."""
         return record_of(algo, seed, n_startup, self._n, self.running_tids)
@@ -189,7 +194,8 @@ class History:
             self.clear()
         n_known = self._n
         for row in sorted(self._open):
-            self._read_result(row)
+            if self._documents[row]["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+                self._read_result(row)
         self._grow(len(documents))
         for row in range(n_known, len(documents)):
             self._append(row, documents[row])

@@ -496,14 +496,15 @@ def record_of(algo: str, seed: Any, n_startup: float, n_trials: int, running: Se
 
 
 def note_seed(document: Document, seed: int) -> None:
-    """Write down the seed that a trial was proposed with, unless its algorithm has done so."""
-    if seed_of(document) is None:
+    """Write down the seed that a trial was proposed with, unless its algorithm has; one that it gave on is another."""
+    if seed_of(document) != seed:
         document["misc"]["seed"] = seed
 
 
 def seed_of(document: Document) -> int | None:
     """The seed that a trial was proposed with; None if nobody wrote it down."""
-    seed: int | None = (document["misc"].get("search") or document["misc"]).get("seed")
+    misc = document["misc"]
+    seed: int | None = misc["seed"] if "seed" in misc else (misc.get("search") or {}).get("seed")
     return seed
 
 

@@ -8,12 +8,14 @@ An event is a dictionary with its kind under ``event``:
 ``start``  a trial began to run
 ``end``    a trial has ended: what its document became
 ``again``  a trial that was running when its driver died is to be evaluated once more
+``left``   a trial was asked for, and stays open though its driver has ended: its result comes from elsewhere
 ``clear``  all trials were deleted
 =========  ============================================================================================
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -63,6 +65,11 @@ def again_event(document: Document) -> Event:
     return {"event": "again", "tid": document["tid"], "at": utcnow()}
 
 
+def left_event(document: Document) -> Event:
+    """A trial stays open though its driver ends."""
+    return {"event": "left", "tid": document["tid"]}
+
+
 class Replica:
     """The documents that events lead to.
 
@@ -103,20 +110,39 @@ class Replica:
                 self.attachments[event["tid"]] = event["attachments"]
         elif kind == "again":
             renew(document)
+        elif kind == "left":
+            leave(document)
         return document
 
 
 def renew(document: Document) -> None:
     """Make a trial new again that was running when its driver died, and note that in it."""
-    attempt = {"start": document["book_time"], "error": "the driver died while the trial was running"}
-    document["misc"].setdefault("run", {}).setdefault("attempts", []).append(attempt)
-    document["misc"]["run"]["n_renewed"] = n_renewed(document) + 1
+    attempt = {"start": _seconds(document["book_time"]), "error": "the driver died while the trial was running"}
+    run = document["misc"].setdefault("run", {})
+    run.setdefault("attempts", []).append(attempt)
+    run["n_renewed"] = n_renewed(document) + 1
+    run.pop("left_open", None)
     document.update(state=JOB_STATE_NEW, book_time=None, refresh_time=None, owner=None)
+
+
+def _seconds(moment: Any) -> float | None:
+    """A time of a document as seconds since 1970, as executors note theirs."""
+    return moment.replace(tzinfo=datetime.timezone.utc).timestamp() if isinstance(moment, datetime.datetime) else None
 
 
 def n_renewed(document: Document) -> int:
     """How many times a trial was made new again as its driver had died."""
     return int((document["misc"].get("run") or {}).get("n_renewed", 0))
+
+
+def leave(document: Document) -> None:
+    """Note that a trial stays open though its driver ends."""
+    document["misc"].setdefault("run", {})["left_open"] = True
+
+
+def is_left(document: Document) -> bool:
+    """Whether a trial stayed open when the study that it was asked of was closed: it is not to be evaluated again."""
+    return bool((document["misc"].get("run") or {}).get("left_open"))
 
 
 def has_ended(document: Document) -> bool:

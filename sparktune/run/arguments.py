@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import sys
@@ -156,18 +155,3 @@ def as_reference(reference: Any, n_objectives: int | None) -> NDArray[np.float64
             f"{reference!r}"
         )
     return np.asarray(numbers)
-
-
-def algo_description(algo: Any) -> dict[str, Any] | None:
-    """An algorithm of sparktune's with its options, by which it can be found again; None if it is another's."""
-    options: dict[str, Any] = {}
-    while isinstance(algo, functools.partial):
-        options = {**algo.keywords, **options}
-        algo = algo.func
-    module, name = getattr(algo, "__module__", ""), getattr(algo, "__qualname__", "")
-    return {"function": f"{module}:{name}", "options": options} if is_ours(module) else None
-
-
-def is_ours(module: str) -> bool:
-    """Whether a module is one of sparktune's."""
-    return module.partition(".")[0] == __name__.partition(".")[0]

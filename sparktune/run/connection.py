@@ -116,12 +116,15 @@ class Connection(asyncio.Protocol):
         number: The pilot's, as it says; -1 before it has proved itself.
         lease: What the pilot evaluates; None if nothing.
         idle_since: When that ended, on the monotonic clock.
+        ready_since: When the pilot proved itself, likewise.
+        is_leaving: Whether the pilot is to end after the evaluation that it has.
     """
 
     def __init__(self, owner: Owner) -> None:
         self.number = -1
         self.lease: Lease | None = None
-        self.idle_since = 0.0
+        self.idle_since = self.ready_since = 0.0
+        self.is_leaving = False
         self._owner = owner
         self._transport: Any = None
         self._nonce = secrets.token_bytes(pilot.NONCE_BYTES)

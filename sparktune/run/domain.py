@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
+from sparktune.run.arguments import as_generator
 from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.scope import scope
 
 logger = logging.getLogger("sparktune")
 
@@ -119,6 +121,10 @@ class Domain:
         self.cmd = documents.FMIN_CMD
         self.goal = goal or Goal()
         self._ctrl_nodes = [n for n in dfs(self.expr) if isinstance(n, Literal) and n.obj is Ctrl]
+        #: The expression by which hyperopt's own algorithms, and many that were written after them, draw points:
+        #: ``idxs, vals = rec_eval(domain.s_idxs_vals, memo={domain.s_new_ids: ids, domain.s_rng: generator})``.
+        self.s_new_ids, self.s_rng = Literal("new_ids"), Literal("rng")
+        self.s_idxs_vals = scope.call(_drawn, [Literal(self.space), self.s_new_ids, self.s_rng])
 
     def memo_from_config(self, config: Mapping[str, Any]) -> dict[Apply, Any]:
         """Value by distribution node, for ``rec_eval``; ``config`` has values by label."""
@@ -143,12 +149,22 @@ class Domain:
             InvalidLoss, InvalidResultStatus: If the objective returns something else than a result.
             Exception: Whatever the objective raises.
         """
-        fn = require_objective(self.fn)
         if self.pass_expr_memo_ctrl:
-            value = fn(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
+            value = require_objective(self.fn)(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
         else:
-            value = fn(self.arguments(config, ctrl))
-        result = self.result_of(value)
+            fn, argument = self.evaluate_async(config, ctrl)
+            value = fn(argument)
+        return self.evaluate_async2(value, ctrl, attach_attachments)
+
+    def evaluate_async(
+        self, config: Mapping[str, Any], ctrl: Any, attach_attachments: bool = True
+    ) -> tuple[Callable[..., Any], Any]:
+        """The objective and what to call it with, for programs that call it elsewhere; then :meth:`evaluate_async2`."""
+        return require_objective(self.fn), self.arguments(config, ctrl)
+
+    def evaluate_async2(self, rval: Any, ctrl: Any, attach_attachments: bool = True) -> dict[str, Any]:
+        """The result dictionary of what the objective returned, see :meth:`evaluate`."""
+        result = self.result_of(rval)
         if attach_attachments:
             for key, attachment in (result.pop("attachments", None) or {}).items():
                 ctrl.attachments[key] = attachment
@@ -168,6 +184,14 @@ class Domain:
             return Outcome(result=self.evaluate(call.raw, call.ctrl))
         except Exception as error:
             return Outcome(failure=failure_from(error))
+
+    @property
+    def vh(self) -> Any:
+        """Left out: hyperopt's way of drawing many points at once."""
+        raise AttributeError(
+            "Domain.vh is hyperopt's own machinery and is left out: domain.s_idxs_vals draws points, domain.params has "
+            "the distribution of each label, domain.space the compiled space"
+        )
 
     # Readers of results, which programs override in subclasses.
 
@@ -198,6 +222,13 @@ class Domain:
     def short_str(self) -> str:
         """A line that names the domain."""
         return f"Domain{{{self.name or getattr(self.fn, '__name__', type(self.fn).__name__)}}}"
+
+
+def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Draws from the prior: by label the ids in which it is active, and its values there."""
+    generator = as_generator(rng)
+    miscs = [documents.new_misc(tid, space.raw(space.draw(generator)), space.labels) for tid in new_ids]
+    return documents.miscs_to_idxs_vals(miscs, space.labels)
 
 
 def require_objective(fn: Any) -> Callable[..., Any]:

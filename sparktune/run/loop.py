@@ -21,8 +21,10 @@ from typing import Any
 from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.events import n_renewed
 from sparktune.history.trial import JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
+from sparktune.run.algos import algo_description
 from sparktune.run.arguments import as_queue_length, as_save_file
 from sparktune.run.asktell import Algo, AskTell
 from sparktune.run.callbacks import Callbacks
@@ -74,6 +76,7 @@ class FMinIter(AskTell):
         max_retries: How often a trial is evaluated again whose process or machine was lost.
         callbacks: Told of the start and end of trials.
         lagged: For a run that can be repeated, see :class:`~sparktune.run.reproducible.Lagged`.
+        n_borrowed: How many of ``trials`` are another study's, which are no progress of this one.
 
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
@@ -100,6 +103,7 @@ class FMinIter(AskTell):
         max_retries: int = 0,
         callbacks: Callbacks | None = None,
         lagged: Lagged | None = None,
+        n_borrowed: int = 0,
     ) -> None:
         super().__init__(algo, domain, trials, rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
@@ -119,12 +123,21 @@ class FMinIter(AskTell):
         self._max_retries = max_retries
         self._callbacks = callbacks or Callbacks()
         self._lagged = lagged
+        self._n_borrowed = n_borrowed
+        self._has_opened = False
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
         self._has_failure = False
         self._reason_to_end: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the queue of evaluations that have ended, which is empty between runs."""
+        return {name: value for name, value in vars(self).items() if name != "_inbox"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _inbox=queue.SimpleQueue())
 
     @property
     def is_cancelled(self) -> bool:
@@ -139,14 +152,30 @@ class FMinIter(AskTell):
     def __next__(self) -> Any:
         """Run one more trial; returns the trials object."""
         if self.is_cancelled or self._is_exhausted or self._n_counted >= self.max_evals:
+            self._close_storage()
             raise StopIteration
         self.run(1, block_until_done=True)
         return self.trials
 
     def exhaust(self) -> FMinIter:
         """Run all trials that are left."""
-        self.run(max(0, self.max_evals - self._n_counted), block_until_done=True)
+        try:
+            self._open_storage()
+            self.run(max(0, self.max_evals - self._n_counted), block_until_done=True)
+        finally:
+            self._close_storage()
         return self
+
+    def _open_storage(self) -> None:
+        """Have the study kept where it should be; within ``fmin`` it is."""
+        if self._keeper is not None and not self._keeper.is_open:
+            self._has_opened = True
+            self.trials._begin(self.domain.space, algo_description(self.algo))
+
+    def _close_storage(self) -> None:
+        if self._has_opened:
+            self.trials._end()
+            self._has_opened = False
 
     @property
     def _n_counted(self) -> int:
@@ -175,6 +204,7 @@ class FMinIter(AskTell):
             Exception: The objective's, unless ``catch_eval_exceptions``; the algorithm's.
             KeyboardInterrupt: On Ctrl-C, after running trials have been stopped and recorded as cancelled.
         """
+        self._open_storage()
         if self._is_external:
             self._queue_for_others(N)
             if block_until_done:
@@ -191,7 +221,7 @@ class FMinIter(AskTell):
     def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
         self._queued.extend(waiting)
         executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
-        initial = self.trials.n_finished
+        initial = self.trials.n_finished - self._n_borrowed
         total = initial + n_new + len(self._queued)
         with self._progress(initial=initial, total=None if total >= sys.maxsize else total) as bar:
             try:
@@ -305,7 +335,8 @@ class FMinIter(AskTell):
         outcome = running.future.result()
         if outcome.failure is None or not outcome.failure.is_lost:
             return False
-        n_lost = documents.n_attempts(running.document) + 1
+        # That a driver died says nothing of the trial's own process.
+        n_lost = documents.n_attempts(running.document) - n_renewed(running.document) + 1
         if n_lost > self._max_retries:
             return False
         documents.note_attempt(running.document, outcome)

@@ -56,6 +56,10 @@ class Launcher(Protocol):
         """End a pilot by force; called in a thread of its own, again and again until the pilot has ended."""
         ...
 
+    def is_needed_elsewhere(self, n_pilots: int) -> bool:
+        """Whether others may be waiting for what so many pilots hold; called in a thread of its own."""
+        ...
+
     def replace(self, reason: str) -> Executor:
         """Who evaluates instead, as no pilot can be had; called once, and must not take long.
 
@@ -73,11 +77,14 @@ class Patience:
         idle: A pilot with nothing to do is given back after this time.
         silence: A pilot with an evaluation that is not heard of for this time is lost.
         connection: Evaluations that wait go elsewhere if there is no pilot for this time.
+        turn: A pilot that has been there for this time makes room for others, if there are any that may wait, and a
+            new one queues behind them.
     """
 
     idle: float = 5.0
     silence: float = 20.0
     connection: float = 30.0
+    turn: float = math.inf
 
     @property
     def interval(self) -> float:
@@ -123,6 +130,7 @@ class PilotPool:
         self._n_failures = 0  # starts in a row without a connection
         self._not_before = 0.0
         self._alone_since = math.inf  # since when something waits and there is no pilot
+        self._is_asking = False  # whether others need what pilots hold
         self._is_open = self._is_closing = False
         self._substitute: Executor | None = None
         self._error: BaseException | None = None
@@ -344,7 +352,29 @@ class PilotPool:
         self._assign()
         if now > self._alone_since + self._patience.connection:
             self._give_up(f"none connected within {self._patience.connection:g} s")
+        if not self._is_asking and self._oldest() is not None:
+            self._is_asking = True
+            _start_thread(self._ask, len(self._running))
         self._loop.call_later(self._patience.interval, self._look_after)
+
+    def _oldest(self) -> Connection | None:
+        """The pilot that has been there for longest, if that is longer than its turn."""
+        staying = (pilot for pilot in self._pilots if not pilot.is_leaving)
+        pilot = min(staying, key=lambda pilot: pilot.ready_since, default=None)
+        return pilot if pilot is not None and time.monotonic() > pilot.ready_since + self._patience.turn else None
+
+    def _ask(self, n_pilots: int) -> None:  # in a thread of its own
+        is_needed = self._launcher.is_needed_elsewhere(n_pilots)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._make_room, is_needed)
+
+    def _make_room(self, is_needed: bool) -> None:
+        self._is_asking = False
+        if is_needed and (pilot := self._oldest()) is not None:
+            pilot.is_leaving = True  # one at a time, and not before it has finished what it has
+            if pilot in self._idle:
+                self._idle.remove(pilot)
+                pilot.say_bye()
 
     def _close(self) -> None:
         self._is_closing = True  # the port stays open: pilots that are about to connect are told to end
@@ -368,6 +398,7 @@ class PilotPool:
         self._pilots.add(connection)
         self._starting.discard(connection.number)
         self._n_failures, self._not_before, self._alone_since = 0, 0.0, math.inf
+        connection.ready_since = time.monotonic()
         if self._is_closing:
             connection.say_bye()
         else:
@@ -375,6 +406,9 @@ class PilotPool:
 
     def on_idle(self, connection: Connection) -> None:
         """A pilot has nothing to do."""
+        if connection.is_leaving:
+            connection.say_bye()
+            return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
         self._assign()

@@ -14,6 +14,7 @@ from sparktune.run.domain import Domain
 from sparktune.space.choices import index_of, options_of, value_nodes
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.nodes import Apply, is_finite
+from sparktune.space.numbers import Integer, Real
 
 
 def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any) -> list[Document]:
@@ -74,7 +75,7 @@ def _checked(value: Any, parameter: Parameter, node: Apply, what: str) -> Any:
                 f"{what}: {parameter.label!r} must be a whole number from 0 to {len(node.pos_args) - 2}, the option's "
                 f"index, or an option" + (f", of {options!r}" if options else "") + f", got {value!r}"
             )
-        return index
+        return Integer(index)
     low, high = parameter.distribution.bounds
     slack = 1e-9 * max(abs(low), abs(high)) if np.isfinite([low, high]).all() else 0.0
     is_inside = isinstance(value, bool) or (is_finite(value) and low - slack <= value <= high + slack)
@@ -83,4 +84,4 @@ def _checked(value: Any, parameter: Parameter, node: Apply, what: str) -> Any:
         raise InvalidArgumentError(
             f"{what}: {parameter.label!r} must be a {kind} from {low:g} to {high:g}, got {value!r}"
         )
-    return int(value) if parameter.is_integer else value
+    return Integer(value) if parameter.is_integer else Real(value)

@@ -124,6 +124,10 @@ class ProcessesExecutor:
         if process is not None:
             process.kill()
 
+    def is_needed_elsewhere(self, n_pilots: int) -> bool:
+        """Nobody waits for a process of ours."""
+        return False
+
     def replace(self, reason: str) -> Executor:
         """Nobody evaluates instead."""
         raise WorkerLostError(

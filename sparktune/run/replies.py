@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
@@ -22,10 +22,12 @@ class Reader:
     Attributes:
         read_result: Makes a result dictionary of what the objective returned.
         remedy: What to do if the objective cannot be loaded.
+        advise: Says what to do about an error with this traceback; empty where it knows nothing.
     """
 
     read_result: Callable[[Any], dict[str, Any]]
     remedy: str
+    advise: Callable[[str], str] = field(default=lambda _: "")
 
     def outcome(self, reply: Mapping[str, Any]) -> Outcome:
         """The outcome that a reply stands for.
@@ -51,10 +53,13 @@ class Reader:
             failure = Failure(str(ENDED[kind]), reply["message"], is_lost=kind == "lost")
             return Outcome(failure=failure, record=record)
         name, message, text, pickled = reply["error"]
+        advice = self.advise(text)
         if kind == "unloadable":
             raise ObjectiveError(
-                f"the objective cannot be loaded on {record['host']}: {message}. {self.remedy}\n{text}"
+                f"the objective cannot be loaded on {record['host']}: {message}. {advice or self.remedy}\n{text}"
             )
+        if advice:
+            message, text = f"{message} ({advice})", f"{text}{advice}\n"
         return Outcome(failure=Failure(name, message, text, _loads_exception(pickled)), record=record)
 
 

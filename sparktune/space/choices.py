@@ -10,6 +10,7 @@ import numpy as np
 from sparktune.exceptions import BadSearchSpace
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, dfs
+from sparktune.space.numbers import Integer, Real
 from sparktune.space.scope import rec_eval
 
 #: Functions that change the type of a value and nothing else.
@@ -80,7 +81,7 @@ def named_values(space: Space, raw: Mapping[str, Any], nodes: Mapping[str, Apply
 
 def native(value: Any) -> Any:
     """``value`` with numpy's numbers made Python's, also within dicts, lists and tuples."""
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.generic, Integer, Real)):
         return value.item()
     if isinstance(value, Mapping):
         return {native(key): native(item) for key, item in value.items()}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidSpaceError
 from sparktune.space.distributions import Categorical, Distribution, FloatArray, RandInt, distribution_of
 from sparktune.space.nodes import Apply, Literal, as_apply, clone, dfs
+from sparktune.space.numbers import Integer, Real
 from sparktune.space.order import draw_order
 from sparktune.space.places import place_of
 from sparktune.space.scope import UndrawnParameterError, rec_eval
@@ -164,9 +165,9 @@ class Space:
         return np.where(self.activity(values), values, np.nan)
 
     def raw(self, row: FloatArray) -> dict[str, Any]:
-        """The active values of one point by label, as Python numbers: what documents and ``fmin`` call values."""
+        """The active values of one point by label: what documents and ``fmin`` call values."""
         return {
-            parameter.label: int(value) if parameter.is_integer else value
+            parameter.label: Integer(value) if parameter.is_integer else Real(value)
             for parameter, value in zip(self.parameters, row.tolist(), strict=True)
             if value == value
         }
@@ -183,7 +184,7 @@ class Space:
     def _memo(self, raw: Mapping[str, Any]) -> dict[Apply, Any]:
         return {
             # pandas and JSON make floats of option numbers
-            p.value_node: int(raw[p.label]) if p.is_integer and _is_whole(raw[p.label]) else raw[p.label]
+            p.value_node: int(raw[p.label]) if p.is_integer and _is_whole(raw[p.label]) else _plain(raw[p.label])
             for p in self.parameters
             if p.label in raw
         }
@@ -209,6 +210,11 @@ class Space:
                 f"the space needs a value for {labels[0] if labels else error.node.name!r}, which is active in this "
                 f"point; values were given for {sorted(raw) or 'nothing'}"
             ) from None
+
+
+def _plain(value: object) -> object:
+    """What expressions calculate with: of our documents' numbers Python's own."""
+    return value.item() if isinstance(value, (Integer, Real)) else value
 
 
 def _is_whole(value: object) -> bool:

@@ -33,6 +33,10 @@ MAX_CELLS = 2**14
 GRID_SLACK = 1e-9
 
 
+class NoMultipleError(InvalidSpaceError):
+    """No multiple of ``q`` lies within the bounds of a quantised distribution."""
+
+
 class Distribution(Protocol):
     """What every distribution offers."""
 
@@ -84,7 +88,7 @@ def _grid(kind: str, low: float, high: float, q: float) -> tuple[int, int]:
     if "log" in kind:
         first = max(first, 1)  # the slack may let in 0, which has no logarithm
     if first > last:
-        raise InvalidSpaceError(
+        raise NoMultipleError(
             f"{kind} draws multiples of q, and no multiple of q={q} lies between {low:g} and {high:g}: "
             "use a smaller q or wider bounds"
         )

@@ -91,7 +91,7 @@ def rec_eval(
                 else:
                     waiting_for.append(child)
         if waiting_for:
-            stack.extend(reversed(waiting_for))
+            stack.extend(waiting_for)
             if max_program_len is not None and len(values) > max_program_len:
                 raise BadSearchSpace(f"the space has more than {max_program_len} nodes: raise max_program_len")
             continue

@@ -180,6 +180,15 @@ class ClassicGateway:
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 
+    def n_active_jobs(self) -> int:
+        """The jobs of the application that run or wait, ours among them.
+
+        Raises:
+            SparkUnavailableError: If the Spark application has ended.
+        """
+        with translated(self):
+            return len(self._context._jsc.sc().statusTracker().getActiveJobIds())
+
     def properties(self) -> dict[str, str]:
         """Those properties of the calling thread that its jobs in other threads should have too.
 

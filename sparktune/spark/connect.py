@@ -25,6 +25,10 @@ T = TypeVar("T")
 #: a look at the worker's disk.
 INLINE_BYTES = 2**20
 
+#: A larger request is refused. gRPC's limit is 128 MiB, and the server holds several copies of it: 150 MiB that were
+#: compressed to less on the way ended one with 1 GB of memory.
+MAX_REQUEST_BYTES = 64 * 2**20
+
 _TAGS = "tags"  # the key in properties()
 
 # Names of the files that sessions have: the client would send a file again each time it is added.
@@ -138,15 +142,21 @@ class ConnectGateway:
 
         Args:
             task: Must pickle.
-            request: Travels in the closure, so below gRPC's limit of 128 MiB.
+            request: Travels in the closure, so 64 MiB at most.
             tag: Interrupts the job, see :meth:`cancel`.
             description: Not used: Connect has no place for it.
             properties: See :meth:`properties`.
 
         Raises:
-            SparkJobError: If the job failed or was cancelled.
+            SparkJobError: If the job failed or was cancelled, or the request is too large.
             SparkUnavailableError: If the session or the server is gone, or can run no Python task.
         """
+        if len(request) > MAX_REQUEST_BYTES:
+            raise SparkJobError(
+                f"on Spark Connect the parameters of a trial may have {MAX_REQUEST_BYTES // 2**20} MiB when pickled, "
+                f"and these have {len(request) / 2**20:.0f}: let the objective capture what is large, or write it to "
+                "storage, and have an index or a path in the space"
+            )
         try:
             return self._tagged(lambda: self._reply(ship("task", "run_arrow", task, request)), tag, properties)
         except Exception as error:

@@ -220,6 +220,7 @@ _GONE = (
     "SparkContext was shut down",
     "closed channel",
     "Channel closed",
+    "StatusCode.UNAVAILABLE",  # before 4.0, whose errors have the code as well
 )
 
 

@@ -18,7 +18,7 @@ from sparktune.run.domain import Domain, failure_from
 from sparktune.run.executor import done
 from sparktune.run.replies import Reader, lost, with_queue_time
 from sparktune.spark.gateway import Gateway, SparkJobError, cancel_until
-from sparktune.spark.objective import pickle_objective
+from sparktune.spark.objective import advice_on, pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
 from sparktune.worker import alias
@@ -57,7 +57,7 @@ class RemoteObjective:
             )
         self.gateway = gateway
         self.domain = domain
-        self.reader = Reader(domain.result_of, gateway.remedy)
+        self.reader = Reader(domain.result_of, gateway.remedy, advice_on)
         self.run_id = uuid.uuid4().hex[:12]
         self.properties = gateway.properties()  # of the thread that calls fmin
         pickled = pickle_objective(domain.fn)

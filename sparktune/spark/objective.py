@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import sys
 import types
 from dataclasses import dataclass, field
@@ -134,7 +135,7 @@ def _pickler_class() -> Any:
                 self.broadcasts.append(obj)
                 # Not by its own way, which takes note of it for the next job of this thread, whatever that will be.
                 return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (obj._jbroadcast.id(),)
-            if (name := _driver_part(obj)) is not None:
+            if (name := _driver_part(obj) or _driver_global(obj)) is not None:
                 raise SerializationError(_driver_only("the objective", name))
             self._note(obj)
             return super().reducer_override(obj)  # type: ignore[no-untyped-call]
@@ -161,23 +162,52 @@ def _driver_part(obj: Any) -> str | None:
     return None
 
 
+def _driver_global(obj: Any) -> str | None:
+    """What of Spark a function finds in the globals of its module, for functions of modules travel by name alone."""
+    function = obj.__func__ if isinstance(obj, types.MethodType) else obj
+    if isinstance(obj, type):  # its objects may be the objective
+        function = obj.__dict__.get("__call__")
+    if not isinstance(function, types.FunctionType) or not _is_installed(function.__module__ or ""):
+        return None
+    found = (_driver_part(function.__globals__.get(name)) for name in _operands(function.__code__, "LOAD_GLOBAL"))
+    return next(filter(None, found), None)
+
+
 def _driver_only(what: str, part: str) -> str:
     return (
-        f"{what} holds {part}, which exists on the driver only, and this engine evaluates on the executors: use "
-        'SparkTrials(engine="driver"), which evaluates objectives that use Spark themselves in threads of the driver; '
-        "or collect the data first (toPandas()) and let the objective use that"
+        f"{what} holds {part}, which exists on the driver only, and this engine evaluates on the executors: "
+        f"{_USE_DRIVER}"
     )
+
+
+_USE_DRIVER = (
+    'use SparkTrials(engine="driver"), which evaluates objectives that use Spark themselves in threads of the driver; '
+    "or collect the data first (toPandas()) and let the objective use that"
+)
+
+#: In the traceback of what fails for want of a session: a session or a context asked for, MLlib, DataFrames.
+_SPARK_USED = re.compile(
+    r"[/\\]pyspark[/\\](sql|ml|mllib|pandas|context\.py|rdd\.py|core[/\\](context|rdd)\.py)|getActiveSession\("
+)
+
+
+def advice_on(text: str) -> str:
+    """What to do about an error of the objective on an executor, with this traceback; empty if nothing is known."""
+    if not _SPARK_USED.search(text):
+        return ""
+    return f"If the objective uses Spark itself, which exists on the driver only, {_USE_DRIVER}"
 
 
 def _imported_by(code: types.CodeType) -> set[str]:
     """The packages that a function's code imports."""
+    return {name.partition(".")[0] for name in _operands(code, "IMPORT_NAME") if name}
+
+
+def _operands(code: types.CodeType, operation: str) -> list[str]:
+    """The names that code gives to an operation."""
     import dis
 
-    return {
-        instruction.argval.partition(".")[0]
-        for instruction in dis.get_instructions(code)
-        if instruction.opname == "IMPORT_NAME" and instruction.argval
-    }
+    return [instruction.argval for instruction in dis.get_instructions(code) if instruction.opname == operation]
 
 
 def _is_installed(module: str) -> bool:

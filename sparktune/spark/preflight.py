@@ -13,7 +13,7 @@ from typing import Any
 
 from sparktune.exceptions import ObjectiveError, SparkUnavailableError
 from sparktune.spark.gateway import SparkJobError
-from sparktune.spark.objective import PickledObjective
+from sparktune.spark.objective import PickledObjective, advice_on
 from sparktune.worker.child import version_of
 
 logger = logging.getLogger("sparktune")
@@ -80,7 +80,7 @@ class Preflight:
             raise ObjectiveError(
                 f"the objective cannot be loaded on the executor {host}: {message}. "
                 + (f"Versions differ there: {'; '.join(map(str, problems))}. " if problems else "")
-                + f"{self._remedy}\n{text}"
+                + f"{advice_on(text) or self._remedy}\n{text}"
             )
         fatal = [str(problem) for problem in problems if problem.is_fatal]
         if fatal:

@@ -26,6 +26,9 @@ from sparktune.spark.shipping import ship
 
 logger = logging.getLogger("sparktune")
 
+#: Seconds that a worker keeps its slot while other jobs of the application are there, which may be waiting for one.
+TURN = 10.0
+
 #: Seconds to wait for the preflight's Spark job to end once it was cancelled.
 PREFLIGHT_DEADLINE = 15.0
 
@@ -59,13 +62,14 @@ class WorkersExecutor:
                 'program. Leave engine out, or use engine="connect"'
             )
         self._objective = objective
+        self._gateway = objective.gateway
         self._slots = slots
         self.slots_interval = getattr(slots, "interval", None)
         self._given_jobs, self._jobs = jobs, jobs
         self._bind_host, self._host = objective.gateway.driver_addresses()
         self._address = (self._host, 0)
         self._secret = secrets.token_bytes(32)
-        self._pool = PilotPool(self, self._secret, objective.reader, patience)
+        self._pool = PilotPool(self, self._secret, objective.reader, patience or Patience(turn=TURN))
         self._preparation: threading.Thread | None = None
         self._is_shut_down = False
 
@@ -146,11 +150,20 @@ class WorkersExecutor:
         except SparkUnavailableError as error:
             logger.debug("could not cancel the job of worker %d: %s", number, error)
 
+    def is_needed_elsewhere(self, n_pilots: int) -> bool:
+        """Whether the application has other jobs."""
+        try:
+            return self._gateway.n_active_jobs() > n_pilots
+        except SparkUnavailableError as error:
+            logger.debug("could not count the jobs of the application: %s", error)
+            return False
+
     def replace(self, reason: str) -> Executor:
         """Spark jobs evaluate instead."""
         logger.warning(
             "no long-lived worker could connect to the driver at %s:%d (%s), so each trial is a Spark job of its own "
-            "from here on, which costs 30 to 100 ms: see spark.driver.host and spark.driver.bindAddress",
+            "from here on, which costs 30 to 100 ms. Either other jobs of the application hold all slots, or executors "
+            "cannot reach the driver: see spark.driver.host and spark.driver.bindAddress",
             *self._address,
             reason,
         )

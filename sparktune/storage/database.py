@@ -30,7 +30,7 @@ except ImportError as error:
     ) from error
 
 from sparktune.storage import tables
-from sparktune.storage.engine import connectable, is_passing, parsed
+from sparktune.storage.engine import connectable, is_passing, of_read_only_file, parsed
 from sparktune.storage.presence import Presence, clock, living, register
 
 #: Seconds between two signs of life of a driver.
@@ -117,6 +117,7 @@ class Database:
         if self._presence is not None:
             return
         with self._complaining():
+            self._engine = connectable(self.url)  # it may be writable since it was read
             self._prepare()
             writer = uuid.uuid4().hex
             with self._transaction() as db:
@@ -373,6 +374,8 @@ class Database:
         if self._file is not None and not self._file.exists():  # SQLite would make it
             yield cast(sa.Connection, None), None
             return
+        if self._file is not None and self._presence is None and (url := of_read_only_file(self.url)) is not None:
+            self._engine = connectable(url)
         with self._transaction(read=True) as db:
             where = f"storage {self}"
             yield db, tables.study_row(db, self.study, where) if tables.have_been_made(db, where) else None

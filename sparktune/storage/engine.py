@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -70,6 +71,18 @@ def connectable(url: sa.URL) -> sa.Engine:
     if is_sqlite:
         sa.event.listen(engine, "connect", _connect_sqlite)
     return engine
+
+
+def of_read_only_file(url: sa.URL) -> sa.URL | None:
+    """The URL by which a file of SQLite can be read where nothing may be written; None where it may.
+
+    SQLite needs files of its own beside a study's, even to read it, unless it is told that nobody changes it.
+    """
+    file = url.database or ""
+    may_write = os.access(file, os.W_OK) and os.access(os.path.dirname(file), os.W_OK)
+    if may_write or os.path.exists(f"{file}-wal"):  # this has what is not in the file yet
+        return None
+    return url.set(database=f"file:{quote(file)}", query={"immutable": "1", "mode": "ro", "uri": "true"})
 
 
 def _connect_sqlite(connection: Any, _: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import reprlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sparktune.exceptions import InvalidStorage, InvalidTrial, SerializationError
@@ -60,17 +60,22 @@ class Keeper:
         self._n_events = 0  # in the storage
         self._revision: object = None
         self._is_open = False
+        self._evaluates = True
         self._failed_at: float | None = None
         self._runs: list[Event] = []
         self._attached = AttachmentIndex()
 
     # -- the beginning and the end of writing ------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, *, evaluates: bool = True) -> None:
         """Begin to write: take up what the storage has, and write what it has not.
 
         Trials that were running when their driver died become new, once; a trial that is in that place the second time
         has failed.
+
+        Args:
+            evaluates: Whether this driver evaluates all that is open. If not, trials that a closed study has left open
+                stay so, until somebody tells what came of them.
 
         Raises:
             InvalidStorage: If it cannot be written, or has other trials than the object.
@@ -78,13 +83,13 @@ class Keeper:
         if self._is_open:
             return
         self.storage.open()
-        self._is_open = True
+        self._is_open, self._evaluates = True, evaluates
         try:
             self.take_up()
             if self.storage.is_worth_compacting(self._n_events, len(self._runs) + self._n_kept):
                 self._compact()
             for document in self._trials._dynamic_trials[: self._n_kept]:
-                if document["state"] == JOB_STATE_RUNNING:
+                if document["state"] == JOB_STATE_RUNNING and not self._stays_open(document):
                     self._renew(document)
             if not self.flush():
                 raise InvalidStorage(f"storage {self.storage} takes nothing: see the warning above")
@@ -181,6 +186,11 @@ class Keeper:
             self._is_open = False
             self.storage.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this object writes."""
+        return self._is_open
+
     # -- other drivers: of one writer there are none, see sparktune.storage.sharing ------------------------------------
 
     is_shared = False
@@ -207,14 +217,8 @@ class Keeper:
             space: Its search space; a stored study has that of its last run.
             algo: The algorithm, as it can be found again; None if it cannot.
         """
-        try:
-            nodes, algo = encode_space(space), encode(algo)
-        except SerializationError as error:
-            logger.warning("the search space and the algorithm are left out of the storage: %s", error)
-            nodes = algo = None
-        same = {"event": "run", "space": nodes, "algo": algo}
-        if not self._runs or {key: self._runs[-1].get(key) for key in same} != same:
-            event = {**same, "at": documents.utcnow(), "n_trials": len(self._trials._dynamic_trials)}
+        event = _run_event(space, algo, len(self._trials._dynamic_trials), self._runs)
+        if event is not None:
             self._runs.append(event)
             self._note(event)
 
@@ -232,8 +236,12 @@ class Keeper:
         """Whether there is something in the storage, as of the last look."""
         return bool(self._runs or self._trials._dynamic_trials)
 
-    def save(self, space: Space | None) -> None:
+    def save(self, begun: tuple[Space, Any, int] | None, runs: Sequence[Event] = ()) -> None:
         """Write all that the object has into the storage, in place of what is there.
+
+        Args:
+            begun: Space and algorithm of its last run, and how many trials there were; None if there was none.
+            runs: The ``run`` events of the storage that the object was read from.
 
         Raises:
             InvalidStorage: If it cannot be written, or has something that is no study.
@@ -245,12 +253,19 @@ class Keeper:
             return
         self.storage.open()
         try:
-            runs = [] if space is None else [_run_event(space)]
-            self.storage.replace(self._all_events(runs))
+            known = list(runs if own is None else own._runs)
+            if begun is not None and (event := _run_event(*begun, known)) is not None:
+                known.append(event)
+            self.storage.replace(self._all_events(known))
         except OSError as error:
             raise InvalidStorage(f"storage {self.storage} cannot be written ({error}): name another") from error
         finally:
             self.storage.close()
+
+    def note_left(self, document: Document) -> None:
+        """A trial that is open stays so, though this study ends."""
+        events.leave(document)
+        self._note(events.left_event(document))
 
     def note_start(self, document: Document) -> None:
         """A trial has begun to run."""
@@ -319,6 +334,9 @@ class Keeper:
         self._backlog.append({"event": "clear"})
         self._n_kept = 0
 
+    def _stays_open(self, document: Document) -> bool:
+        return not self._evaluates and events.is_left(document)
+
     def _renew(self, document: Document) -> None:
         if not events.n_renewed(document):
             self._note(events.again_event(document))
@@ -339,13 +357,17 @@ class Keeper:
         return list(map(_encoded, found))
 
 
-def _run_event(space: Space) -> Event:
+def _run_event(space: Space, algo: Any, n_trials: int, runs: Sequence[Event]) -> Event | None:
+    """That a run has begun, when there were so many trials; None if the last one was of the same kind."""
     try:
-        nodes = encode_space(space)
+        nodes, algo = encode_space(space), encode(algo)
     except SerializationError as error:
-        logger.warning("the search space is left out of the storage: %s", error)
-        nodes = None
-    return {"event": "run", "at": documents.utcnow(), "space": nodes}
+        logger.warning("the search space and the algorithm are left out of the storage: %s", error)
+        nodes = algo = None
+    same = {"event": "run", "space": nodes, "algo": algo}
+    if runs and {key: runs[-1].get(key) for key in same} == same:
+        return None
+    return {**same, "at": documents.utcnow(), "n_trials": n_trials}
 
 
 def _events_of(document: Document, attachments: Mapping[str, Any]) -> list[Event]:

@@ -45,11 +45,13 @@ def storage_at(where: Any) -> Storage:
         return Database(text)
     if scheme is not None and text.startswith("file://"):
         text = text[len("file://") :]
+    elif scheme is None and "\0" in text:
+        raise InvalidTypeError(f"storage is a path, which has no null character, got {where!r}")
     elif scheme is not None:
         from sparktune.storage.segments import Segments, object_store
 
         return Segments(object_store(text))
-    path = os.path.abspath(text)
+    path = os.path.abspath(os.path.expanduser(text))
     if path.startswith(WITHOUT_APPEND) or os.path.isdir(path) or text.endswith(("/", os.sep)):
         from sparktune.storage.segments import LocalFolder, Segments
 

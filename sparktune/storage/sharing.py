@@ -124,7 +124,7 @@ class SharedKeeper(Keeper):
         for document in mine:
             if document["book_time"] is None and not events.has_ended(document):
                 document["state"] = JOB_STATE_NEW
-            elif document["state"] == JOB_STATE_RUNNING:
+            elif document["state"] == JOB_STATE_RUNNING and not self._stays_open(document):
                 super()._renew(document)
         return [document for document in mine if document["state"] == JOB_STATE_NEW]
 

@@ -176,7 +176,7 @@ def fits(event: Event, document: Document | None, is_inserted: bool) -> bool:
                 f"another driver has begun a trial with the id {document['tid']}: take ids from trials.new_trial_ids"
             )
         return False
-    if kind not in ("start", "end", "again"):
+    if kind not in ("start", "end", "again", "left"):
         return True
     if document is None:
         return False

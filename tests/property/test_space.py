@@ -110,7 +110,7 @@ def test_values_are_of_their_kind_and_within_bounds(space, seed):
     for row in space.sample(np.random.default_rng(seed), 6):
         for label, value in space.raw(row).items():
             parameter = space.parameters[space.index[label]]
-            assert type(value) is (int if parameter.is_integer else float)
+            assert isinstance(value, int if parameter.is_integer else float)
             low, high = parameter.distribution.bounds
             # exp(log bound) is rounded
             assert low - 1e-9 * abs(low) <= value <= high + 1e-9 * abs(high)

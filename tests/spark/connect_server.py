@@ -1,4 +1,8 @@
-"""A real Spark Connect server for tests, a process of its own on a free port of this machine."""
+"""A real Spark Connect server for tests, a process of its own on a free port of this machine.
+
+The pyspark 3.5 of pip has none, but its clients can talk to a newer one's: ``SPARKTUNE_CONNECT_PYTHON`` names a Python,
+of the same minor version, that has it.
+"""
 
 import os
 import socket
@@ -30,7 +34,11 @@ class ConnectServer:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"sc://127.0.0.1:{port}"
+        python = os.environ.get("SPARKTUNE_CONNECT_PYTHON", sys.executable)
         home = os.path.dirname(pyspark.__file__)
+        if python != sys.executable:
+            code = "import os, pyspark; print(os.path.dirname(pyspark.__file__))"
+            home = subprocess.run([python, "-c", code], capture_output=True, check=True, text=True).stdout.strip()
         if not list(Path(home, "jars").glob("spark-connect_*.jar")):
             import pytest  # programs that measure use this class as well
 
@@ -48,7 +56,7 @@ class ConnectServer:
         command += ["--master", master, "--name", "sparktune tests"]
         for key, value in settings.items():
             command += ["--conf", f"{key}={value}"]
-        environment = {**os.environ, "SPARK_HOME": home, "PYSPARK_PYTHON": sys.executable}
+        environment = {**os.environ, "SPARK_HOME": home, "PYSPARK_PYTHON": python}
         for name in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
             environment.pop(name, None)
         self._log = folder / "connect-server.log"

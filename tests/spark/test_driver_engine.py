@@ -229,7 +229,7 @@ def test_one_is_cancelled_and_three_finish(fair_session, executor_for, desk):
     assert (cancelled.state, cancelled.record["log"]) == (JOB_STATE_CANCEL, "trial 1\n")
     visits["patient"].answer()
     losses = [futures[i].result(120).result["loss"] for i in (0, 2, 3)]
-    assert losses[0] == losses[1] == losses[2]
+    assert losses == pytest.approx([losses[0]] * 3)  # Spark adds partitions up in the order in which they end
     table.unpersist()
 
 
@@ -261,7 +261,7 @@ def test_jobs_started_after_the_cancel_are_cancelled_too(fair_session, executor_
 def test_a_time_limit_cancels_the_jobs(fair_session, executor_for, desk):
     """A trial that runs longer than it may is stopped with its Spark jobs, and fails by its limit."""
     check_in = desk.check_in
-    executor = executor_for(fair_session, lambda i: wait_on_spark(fair_session, check_in, "endless"), timeout=0.5)
+    executor = executor_for(fair_session, lambda i: wait_on_spark(fair_session, check_in, "endless"), timeout=3)
     [future] = submit(executor, 1)
     desk.next().wait_until_gone()
     assert future.result(60).failure.type == str(TrialTimeoutError)

@@ -56,7 +56,8 @@ def test_resources_of_a_trial_bound_the_slots(start, tmp_path):
     discovery = tmp_path / "gpus"  # Spark asks a script for the GPUs of a machine
     discovery.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["7", "8"]}\'\n')
     discovery.chmod(0o755)
-    gpus = {"task_resource_gpu_amount": "0.5"}
+    # Not 0.5: where tasks share GPUs by default, Spark 3.5 gives a task that asks for two the same one twice.
+    gpus = {"task_resource_gpu_amount": "1"}
     for owner in ("worker", "executor"):
         gpus |= {f"{owner}_resource_gpu_amount": "2", f"{owner}_resource_gpu_discoveryScript": str(discovery)}
     session = start(**gpus)

@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -282,6 +283,60 @@ def test_captured_spark_object_is_refused_with_the_fix(session, tune, what):
         captured = captured.map(str)
     with pytest.raises(SerializationError, match=r'driver only.*engine="driver"'):
         tune(lambda i: float(str(captured) == ""), 2)
+
+
+MODULE_THAT_USES_SPARK = """
+table = None
+
+def objective(i):
+    return float(table.count())
+
+class Objective:
+    def __call__(self, i):
+        return float(table.count())
+
+    def method(self, i):
+        return float(table.count())
+"""
+
+
+@pytest.mark.parametrize("name", ["objective", "Objective()", "Objective().method"])
+def test_spark_object_in_a_module_s_globals_is_refused_with_the_fix(session, tune, tmp_path, monkeypatch, name):
+    """A function of an imported module travels by its name, so that what its module holds on the driver is missing."""
+    (tmp_path / "module_that_uses_spark.py").write_text(MODULE_THAT_USES_SPARK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import module_that_uses_spark
+
+    module_that_uses_spark.table = session.range(3)
+    try:
+        with pytest.raises(SerializationError, match=r'holds a DataFrame.*engine="driver"'):
+            tune(eval(name, vars(module_that_uses_spark)), 2)
+    finally:
+        del sys.modules["module_that_uses_spark"]
+
+
+def test_module_that_asks_for_a_session_is_refused_with_the_fix(session, tune, tmp_path, monkeypatch):
+    """A module that makes a session as it is imported cannot be loaded on a worker; sending it along would not help."""
+    text = "from pyspark.sql import SparkSession\nSparkSession.builder.getOrCreate()\n"
+    (tmp_path / "module_with_a_session.py").write_text(text + "def objective(i):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import module_with_a_session
+
+    with pytest.raises(ObjectiveError, match=r'engine="driver"') as error:
+        tune(module_with_a_session.objective, 2)
+    assert "--py-files" not in str(error.value)
+
+
+def test_trial_that_asks_for_a_session_fails_with_the_fix(tune):
+    """What an objective's own use of Spark fails with on a worker says which engine it needs."""
+
+    def objective(i):
+        from pyspark.sql import SparkSession
+
+        return float(SparkSession.getActiveSession().range(3).count())
+
+    [trial] = tune(objective, 1)._dynamic_trials
+    assert re.search(r"no attribute 'range'\n.*engine=\"driver\"", trial["misc"]["error"][1])
 
 
 def test_captured_lock_is_refused_with_the_fix(tune):

@@ -374,12 +374,44 @@ def test_a_trial_whose_drivers_died_twice_has_failed(url):
     for _ in range(2):
         study = Study(SPACE, rand.suggest, storage=url)
         assert study.ask().tid == 0
-        study.close()  # with the trial open, as a crash leaves it
+        study.trials._end()  # with the trial open, as a crash leaves it
     with Study(SPACE, rand.suggest, storage=url) as study:
         assert study.ask().tid == 1
         (failed,) = [d for d in study.trials._dynamic_trials if d["tid"] == 0]
     assert documents.STATE_NAMES[failed["state"]] == "error"
     assert rows_of(url, "select state from trials where number = 0") == [("error",)]
+
+
+def test_a_trial_that_was_left_open_is_told_by_another_driver(url):
+    """A study that is closed in order leaves what was asked open, for a result that comes in elsewhere."""
+    with Study(SPACE, rand.suggest, storage=url) as study:
+        study.ask()
+    with Study(SPACE, rand.suggest, storage=url) as study:
+        assert [trial.tid for trial in study.open_trials] == [0]
+        assert study.ask().tid == 1
+        study.tell(0, 0.5)
+    assert rows_of(url, "select state, loss from trials where number = 0") == [("done", 0.5)]
+
+
+def test_a_study_on_read_only_media_can_be_loaded(tmp_path):
+    """Where SQLite may write nothing beside the file, the file is read as it is."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    with Study(SPACE, rand.suggest, storage=url) as study:
+        study.tell(study.ask(), 0.5)
+    code = (
+        "import os, sparktune.storage.database\nstorage = sparktune.storage.database.Database(sys.argv[1])\n"
+        "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(len(storage.read()))"
+    )
+    modes = {folder: folder.stat().st_mode for folder in [tmp_path, *list(tmp_path.parents)[:2]]}
+    try:
+        for folder, mode in modes.items():
+            folder.chmod(0o555 if folder == tmp_path else mode | 0o011)
+        done = subprocess.run([sys.executable, "-c", f"import sys\n{code}", url], capture_output=True, text=True)
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+    assert done.stdout == f"{len(Database(url).read())}\n", done.stderr
 
 
 def test_a_study_that_others_work_on_is_not_replaced(url):

@@ -93,7 +93,7 @@ def test_returns_the_raw_values_of_the_best_trial():
     trials = Trials()
     best = minimise(lambda p: p.get("r", 9), CONDITIONAL, trials=trials, max_evals=20)
     assert best == trials.argmin == {"kind": 1, "r": min(v for v in trials.vals["r"])}
-    assert type(best["kind"]) is int
+    assert isinstance(best["kind"], int)
 
 
 def test_return_argmin_false_gives_the_value_of_the_space():
@@ -254,11 +254,15 @@ def test_points_are_not_left_behind_by_a_call_that_is_refused(wrong):
 
 
 def test_generate_trials_to_calculate():
-    """Trials made of points evaluate these first; they are among the max_evals."""
-    objective = Recorder()
-    minimise(objective, trials=generate_trials_to_calculate(POINTS), max_evals=4)
+    """Trials made of points evaluate these first, on top of max_evals; after a refresh they are among them."""
+    objective, trials = Recorder(), generate_trials_to_calculate(POINTS)
+    minimise(objective, trials=trials, max_evals=4)
     assert objective.seen[:3] == [2.0, -1, 0.5]
-    assert len(objective.seen) == 4
+    assert len(objective.seen) == len(trials) == 7
+    trials = generate_trials_to_calculate(POINTS)
+    trials.refresh()
+    minimise(trials=trials, max_evals=4)
+    assert len(trials) == 4
 
 
 # -- when it ends ------------------------------------------------------------------------------------------------------
@@ -780,7 +784,7 @@ def test_a_subclass_may_run_fmin_its_own_way():
 
 
 def test_a_subclass_with_hyperopts_arguments():
-    """A subclass whose fmin has exactly hyperopt's arguments runs; what hyperopt has not is passed on only if given."""
+    """A subclass whose fmin has exactly hyperopt's arguments runs, points first; what hyperopt has not is refused."""
 
     class Wrapped(Trials):
         def fmin(
@@ -820,8 +824,13 @@ def test_a_subclass_with_hyperopts_arguments():
     trials = Wrapped()
     assert minimise(trials=trials) == trials.argmin
     assert trials.losses() == [x**2 + 1 for x in trials.vals["x"]]
-    with pytest.raises(TypeError, match="direction"):
+    with pytest.raises(InvalidTypeError, match=r"Wrapped\.fmin does not take direction: .*allow_trials_fmin=False"):
         minimise(trials=Wrapped(), direction="maximize")
+    # Points are put into the trials before the method is called, which knows nothing of them.
+    trials = Wrapped()
+    minimise(trials=trials, points_to_evaluate=POINTS, max_evals=2)
+    assert trials.vals["x"][:3] == [2.0, -1, 0.5]
+    assert len(trials) == 5
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes"])

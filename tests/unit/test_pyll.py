@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparktune import pyll, vectorize
+from sparktune import hp, pyll, vectorize
 from sparktune.exceptions import SparktuneError
 from sparktune.pyll import base, stochastic
 from sparktune.space.nodes import Literal
@@ -98,3 +98,15 @@ def test_vectorize_says_what_stands_for_it(name):
     with pytest.raises(SparktuneError, match=rf"vectorize\.{name} .*Space\(space\)\.sample\(rng, n\)") as caught:
         getattr(vectorize, name)(Literal(1), None)
     assert isinstance(caught.value, NotImplementedError)
+
+
+def test_a_seed_gives_the_sample_that_it_gives_in_hyperopt():
+    """Arguments are drawn from the last to the first, as hyperopt does."""
+    space = {
+        "a": hp.uniform("a", 0, 1),
+        "b": hp.choice("b", ["x", {"n": hp.normal("n", 0, 1)}]),
+        "c": hp.randint("c", 9),
+    }
+    # What hyperopt 0.3.0 gives for this space and seed.
+    expected = {"a": 0.9762437057077041, "b": {"n": -0.17471729232577715}, "c": 6}
+    assert stochastic.sample(space, np.random.default_rng(4)) == expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparktune import Domain, Trials, hp, rand
+from sparktune import Domain, Trials, fmin, hp, rand
 from sparktune.space.compile import Space
 
 #: By seed what hyperopt 0.3.0 draws for two ids from the space of the test below.
@@ -39,6 +39,11 @@ def space():
     return Space(hp.choice("c", [hp.uniform("x", 0, 1), {"y": hp.normal("y", 0, 1)}]))
 
 
+@pytest.fixture
+def space_of_six():
+    return {"a": hp.choice("a", ["x", "y"]), "b": hp.quniform("b", 1, 3, 1)}
+
+
 def test_draws_follow_the_prior(space, history_of, rng):
     """Proposals are prior draws, and inactive where they must be."""
     values = rand.propose(space, history_of(space, []), rng, 2000)
@@ -53,6 +58,16 @@ def test_a_batch_is_what_one_at_a_time_would_be(space, history_of):
     history, one_by_one = history_of(space, []), np.random.default_rng(3)
     batch = rand.propose(space, history, np.random.default_rng(3), 5)
     np.testing.assert_array_equal(batch, np.vstack([rand.propose(space, history, one_by_one, 1) for _ in range(5)]))
+
+
+def test_a_finite_space_is_gone_through_before_a_point_comes_again(space_of_six):
+    """Six points are six trials, proposed in batches or one by one; then they come again, as drawn."""
+    trials = Trials()
+    fmin(lambda _: 0.0, space_of_six, rand.suggest, 4, trials=trials, max_queue_len=3, rstate=0, verbose=False)
+    fmin(lambda _: 0.0, space_of_six, rand.suggest, 6, trials=trials, rstate=0, verbose=False)
+    assert len({(vals["a"][0], vals["b"][0]) for vals in (misc["vals"] for misc in trials.miscs)}) == 6
+    fmin(lambda _: 0.0, space_of_six, rand.suggest, 8, trials=trials, rstate=0, verbose=False)
+    assert len(trials) == 8
 
 
 def test_no_points_are_points(space, history_of, rng):

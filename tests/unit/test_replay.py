@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparktune import Study, Trials, auto, fmin, gp, hp, rand, tpe
+from sparktune import Study, Trials, auto, fmin, gp, hp, mix, rand, tpe
 from sparktune.cli import main
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
 from sparktune.replay import replay
@@ -47,8 +47,9 @@ def run(path, trials=None, algo=tpe.suggest, **options):
         gp.suggest,
         partial(tpe.suggest, gamma=0.3, n_startup_jobs=4),
         partial(tpe.suggest, hyperopt_rules=True),
+        partial(mix.suggest, p_suggest=[(0.5, rand.suggest), (0.5, partial(tpe.suggest, n_startup_jobs=4))]),
     ],
-    ids=["rand", "tpe", "auto", "gp", "options", "hyperopt_rules"],
+    ids=["rand", "tpe", "auto", "gp", "options", "hyperopt_rules", "mix"],
 )
 @pytest.mark.parametrize("parallelism", [1, 4])
 def test_every_proposal_comes_out_the_same(tmp_path, algo, parallelism):
@@ -101,6 +102,25 @@ def test_batches_of_a_study(tmp_path):
     assert (result.difference, result.n_repeated) == (None, 24)
 
 
+def test_a_study_that_went_on_in_another_space_is_replayed(tmp_path):
+    """Proposals of a later run saw the earlier trials as they are in its space, and do so again."""
+    run(tmp_path / "study")
+    narrower = SPACE | {"x": hp.uniform("x", -2, 2), "new": hp.uniform("new", 0, 1)}
+    fmin(objective, narrower, tpe.suggest, 35, storage=tmp_path / "study", rstate=0, verbose=False)
+    result = replay(tmp_path / "study")
+    assert (result.difference, result.n_repeated) == (None, 35)
+
+
+def test_a_copy_is_replayed(tmp_path):
+    """What was saved from a loaded study, or from trials that are kept nowhere, says by what they were proposed."""
+    run(tmp_path / "study")
+    Trials.load(tmp_path / "study").save(tmp_path / "copy")
+    trials = Trials()
+    run(None, trials)
+    trials.save(tmp_path / "other")
+    assert [replay(tmp_path / name).n_repeated for name in ("copy", "other")] == [25, 25]
+
+
 def test_what_cannot_be_replayed(tmp_path):
     """No study, no space and no algorithm are each an error that says so."""
     with pytest.raises(InvalidStorage, match="has no study"):
@@ -111,16 +131,17 @@ def test_what_cannot_be_replayed(tmp_path):
     assert replay(tmp_path / "study", algo=rand.suggest).n_repeated == 3
 
 
-def test_a_study_from_somebody_else_says_not_what_is_imported(tmp_path):
-    """An algorithm that is not sparktune's is never loaded because a study names it."""
+@pytest.mark.parametrize("named", ["os:system", "sparktune.compat:load", "sparktune.__main__:suggest"])
+def test_a_study_from_somebody_else_says_not_what_is_imported(tmp_path, named):
+    """What is not an algorithm of sparktune's is never loaded because a study names it."""
     run(tmp_path / "study", max_evals=3)
-    text = (tmp_path / "study").read_text().replace("sparktune.tpe:suggest", "os:system")
+    text = (tmp_path / "study").read_text().replace("sparktune.tpe:suggest", named)
     lines = [json.loads(line) for line in text.splitlines()]
     from sparktune.storage.lines import to_line
 
     data = b"".join(to_line({key: value for key, value in line.items() if key != "crc"}) for line in lines)
     (tmp_path / "study").write_bytes(data)
-    with pytest.raises(InvalidArgumentError, match=r"only algorithms of sparktune.*os:system"):
+    with pytest.raises(InvalidArgumentError, match=f"only algorithms of sparktune.*{named}"):
         replay(tmp_path / "study")
 
 

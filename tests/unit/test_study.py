@@ -371,6 +371,17 @@ def test_a_study_goes_on_in_another_process():
     assert other.ask().params not in [t.params for t in (trial, study.ask())][:1]
 
 
+def test_a_study_can_be_pickled():
+    """The copy goes on alike, by itself."""
+    study = study_of(algo=tpe.suggest)
+    study.tell(study.ask(), 1.0)
+    trial = study.ask()
+    copied = pickle.loads(pickle.dumps(study))
+    copied.tell(trial, 0.5)
+    assert (states(copied), states(study)) == ([2, 2], [2, 1])
+    assert copied.ask().params == study.ask().params
+
+
 def test_only_documents_of_the_same_key_are_asked():
     """Over Trials with an exp_key, a study sees and asks its own documents only."""
     trials = Trials(exp_key="mine")

@@ -1,11 +1,13 @@
 """``Domain``: one point evaluated."""
 
+import numpy as np
 import pytest
 
-from sparktune import STATUS_OK, Ctrl, Domain, Trials, hp
+from sparktune import STATUS_OK, Ctrl, Domain, Trials, hp, rand
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidArgumentError, InvalidTypeError
 from sparktune.history.trial import Call
 from sparktune.run.executor import SerialExecutor
+from sparktune.space.scope import rec_eval
 
 SPACE = {"c": hp.choice("c", [hp.uniform("a", 0, 1), ("b", hp.randint("b", 4))])}
 
@@ -85,3 +87,31 @@ def test_readers_of_results():
     assert "bowl" in domain.short_str()
     with pytest.raises(NotImplementedError):
         domain.true_loss_variance()
+
+
+def test_the_expression_that_draws_points():
+    """hyperopt's rand.suggest written out, as programs have it, draws what ours does; also from a RandomState."""
+    domain, trials = Domain(lambda p: 0, SPACE), Trials()
+    memo = {domain.s_new_ids: [7], domain.s_rng: np.random.default_rng(3)}
+    idxs, vals = rec_eval(domain.s_idxs_vals, memo=memo)
+    assert (idxs, vals) == rand.suggest_batch([7], domain, trials, 3)
+    idxs, vals = rec_eval(domain.s_idxs_vals, memo={**memo, domain.s_rng: np.random.RandomState(3)})
+    assert idxs["c"] == [7]
+    assert len(vals["a"]) + len(vals["b"]) == 1
+
+
+def test_an_evaluation_in_two_parts():
+    """evaluate_async gives what to call, evaluate_async2 takes what it returned."""
+    domain = Domain(lambda p: {"loss": p["c"][1], "status": STATUS_OK, "attachments": {"a": 1}}, SPACE)
+    fn, argument = domain.evaluate_async({"c": 1, "b": 3}, None)
+    assert argument == {"c": ("b", 3)}
+    result = domain.evaluate_async2(fn(argument), None, attach_attachments=False)
+    assert result == {"loss": 3.0, "status": STATUS_OK, "attachments": {"a": 1}}
+
+
+def test_what_is_left_out_of_a_domain():
+    """vh says what to use instead, and is not there for those who ask whether it is."""
+    domain = Domain(lambda p: 0, SPACE)
+    assert not hasattr(domain, "vh")
+    with pytest.raises(AttributeError, match="s_idxs_vals"):
+        _ = domain.vh

@@ -1,5 +1,7 @@
 """The loop in one thread: interrupts, stepwise runs, and trials that others evaluate."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,13 @@ def minimise(fn, **options):
     return fmin(fn, X, **{"algo": rand.suggest, "max_evals": 5, "verbose": False, "rstate": 0, **options})
 
 
+def minimised(max_evals):
+    """Trials of a run."""
+    trials = Trials()
+    minimise(lambda x: x, trials=trials, max_evals=max_evals)
+    return trials
+
+
 def states(trials):
     return [document["state"] for document in trials._dynamic_trials]
 
@@ -25,6 +34,15 @@ def iteration(fn=lambda x: x, trials=None, **options):
     trials = Trials() if trials is None else trials
     options = {"rstate": np.random.default_rng(0), "max_evals": 4, **options}
     return FMinIter(rand.suggest, Domain(fn, X), trials, **options)
+
+
+def test_a_copy_goes_on_by_itself():
+    """A run that is copied half-way, as tuners do that look ahead, and its copy end without each other."""
+    original = iteration()
+    next(original)
+    other = copy.deepcopy(original)
+    assert (len(other.exhaust().trials), len(original.trials)) == (4, 1)
+    assert len(original.exhaust().trials) == 4
 
 
 # -- interrupts --------------------------------------------------------------------------------------------------------
@@ -217,6 +235,13 @@ def test_a_display_of_ones_own():
         (1, "best loss: 2.0"),
     ]
     assert display.is_closed
+
+
+def test_trials_of_other_studies_are_no_progress():
+    """A warm start does not move the bar."""
+    display = Display()
+    minimise(lambda x: x, max_evals=3, warm_start=minimised(5), show_progressbar=display)
+    assert display.opened == [{"initial": 0, "total": 3}]
 
 
 def test_a_display_is_closed_after_an_error():

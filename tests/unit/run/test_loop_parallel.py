@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from sparktune import STATUS_OK, Ctrl, Trials, fmin, hp, rand, tpe
+from sparktune import STATUS_OK, Ctrl, Study, Trials, fmin, hp, rand, tpe
 from sparktune.early_stop import no_progress_loss
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run import loop
@@ -417,6 +417,17 @@ def test_lost_trial_is_submitted_again_with_the_same_parameters(caplog):
     assert len(trials.executor.calls) == 10
     assert "went away" in trials.trials[3]["misc"]["run"]["attempts"][0]["error"]
     assert caplog.text.count("trial 3 was lost and is evaluated again") == 1
+
+
+def test_the_death_of_a_driver_is_no_attempt_of_the_trial(tmp_path):
+    """A trial that its driver has not survived may be lost as often as any other."""
+    with pytest.raises(KeyboardInterrupt), Study(SPACE, rand.suggest, storage=tmp_path / "study") as study:
+        study.ask()
+        raise KeyboardInterrupt
+    trials = LosesTrials({0: 1}, max_retries=1)
+    minimise(lambda args: args[0], trials, storage=tmp_path / "study")
+    assert states(trials) == [JOB_STATE_DONE] * 9
+    assert len(trials.trials[0]["misc"]["run"]["attempts"]) == 3
 
 
 @pytest.mark.parametrize(("n_losses", "max_retries", "n_calls"), [(1, 0, 9), (5, 2, 11)])

@@ -34,11 +34,14 @@ class Launcher:
         started, stopped: Numbers of pilots.
         replaced: Reasons.
         substitute: Evaluates if no pilot can be had.
+        needed_elsewhere: Whether others wait for what pilots hold.
+        asked: Set once that was asked.
     """
 
     def __init__(self, substitute=None):
         self.started, self.stopped, self.replaced = [], [], []
         self.substitute = substitute
+        self.needed_elsewhere, self.asked = False, threading.Event()
         self._ends = {}
         self._change = threading.Condition()
 
@@ -52,6 +55,10 @@ class Launcher:
     def stop(self, number):
         self.stopped.append(number)
         self.end(number, "stopped")
+
+    def is_needed_elsewhere(self, n_pilots):
+        self.asked.set()
+        return self.needed_elsewhere
 
     def replace(self, reason):
         self.replaced.append(reason)
@@ -369,6 +376,43 @@ def test_idle_pilot_is_given_back(open_desk):
     one.reply(one.take()[0], 0.5)
     future.result(60)
     assert one.next().kind == pilot.BYE
+
+
+def test_busy_pilot_makes_room_for_others_that_wait(open_desk):
+    """Where others may wait for its slot, a pilot ends after its turn although there is work; another is started."""
+    desk = open_desk(limit=1, turn=0.0, idle=1.0)
+    desk.launcher.needed_elsewhere = True
+    futures = [desk.submit(tid) for tid in range(1000)]
+    desk.launcher.wait_for(1)
+    one = desk.connect(0)
+    assert desk.launcher.asked.wait(60)
+    n_done = 0
+    while (message := one.next()).kind == pilot.EVALUATE:
+        one.reply(message.lease, 0.5)
+        n_done += 1
+    assert message.kind == pilot.BYE
+    one.connection.close()
+    desk.launcher.end(0, "bye")
+    desk.launcher.wait_for(2)
+    desk.launcher.needed_elsewhere = False
+    two = desk.connect(1)
+    for _ in range(n_done, 1000):
+        two.reply(two.take()[0], 0.5)
+    assert all(future.result(60).result["loss"] == 0.5 for future in futures)
+
+
+def test_busy_pilot_stays_where_nobody_waits(open_desk):
+    """A pilot whose slot nobody else needs goes on after its turn."""
+    desk = open_desk(limit=1, turn=0.0, idle=1.0)
+    futures = [desk.submit(tid) for tid in range(2)]
+    one = desk.connect(0)
+    lease, _ = one.take()
+    for _ in range(2):  # when it is asked again, the first answer has been taken in
+        assert desk.launcher.asked.wait(60)
+        desk.launcher.asked.clear()
+    one.reply(lease, 0.5)
+    one.reply(one.take()[0], 0.5)
+    assert [future.result(60).result["loss"] for future in futures] == [0.5, 0.5]
 
 
 def test_pilot_that_ends_early_is_started_again(open_desk, monkeypatch):

@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 import pytest
 
-from sparktune import STATUS_OK, Study, Trials, fmin, hp, rand, space_eval, tpe
+from sparktune import STATUS_OK, Domain, FMinIter, Study, Trials, fmin, hp, rand, space_eval, tpe
 from sparktune.exceptions import InvalidStorage
 from sparktune.history.events import n_renewed
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING
@@ -332,22 +332,73 @@ def test_a_pickled_object_is_not_kept_there(path):
 
 def test_trials_that_were_running_are_evaluated_again_once(path):
     """After one death they are new again and marked; after the second they have failed, and say why."""
-    with Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
+    crashes = pytest.raises(KeyboardInterrupt)  # a study that an error has closed is as one whose driver has died
+    with crashes, Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
         study.tell(study.ask(), 1.0)
         study.ask()
+        raise KeyboardInterrupt
     trials = minimise(max_evals=2, storage=path)
     assert [document["state"] for document in trials._dynamic_trials] == [JOB_STATE_DONE] * 2
     assert [n_renewed(document) for document in trials._dynamic_trials] == [0, 1]
     attempts = trials.trials[1]["misc"]["run"]["attempts"]
     assert attempts[0]["error"] == "the driver died while the trial was running"
-    with Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
-        study.ask()
-    for _ in range(2):
-        with Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
+    assert isinstance(attempts[0]["start"], float)  # as executors note it
+    for _ in range(3):
+        with crashes, Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
             waiting = study.ask()
-    assert n_renewed(waiting.document) in (0, 1)
+            raise KeyboardInterrupt
+    assert n_renewed(waiting.document) == 0
     failed = [document for document in documents_of(path) if document["state"] == JOB_STATE_ERROR]
     assert [document["misc"]["error"][1] for document in failed] == ["its driver died twice while it was running"]
+
+
+def test_a_trial_that_a_closed_study_has_left_open_can_be_told_to_the_next(path):
+    """Asked in one process and told in another: it stays open, is not asked again, and is not marked as lost."""
+    with Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
+        trial = study.ask()
+    with Study(SPACE, rand.suggest, storage=path, rstate=0) as study:
+        assert [opened.params for opened in study.open_trials] == [trial.params]
+        assert study.ask().tid == 1
+    with Study.load(path) as study:
+        assert [opened.tid for opened in study.open_trials] == [0, 1]
+        study.tell(0, 0.5)
+    trials = minimise(max_evals=2, storage=path)  # which evaluates what is open
+    assert trials.losses()[0] == 0.5
+    assert [n_renewed(document) for document in trials.trials] == [0, 1]
+
+
+def test_a_late_result_of_a_trial_that_is_to_be_evaluated_again(path):
+    """After a crash a result may come all the same, from where the trial ran, before the trial is asked again."""
+    with pytest.raises(ZeroDivisionError), Study(SPACE, rand.suggest, storage=path) as study:
+        trial = study.ask()
+        1 / 0  # noqa: B018
+    with Study(SPACE, rand.suggest, storage=path) as study:
+        assert study.open_trials == []
+        study.tell(trial.tid, 0.5)
+        assert study.ask().tid == 1
+    assert documents_of(path)[0]["result"]["loss"] == 0.5
+
+
+def test_fmin_over_the_trials_of_a_study_leaves_its_storage_open(path):
+    """What is told to the study afterwards is kept, too."""
+    with Study(SPACE, rand.suggest, storage=path) as study:
+        trial = study.ask()
+        minimise(trials=study.trials, max_evals=3)
+        study.tell(trial, 0.5)
+        assert documents_of(path)[0]["result"]["loss"] == 0.5
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_an_iterator_of_ones_own_keeps_the_study(path, steps):
+    """FMinIter over trials that are kept writes each result, and lets the storage go at its end."""
+    trials = Trials(storage=path)
+    iterator = FMinIter(rand.suggest, Domain(loss, SPACE), trials, np.random.default_rng(0), max_evals=3)
+    if steps:
+        assert [len(documents_of(path)) for _ in iterator] == [1, 2, 3]
+    else:
+        iterator.exhaust()
+    assert len(documents_of(path)) == 3
+    assert not trials._keeper.is_open
 
 
 def test_results_told_while_the_study_was_closed_are_written_later(path):

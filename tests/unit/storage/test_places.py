@@ -23,6 +23,14 @@ def test_a_path_is_a_journal(tmp_path, monkeypatch):
     assert isinstance(storage_at("C:study"), Journal)
 
 
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    """With a tilde, as in a shell; a character that no path has is an error that says so."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(storage_at("~/study")) == os.path.realpath(tmp_path / "study")
+    with pytest.raises(InvalidTypeError, match="null character"):
+        storage_at("a\0b")
+
+
 @pytest.mark.parametrize("where", ["/Volumes/main/default/v/study", "/dbfs/tmp/study", "{}", "{}/new/"])
 def test_a_folder_is_one_of_segments(tmp_path, where):
     """Where there is one, where the path says so, and where files cannot be appended to."""
