@@ -41,7 +41,7 @@ demo: $(VENV)/.installed-local
 	SPARK_CONF_DIR="$(CURDIR)/conf" $(BIN)/python examples/tune_random_forest.py
 
 # A file of tests is a process's own, as Spark sessions and servers are shared per file. ARGS="-n 0" runs all in one.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(PARALLEL) $(ARGS)

@@ -15,3 +15,15 @@ def connect_server(tmp_path_factory):
 
     with ConnectServer(tmp_path_factory.mktemp("connect")) as server:
         yield server
+
+
+@pytest.fixture
+def passable(tmp_path):
+    """Lets other users go through the folders above ``tmp_path``, and through itself."""
+    modes = {folder: folder.stat().st_mode for folder in [tmp_path, *tmp_path.parents]}
+    closed = {folder: mode for folder, mode in modes.items() if not mode & 0o001}
+    for folder, mode in closed.items():
+        folder.chmod(mode | 0o011)
+    yield
+    for folder, mode in closed.items():
+        folder.chmod(mode)
