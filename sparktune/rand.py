@@ -28,9 +28,12 @@ def propose(space: Space, history: History, rng: np.random.Generator, n: int, se
         settings: Not looked at.
     """
     tried = Tried.of(space, history)
-    rows = np.empty((n, len(space)))
+    rows = np.array([space.draw(rng) for _ in range(n)]).reshape(n, len(space))
+    others: np.random.Generator | None = None  # draws of its own, so that those of the seed stay what they are
     for i in range(n):
-        rows[i] = tried.first_new(space.draw(rng)[None], rows[:i], rng)
+        if tried.is_tried(rows[i], rows[:i]):
+            others = others or np.random.default_rng(rng.integers(2**63))
+            rows[i] = tried.first_new(rows[i : i + 1], rows[:i], others)
     return rows
 
 
