@@ -13,6 +13,9 @@ pytestmark = pytest.mark.spark
 SPACE = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", {"c": hp.uniform("c", 0, 1)}])}
 
 
+RUNS = pytest.mark.parametrize("n_runs", [2, pytest.param(20, marks=pytest.mark.slow)])
+
+
 def run(trials):
     """The values of all trials, in order."""
 
@@ -25,15 +28,17 @@ def run(trials):
     return [document["misc"]["vals"] for document in trials._dynamic_trials]
 
 
+@RUNS
 @pytest.mark.parametrize("engine", ["jobs", "workers", "driver"])
-def test_same_seed_gives_the_same_trials(session, engine):
+def test_same_seed_gives_the_same_trials(session, engine, n_runs):
     """On each engine, whatever the timing, the trials are those of four threads of this process."""
     expected = run(Trials(parallelism=4))
-    for _ in range(3):
+    for _ in range(n_runs):
         assert run(SparkTrials(4, spark_session=session, engine=engine)) == expected
 
 
-def test_same_seed_gives_the_same_trials_on_connect(connect_server, monkeypatch):
+@RUNS
+def test_same_seed_gives_the_same_trials_on_connect(connect_server, monkeypatch, n_runs):
     """So they are through Spark Connect."""
     monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # pyspark sets it too, and would leave it there
     active = SparkSession.getActiveSession()
@@ -42,7 +47,7 @@ def test_same_seed_gives_the_same_trials_on_connect(connect_server, monkeypatch)
     session = SparkSession.builder.remote(connect_server.url).create()
     try:
         expected = run(Trials(parallelism=4))
-        for _ in range(2):
+        for _ in range(n_runs):
             assert run(SparkTrials(4, spark_session=session)) == expected
     finally:
         session.stop()

@@ -43,9 +43,10 @@ def test_same_seed_gives_the_same_trials_on_every_backend(algo):
     assert len(runs[0]) == 25
 
 
-def test_twenty_runs_with_random_sleeps():
+@pytest.mark.parametrize("backend", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_twenty_runs_with_random_sleeps(backend):
     """reproducible=True takes the number of trials at a time from the trials object; twenty runs are all alike."""
-    runs = [run(Trials(parallelism=3), reproducible=True, max_evals=18) for _ in range(20)]
+    runs = [run(Trials(parallelism=3, backend=backend), reproducible=True, max_evals=18) for _ in range(20)]
     assert all(other == runs[0] for other in runs)
     assert runs[0] == run(Trials(), reproducible=3, max_evals=18)
 
