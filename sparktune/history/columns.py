@@ -25,7 +25,7 @@ S = TypeVar("S", bound=np.generic)
 
 PENDING, OK, FAILED, IGNORED = range(4)
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
-CHECKED_PER_SYNC = 12
+CHECKED_PER_SYNC = 32
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000
 #: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.

@@ -83,7 +83,7 @@ def test_hyperparameters_are_kept_as_long_as_their_trials_are_the_same(document,
     history.sync(documents)
     assert hyperparameters_of(LINE, history, 20) is first
     documents[3]["result"]["loss"] = 5.0
-    history.check_all()
+    history.sync(documents)
     edited, again = hyperparameters_of(LINE, history, 20), History(["x"])
     assert (edited[0] != first[0]).any()
     again.sync(documents)
