@@ -71,7 +71,9 @@ MAX_GOOD = 25
 #: ... and where there are constraints at least this many, else it stays in the first feasible corner.
 MIN_GOOD_CONSTRAINED = 4
 #: No kernel of the good group is narrower than this over the number of finished trials, nor than ``MIN_BANDWIDTH``.
-BANDWIDTH_SCALE, MIN_BANDWIDTH = 2.0, 0.01
+BANDWIDTH_SCALE, MIN_BANDWIDTH = 3.0, 0.01
+#: That number grows in steps of this factor: most proposals find the mixture of the one before them as it was.
+FLOOR_GROWTH = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,12 @@ def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
     return finished[pareto.order(history.objectives[finished], history.violations[finished], n_good)]
 
 
+def least_bandwidth(n_finished: int) -> float:
+    """The least bandwidth of the good group's kernels, as a share of the range, after so many finished trials."""
+    n = FLOOR_GROWTH ** math.floor(math.log(n_finished + 2.0, FLOOR_GROWTH))
+    return min(1.0, max(MIN_BANDWIDTH, BANDWIDTH_SCALE / n))
+
+
 @cache
 def rank_weights(n: int) -> FloatArray:
     """Weights of the good trials, best first, falling with the logarithm of the rank; they sum to n. Not to change."""
@@ -233,8 +241,7 @@ class Densities:
     def __init__(self, state: SearchState, history: History, settings: Settings) -> None:
         self._state, self._settings = state, settings
         good, prior_weight = good_rows(history, settings.gamma), settings.prior_weight
-        floor = max(MIN_BANDWIDTH, BANDWIDTH_SCALE / (history.n_finished + 2.0))
-        self._good = state.mixture(good, rank_weights(len(good)), prior_weight, floor)
+        self._good = state.mixture(good, rank_weights(len(good)), prior_weight, least_bandwidth(history.n_finished))
         # All other trials are bad: worse, failed and running ones; but cancelled ones say nothing.
         not_bad = np.append(good, history.ignored_rows)
         self._marginals = state.density(not_bad, prior_weight)

@@ -209,7 +209,7 @@ class History:
 
     def _grow(self, n: int) -> None:
         if n > len(self._losses):
-            size = n + n // 10 + 64  # with 50 labels, 450 bytes a trial at most
+            size = n + n // 20 + 64  # with 50 labels, 430 bytes a trial at most
             self._losses = _grown(self._losses, size)
             self._kinds = _grown(self._kinds, size)
             self._values = _grown(self._values, size)

@@ -103,8 +103,11 @@ class Smoothing:
         self.n = n
         # Silverman's exponent would be 1/5; the marginals of a search are multimodal, for which it smooths too much.
         bandwidth = max(0.01, 0.5 * max(n, 1) ** -0.4)
-        edges = np.arange(N_BINS + 1) / N_BINS
-        self.bins = _spread(edges[:-1], edges[1:], bandwidth) * N_BINS
+        # Equal bins: what goes from one to another depends on how far apart they are, and on nothing else.
+        away = np.arange(N_BINS)
+        mass = np.exp(log_mass_between((away - 0.5) / (N_BINS * bandwidth), (away + 0.5) / (N_BINS * bandwidth)))
+        self.bins = mass[np.abs(away[:, None] - away)]
+        self.bins *= N_BINS / self.bins.sum(axis=1, keepdims=True)
         owner = layout.stepped_of_cell[: layout.n_steps]
         self._steps = [
             _spread(layout.lower[owner == column], layout.upper[owner == column], bandwidth)

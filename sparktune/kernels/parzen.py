@@ -32,6 +32,9 @@ IntArray: TypeAlias = NDArray[np.intp]
 MAX_RESOLUTION = 100.0
 #: Stands for zero where the logarithm goes into a table: a matrix product cannot take an infinity.
 ZERO = 1e-300
+#: Exponents below this are taken for it: beside 1 the exponential is nothing, and one that underflows takes many times
+#: as long.
+NEGLIGIBLE = -80.0
 
 
 class Layout:
@@ -333,6 +336,7 @@ class Mixture:
             z = x.astype(layout.dtype)[:, None, :] - marginals.means
             z *= z
             z *= marginals.exponents
+            np.maximum(z, NEGLIGIBLE, out=z)
             density = np.einsum("mkp,kp->mp", np.exp(z, out=z), marginals.heights)
             prior = marginals.prior
             if layout.has_unbounded:
@@ -416,7 +420,7 @@ class Marginals:
 
 def log_sum_exp(a: NDArray[np.floating]) -> FloatArray:
     """Log of the sum of exponentials over the last axis; several times faster than ``np.logaddexp.reduce``."""
-    highest = np.maximum(a.max(axis=1), np.finfo(a.dtype).min)  # -inf - -inf is NaN
-    relative = a - highest[:, None]
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(relative, out=relative).sum(axis=1)) + highest, dtype=float)
+    highest = a.max(axis=1)
+    relative = a - np.maximum(highest, np.finfo(a.dtype).min)[:, None]  # -inf - -inf is NaN
+    np.maximum(relative, NEGLIGIBLE, out=relative)
+    return np.asarray(np.log(np.exp(relative, out=relative).sum(axis=1)) + highest, dtype=float)

@@ -27,6 +27,8 @@ from sparktune.space.distributions import FloatArray
 GROWTH, EXACT, MAX_STEP = 0.05, 20, 256
 #: Of more rows than this, a random part stands for all.
 MAX_KERNELS = 1024
+#: No kernel of a mixture is narrower than this share of the grid step that its point is on: else most draws stay there.
+LEAST_STEP_SHARE = 0.5
 
 
 class SearchState:
@@ -150,13 +152,16 @@ class SearchState:
             rows: The rows, shape (k,).
             weights: Their weights, shape (k,).
             prior_weight: Weight of the prior, on the scale of ``weights``.
-            floor: No bandwidth is below it; at most 1.
+            floor: No bandwidth is below it, nor below half the step of a grid; at most 1.
         """
-        z, columns = self._points_of(rows).z, self.layout.ordered
+        points, layout = self._points_of(rows), self.layout
+        z, columns = points.z, layout.ordered
         if self._gaps is None or self._gaps[0] is not z:
             gaps = np.ones(z.shape)
-            low, high = self.layout.low[columns], self.layout.high[columns]
-            gaps[:, columns] = neighbour_gaps(z.take(columns, axis=1), low, high)
+            gaps[:, columns] = neighbour_gaps(z.take(columns, axis=1), layout.low[columns], layout.high[columns])
+            on_steps = layout.ordinal
+            least = LEAST_STEP_SHARE * layout.prior_mass[points.cells[:, : len(on_steps)]]
+            gaps[:, on_steps] = np.maximum(gaps[:, on_steps], least)
             self._gaps = z, gaps
         sigmas = np.minimum(np.maximum(self._gaps[1], floor), 1.0)
         key = rows.tobytes(), sigmas.tobytes(), weights.tobytes(), prior_weight

@@ -255,13 +255,25 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
     sigmas = (-2.0 * coefficients[:, :8].astype(float)) ** -0.5
     means = coefficients[:, 8:16] * sigmas**2
     weights = state.weights(np.flatnonzero(~is_bad), prior)[1:]
-    floor = max(0.01, 2 / 302)
-    good_sigmas = neighbour_bandwidths(history.values[good], np.zeros(8), np.ones(8), floor)
+    least = tpe.least_bandwidth(history.n_finished)
+    good_sigmas = neighbour_bandwidths(history.values[good], np.zeros(8), np.ones(8), least)
     expected = log_sum(history.values[good], good_sigmas, tpe.rank_weights(len(good)))
     expected -= log_sum(np.clip(means, 0, 1), sigmas, weights)
     mixture = densities._good
     marginals = mixture.log_marginals(points) - state.histogram.log_marginals(points, state.density(good, prior))
     np.testing.assert_allclose(densities.score(points), expected + marginals.sum(axis=1), rtol=0, atol=1e-2)
+
+
+def test_the_least_bandwidth_falls_with_the_finished_trials():
+    """Three over their number, in steps of a tenth, from the whole range to a hundredth of it."""
+    least = np.array([tpe.least_bandwidth(n) for n in range(2000)])
+    exact = np.clip(3 / (np.arange(2000) + 2.0), 0.01, 1)
+    assert (np.diff(least) <= 0).all()
+    assert (least >= exact - 1e-12).all()
+    assert (least <= 1.1 * exact + 1e-12).all()
+    assert len(set(least[50:200])) < 20
+    assert least[0] == 1
+    assert least[-1] == 0.01
 
 
 def test_candidates_lie_in_the_space_and_mostly_where_good_trials_are(mixed_space, history_of, rng):

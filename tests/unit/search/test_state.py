@@ -160,6 +160,28 @@ def test_a_mixture_is_that_of_its_arguments(document, rng):
     assert all((one != other).any() for one, other in zip(found[1:], found[2:], strict=False))
 
 
+@pytest.mark.parametrize(
+    ("parameter", "inside"),
+    [
+        (hp.quniform("x", 0, 9, 1), {4: 0.682, 3: 0.157, 9: 0.0}),
+        (hp.uniformint("x", 0, 9), {4: 0.682, 3: 0.157, 9: 0.0}),
+        # On a log scale each step has a width of its own: half of the first is wide, of the last narrow.
+        (hp.qloguniform("x", 0, np.log(16), 1), {4: 0.64, 16: 0.0}),
+    ],
+    ids=["grid", "integers", "log-grid"],
+)
+def test_no_kernel_is_narrower_than_half_a_step(parameter, inside, document, rng):
+    """All good trials on one step of a grid: a third of the draws lands on its neighbours, however low the floor."""
+    space = Space(parameter)
+    history, _ = grown(space, np.full((30, 1), 4.0), document, ())
+    state = SearchState.of(space, history)
+    mixture = state.mixture(np.arange(10), np.ones(10), 1e-9, 0.001)
+    for value, mass in inside.items():
+        point = state.points(np.array([[float(value)]]))
+        share = np.exp(mixture.log_pdf(point)[0]) * state.layout.prior_mass[point.cells[0, 0]]
+        assert share == pytest.approx(mass, abs=0.05)
+
+
 def test_a_density_is_that_of_the_rows_that_count(document, rng):
     """Leaving rows out, one selection after another, gives the marginals of the others."""
     values = SPACE.sample(rng, 60)
