@@ -2,7 +2,7 @@
 
 The losses are standardised and their tails drawn in; a Gaussian process is conditioned on them, with each running trial
 taken to give what the process expects there, so that proposals keep away from it. Candidates are draws from the prior
-and small moves of the points with the best predictions, refined in two rounds; the best by log expected improvement is
+and small moves of the points with the best predictions, refined in three rounds; the best by log expected improvement is
 proposed.
 
 Several losses become one by weights drawn anew for each proposal. Constraints have a process each: the improvement is
@@ -54,7 +54,7 @@ REFIT_GROWTH, FIRST_FIT, FIT_STEPS = 0.15, 10, 20
 #: Candidates: from the prior, moves of the best points, and moves in each round of refinement.
 N_PRIOR, N_MOVES, N_REFINED = 120, 150, 100
 #: How far candidates move, as a share of the range: at first, and in the rounds of refinement.
-MOVE, REFINED_MOVES = 0.1, (0.05, 0.02)
+MOVE, REFINED_MOVES = 0.1, (0.05, 0.02, 0.005)
 #: Points that candidates move from.
 N_STARTS = 5
 
