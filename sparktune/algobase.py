@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from sparktune.exceptions import InvalidTypeError
-from sparktune.history.documents import Document, miscs_to_idxs_vals, proposal_documents
+from sparktune.history.documents import Document, miscs_to_idxs_vals
+from sparktune.history.proposals import proposal_documents
 from sparktune.search.tree import next_active
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray

@@ -22,7 +22,8 @@ import numpy as np
 
 from sparktune import auto, tpe
 from sparktune.history.columns import FAILED, OK, History
-from sparktune.history.documents import Document, proposal_record
+from sparktune.history.documents import Document
+from sparktune.history.proposals import proposal_record
 from sparktune.search.suggestion import Propose, suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray

@@ -2,8 +2,8 @@
 
 The losses are standardised and their tails drawn in; a Gaussian process is conditioned on them, with each running trial
 taken to give what the process expects there, so that proposals keep away from it. Candidates are draws from the prior
-and small moves of the points with the best predictions, refined in three rounds; the best by log expected improvement is
-proposed.
+and small moves of the points with the best predictions, refined in three rounds; the best by log expected improvement
+is proposed.
 
 Several losses become one by weights drawn anew for each proposal. Constraints have a process each: the improvement is
 weighted with the probability that all are met.

@@ -12,7 +12,7 @@ from sparktune.exceptions import InvalidArgumentError, InvalidStorage
 from sparktune.exchange.marks import set_aside
 from sparktune.exchange.source import spaces_of_runs
 from sparktune.exchange.warm_start import adapt
-from sparktune.history import documents
+from sparktune.history import documents, proposals
 from sparktune.history.documents import Document
 from sparktune.history.events import Event, Replica
 from sparktune.run.algos import stored_algo
@@ -90,7 +90,7 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
     history = _InTheirSpaces(stored, replica.runs, space, trust)
     n_repeated = n_without_record = 0
     for group in _rounds(stored):
-        if documents.proposal_record(group[0]) is None:
+        if proposals.proposal_record(group[0]) is None:
             n_without_record += len(group)
             continue
         number = _run_of(stored.index(group[0]), replica.runs)
@@ -109,8 +109,8 @@ def _rounds(stored: Sequence[Document]) -> Iterator[list[Document]]:
     """The trials by the rounds in which they were proposed: those of one round have one random stream."""
 
     def key(document: Document) -> Any:
-        record = documents.proposal_record(document)
-        return None if record is None else (record["algo"], documents.seed_of(document), record["n_trials"])
+        record = proposals.proposal_record(document)
+        return None if record is None else (record["algo"], proposals.seed_of(document), record["n_trials"])
 
     for _, group in groupby(stored, key):
         yield list(group)
@@ -148,13 +148,13 @@ class _InTheirSpaces:
 
 
 def _repeated(group: list[Document], stored: list[Document], space: Space, algo: Any) -> Iterator[dict[str, Any]]:
-    record = documents.proposal_record(group[0]) or {}
+    record = proposals.proposal_record(group[0]) or {}
     seen = Trials()
-    seen._dynamic_trials.extend(documents.as_it_was(stored, record))
+    seen._dynamic_trials.extend(proposals.as_it_was(stored, record))
     seen._set_aside = set_aside(seen._dynamic_trials)
     seen.refresh()
     made = algo(
-        [document["tid"] for document in group], Domain(_nothing, space.expr), seen, documents.seed_of(group[0])
+        [document["tid"] for document in group], Domain(_nothing, space.expr), seen, proposals.seed_of(group[0])
     )
     made += [None] * (len(group) - len(made))
     for document in made:

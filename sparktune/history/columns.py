@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidTrial
-from sparktune.history.documents import Document, constraints_of, loss_of, losses_of, raw_values, record_of
+from sparktune.history.documents import Document, constraints_of, loss_of, losses_of, raw_values
+from sparktune.history.proposals import record_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
 from sparktune.kernels import pareto
 
@@ -180,7 +181,7 @@ class History:
         return [self._documents[row] for row in sorted(self._open)]
 
     def record(self, algo: str, seed: Any, n_startup: float = 0) -> dict[str, Any]:
-        """What a proposal that is made now sees: see :func:`~sparktune.history.documents.record_of`."""
+        """What a proposal that is made now sees: see :func:`~sparktune.history.proposals.record_of`."""
         return record_of(algo, seed, n_startup, self._n, self.running_tids)
 
     @property

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
-from sparktune.exceptions import InvalidLoss, InvalidResultStatus, InvalidTrial
+from sparktune.exceptions import InvalidTrial
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -21,10 +21,8 @@ from sparktune.history.trial import (
     JOB_STATES,
     STATUS_NEW,
     STATUS_OK,
-    STATUS_STRINGS,
     Outcome,
 )
-from sparktune.space.nodes import is_number
 
 Document: TypeAlias = dict[str, Any]
 
@@ -312,94 +310,6 @@ def finish(document: Document, outcome: Outcome, *, error_is_traceback: bool = F
     _move(document, outcome.state)
 
 
-def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:
-    """What an objective returned, as a result dictionary: a copy, with floats for its loss, losses and constraints.
-
-    Args:
-        value: A number, or a mapping with ``status`` and, if that is ok, ``loss`` or ``losses``.
-        numeric_types: Further types that count as numbers.
-
-    Raises:
-        InvalidLoss: If there is no number where one must be.
-        InvalidResultStatus: If the status is missing or unknown.
-    """
-    if is_number(value) or isinstance(value, (bool, *numeric_types)):
-        return {"loss": float(value), "status": STATUS_OK}
-    if not isinstance(value, Mapping):
-        hint = "; did the objective forget to return?" if value is None else ""
-        hint = "; write float(...) around it" if hasattr(value, "shape") else hint
-        raise InvalidLoss(
-            value,
-            f"an objective returns a number or a dict with 'status' and 'loss', got {_short(value)} "
-            f"({type(value).__name__}){hint}",
-        )
-    result = dict(value)
-    if "status" not in result:
-        raise InvalidResultStatus(
-            value,
-            f"a result dict needs 'status', got {_short(value)}: add 'status': STATUS_OK (or STATUS_FAIL)",
-        )
-    if result["status"] not in STATUS_STRINGS:
-        raise InvalidResultStatus(
-            value, f"a result's status is one of {', '.join(STATUS_STRINGS)}, got {result['status']!r}"
-        )
-    if result["status"] == STATUS_OK:
-        _check_losses(result, value)
-        _check_constraints(result, value)
-    return result
-
-
-def _check_losses(result: dict[str, Any], value: object) -> None:
-    """Make ``loss`` and ``losses`` of a result floats; with several losses, ``loss`` may be left out."""
-    if result.get("losses") is not None:
-        losses = as_floats(result["losses"])
-        if not losses:
-            raise InvalidLoss(
-                value,
-                f"losses is a list of at least one number, all to be minimised, got {_short(result['losses'])}: "
-                "return floats, or 'status': STATUS_FAIL if there are none",
-            )
-        result["losses"] = list(losses)
-        if result.get("loss") is None:
-            result.pop("loss", None)
-            if len(losses) > 1:
-                return
-            result["loss"] = losses[0]
-        elif len(losses) == 1 and as_floats([result["loss"]]) != losses:
-            raise InvalidLoss(
-                value,
-                f"one number in 'losses' is the loss, got {losses[0]!r} and 'loss': {result['loss']!r}: leave one out",
-            )
-    try:
-        result["loss"] = float(result["loss"])
-    except KeyError:
-        raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}") from None
-    except (TypeError, ValueError):
-        raise InvalidLoss(
-            value,
-            f"a loss is a number, got {result['loss']!r} ({type(result['loss']).__name__}): return a float, or "
-            "'status': STATUS_FAIL if there is none",
-        ) from None
-
-
-def _check_constraints(result: dict[str, Any], value: object) -> None:
-    """Make the ``constraints`` of a result, if there are any, a list of floats."""
-    if result.get("constraints") is not None:
-        constraints = as_floats(result["constraints"])
-        if constraints is None:
-            raise InvalidLoss(
-                value,
-                f"constraints is a list of numbers, each <= 0 where it is met, got {_short(result['constraints'])}: "
-                "write 'constraints': [memory - limit]",
-            )
-        result["constraints"] = list(constraints)
-
-
-def _short(value: object, limit: int = 200) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 # -- many documents at once -------------------------------------------------------------------------------------------
 
 
@@ -447,80 +357,3 @@ def miscs_update_idxs_vals(
 def spec_from_misc(misc: Document) -> dict[str, Any]:
     """The value of each active label of a misc."""
     return {label: values[0] for label, values in misc["vals"].items() if len(values)}
-
-
-def proposal_documents(
-    values: Any, new_ids: Sequence[Any], domain: Any, trials: Any, record: Mapping[str, Any] | None = None
-) -> list[Document]:
-    """New documents for proposed points.
-
-    Args:
-        values: Points, shape (n, d), NaN where inactive.
-        new_ids: n ids.
-        domain: Gives ``space``, ``cmd`` and ``workdir``.
-        trials: Makes the documents.
-        record: What the proposals saw, from :func:`record_of`; goes into ``misc["search"]``.
-    """
-    space = domain.space
-    miscs = [
-        new_misc(tid, space.raw(row), space.labels, domain.cmd, domain.workdir)
-        for tid, row in zip(new_ids, values, strict=True)
-    ]
-    if record is not None:
-        for position, misc in enumerate(miscs):
-            # Each takes those before it in the batch for running.
-            misc["search"] = {**record, "running": [*record["running"], *new_ids[:position]]}
-    docs: list[Document] = trials.new_trial_docs(
-        list(new_ids), [None] * len(miscs), [new_result() for _ in miscs], miscs
-    )
-    return docs
-
-
-def record_of(algo: str, seed: Any, n_startup: float, n_trials: int, running: Sequence[Any]) -> dict[str, Any]:
-    """What a proposal saw, for ``misc["search"]``: enough to see it again.
-
-    Args:
-        algo: The algorithm's name.
-        seed: Its seed; kept if it is an integer.
-        n_startup: Finished trials until which it does not learn.
-        n_trials: How many documents there were.
-        running: The tids of those without a result.
-    """
-    return {
-        "algo": algo,
-        "seed": int(seed) if hasattr(seed, "__index__") else None,
-        "n_startup": n_startup,
-        "n_trials": n_trials,
-        "running": list(running),
-    }
-
-
-def note_seed(document: Document, seed: int) -> None:
-    """Write down the seed that a trial was proposed with, unless its algorithm has; one that it gave on is another."""
-    if seed_of(document) != seed:
-        document["misc"]["seed"] = seed
-
-
-def seed_of(document: Document) -> int | None:
-    """The seed that a trial was proposed with; None if nobody wrote it down."""
-    misc = document["misc"]
-    seed: int | None = misc["seed"] if "seed" in misc else (misc.get("search") or {}).get("seed")
-    return seed
-
-
-def proposal_record(document: Document) -> Document | None:
-    """What the proposal of a trial saw; None if nobody wrote it down."""
-    record: Document | None = document["misc"].get("search")
-    return record
-
-
-def as_it_was(documents: Sequence[Document], record: Mapping[str, Any]) -> list[Document]:
-    """The documents that a proposal saw, those without a result by then as running ones."""
-    running = set(record["running"])
-    seen = list(documents[: record["n_trials"]])
-    known = {document["tid"] for document in seen}
-    seen += [document for document in documents[record["n_trials"] :] if document["tid"] in running - known]
-    return [
-        {**document, "state": JOB_STATE_RUNNING, "result": new_result()} if document["tid"] in running else document
-        for document in seen
-    ]

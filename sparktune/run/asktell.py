@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sparktune.exceptions import InvalidLoss
-from sparktune.history import documents
+from sparktune.history import documents, proposals
 from sparktune.history.documents import Document
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
@@ -41,7 +41,7 @@ class AskTell:
         self._generator = as_generator(rstate)
         self.rstate = self._generator if rstate is None else rstate
         # With the seed of an earlier run, the stream goes on after what that run has used of it.
-        self._used_seeds = {documents.seed_of(document) for document in trials._dynamic_trials}
+        self._used_seeds = {proposals.seed_of(document) for document in trials._dynamic_trials}
 
     def pull(self) -> tuple[list[Document], int]:
         """Take in what other drivers of the study have done, where it has several.
@@ -54,7 +54,7 @@ class AskTell:
         n_known = len(self.trials._dynamic_trials)
         adopted = self._keeper.pull()
         new = self.trials._dynamic_trials[n_known:]
-        self._used_seeds.update(map(documents.seed_of, new))
+        self._used_seeds.update(map(proposals.seed_of, new))
         self.trials.refresh()
         return adopted, len(new)
 
@@ -72,7 +72,7 @@ class AskTell:
         newest = self.trials._dynamic_trials[-len(tids) :]
         stored = [document for document in newest if document["tid"] in tids]
         for document in stored:
-            documents.note_seed(document, seed)
+            proposals.note_seed(document, seed)
         if self._keeper is not None:
             self._keeper.note_new()
         return stored

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
-from sparktune.history import documents
+from sparktune.history import documents, returned
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
 from sparktune.run.arguments import as_generator
 from sparktune.run.goal import Goal
@@ -37,7 +37,7 @@ class Ctrl:
         self,
         trials: Any,
         current_trial: documents.Document | None = None,
-        read_result: Callable[[Any], dict[str, Any]] = documents.as_result,
+        read_result: Callable[[Any], dict[str, Any]] = returned.as_result,
     ) -> None:
         self.trials = trials
         self.current_trial = current_trial
@@ -176,7 +176,7 @@ class Domain:
         Raises:
             InvalidLoss, InvalidResultStatus: If it is no result.
         """
-        return documents.as_result(self.goal.apply(value))
+        return returned.as_result(self.goal.apply(value))
 
     def outcome(self, call: Call) -> Outcome:
         """What becomes of one evaluation in this thread: exceptions come back as data, interrupts pass through."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sparktune.history.columns import History
-from sparktune.history.documents import proposal_record
+from sparktune.history.proposals import proposal_record
 from sparktune.kernels.sobol import sobol
 from sparktune.search.tried import Tried, kept
 from sparktune.space.compile import Space

@@ -12,7 +12,8 @@ import numpy as np
 from sparktune import gp, tpe
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, as_it_was, proposal_record, raw_values
+from sparktune.history.documents import Document, raw_values
+from sparktune.history.proposals import as_it_was, proposal_record
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, proposal_documents
+from sparktune.history.documents import Document
+from sparktune.history.proposals import proposal_documents
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
 

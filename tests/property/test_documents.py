@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sparktune import STATUS_FAIL, STATUS_OK, Trials, fmin, hp, rand, space_eval, tpe
 from sparktune.exceptions import InvalidLoss, InvalidResultStatus
-from sparktune.history import documents
+from sparktune.history import documents, returned
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -147,7 +147,7 @@ def test_results_are_taken_or_refused_but_never_break(value):
     """Anything an objective may return becomes a result with a float loss, or one of the two errors for it."""
     before = copy.deepcopy(value)
     try:
-        result = documents.as_result(value)
+        result = returned.as_result(value)
     except (InvalidLoss, InvalidResultStatus) as error:
         assert error.result is value
         assert str(error)

@@ -11,7 +11,7 @@ import pytest
 
 from sparktune import STATUS_FAIL, STATUS_OK, Trials, early_stop, fmin, hp, rand, tpe, trials_from_docs
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidLoss, InvalidTypeError
-from sparktune.history.documents import as_result
+from sparktune.history.returned import as_result
 from sparktune.run.progress import no_progress_callback
 from sparktune.trials import SeveralLossesError
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sparktune import tpe
 from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidTypeError
-from sparktune.history import documents
+from sparktune.history import documents, returned
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
 from sparktune.run.domain import Domain
@@ -178,7 +178,7 @@ class _TrialsMirror:
 def _result_of(trial: FrozenTrial, signs: Sequence[int]) -> dict[str, Any]:
     """The result of a finished trial; a pruned one counts as failed, for its value is not comparable."""
     if trial.state != TrialState.COMPLETE:
-        return documents.as_result({"status": STATUS_FAIL})
+        return returned.as_result({"status": STATUS_FAIL})
     losses = [sign * value for sign, value in zip(signs, trial.values, strict=True)]
     result: dict[str, Any] = {"status": STATUS_OK, "loss": losses[0]}
     if len(losses) > 1:
@@ -186,4 +186,4 @@ def _result_of(trial: FrozenTrial, signs: Sequence[int]) -> dict[str, Any]:
     constraints = getattr(trial, "constraints", None)
     if constraints:
         result["constraints"] = [constraints[name] for name in sorted(constraints)]
-    return documents.as_result(result)
+    return returned.as_result(result)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from sparktune.bridges.optuna.units import axis_of, contains, suggested
 from sparktune.exceptions import InvalidTypeError
-from sparktune.history import documents
+from sparktune.history import proposals
 from sparktune.history.columns import FAILED, IGNORED, OK, PENDING, History
 from sparktune.history.documents import Document
 from sparktune.space.compile import Parameter, Space
@@ -72,7 +72,7 @@ class _Suggest:
         if mirror.is_exhausted:
             return []
         values = np.array([mirror.ask(tid) for tid in new_ids]).reshape(len(new_ids), len(space))
-        return documents.proposal_documents(values, new_ids, domain, trials)
+        return proposals.proposal_documents(values, new_ids, domain, trials)
 
     def _new_sampler(self, seed: int, is_first: bool) -> BaseSampler:
         if not isinstance(self._sampler, BaseSampler):

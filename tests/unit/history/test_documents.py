@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparktune.exceptions import InvalidLoss, InvalidTrial
-from sparktune.history import documents
+from sparktune.history import documents, returned
 from sparktune.history.trial import Failure, Outcome
 
 NEW, RUNNING, DONE, ERROR, CANCEL = range(5)
@@ -134,7 +134,7 @@ def test_failure_text_without_a_traceback():
 def test_results_in_messages_are_cut():
     """A large result does not fill the screen."""
     with pytest.raises(InvalidLoss) as caught:
-        documents.as_result("x" * 100_000)
+        returned.as_result("x" * 100_000)
     assert len(str(caught.value)) < 1000
 
 

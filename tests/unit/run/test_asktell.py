@@ -7,7 +7,7 @@ import pytest
 
 from sparktune import STATUS_OK, Trials, auto, fmin, hp, rand, tpe
 from sparktune.exceptions import InvalidTrial
-from sparktune.history import documents
+from sparktune.history import documents, proposals
 from sparktune.history.trial import Outcome
 from sparktune.run.asktell import AskTell
 from sparktune.run.domain import Domain
@@ -129,11 +129,11 @@ def test_documents_have_their_seed():
     search = search_of(algo=algo)
     search._generator = Fixed(5, 6)
     [document] = search.ask(1)
-    assert document["misc"]["seed"] == documents.seed_of(document) == 5
+    assert document["misc"]["seed"] == proposals.seed_of(document) == 5
     search.algo = rand.suggest
     [document] = search.ask(1)
     assert "seed" not in document["misc"]
-    assert documents.seed_of(document) == 6
+    assert proposals.seed_of(document) == 6
 
 
 # -- proposals ---------------------------------------------------------------------------------------------------------

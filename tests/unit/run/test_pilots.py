@@ -17,7 +17,7 @@ import pytest
 from waiting import wait_until
 
 from sparktune.exceptions import WorkerLostError
-from sparktune.history.documents import as_result
+from sparktune.history.returned import as_result
 from sparktune.history.trial import Call, Outcome
 from sparktune.run import connection, pilots
 from sparktune.run.pilots import Patience, PilotPool

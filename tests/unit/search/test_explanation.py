@@ -7,7 +7,7 @@ import pytest
 
 from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.documents import as_it_was
+from sparktune.history.proposals import as_it_was
 
 SPACE = {
     "x": hp.uniform("x", -5, 5),

@@ -1,0 +1,99 @@
+"""What an objective returned, read as the result of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparktune.exceptions import InvalidLoss, InvalidResultStatus
+from sparktune.history.documents import as_floats
+from sparktune.history.trial import STATUS_OK, STATUS_STRINGS
+from sparktune.space.nodes import is_number
+
+
+def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:
+    """What an objective returned, as a result dictionary: a copy, with floats for its loss, losses and constraints.
+
+    Args:
+        value: A number, or a mapping with ``status`` and, if that is ok, ``loss`` or ``losses``.
+        numeric_types: Further types that count as numbers.
+
+    Raises:
+        InvalidLoss: If there is no number where one must be.
+        InvalidResultStatus: If the status is missing or unknown.
+    """
+    if is_number(value) or isinstance(value, (bool, *numeric_types)):
+        return {"loss": float(value), "status": STATUS_OK}
+    if not isinstance(value, Mapping):
+        hint = "; did the objective forget to return?" if value is None else ""
+        hint = "; write float(...) around it" if hasattr(value, "shape") else hint
+        raise InvalidLoss(
+            value,
+            f"an objective returns a number or a dict with 'status' and 'loss', got {_short(value)} "
+            f"({type(value).__name__}){hint}",
+        )
+    result = dict(value)
+    if "status" not in result:
+        raise InvalidResultStatus(
+            value,
+            f"a result dict needs 'status', got {_short(value)}: add 'status': STATUS_OK (or STATUS_FAIL)",
+        )
+    if result["status"] not in STATUS_STRINGS:
+        raise InvalidResultStatus(
+            value, f"a result's status is one of {', '.join(STATUS_STRINGS)}, got {result['status']!r}"
+        )
+    if result["status"] == STATUS_OK:
+        _check_losses(result, value)
+        _check_constraints(result, value)
+    return result
+
+
+def _check_losses(result: dict[str, Any], value: object) -> None:
+    """Make ``loss`` and ``losses`` of a result floats; with several losses, ``loss`` may be left out."""
+    if result.get("losses") is not None:
+        losses = as_floats(result["losses"])
+        if not losses:
+            raise InvalidLoss(
+                value,
+                f"losses is a list of at least one number, all to be minimised, got {_short(result['losses'])}: "
+                "return floats, or 'status': STATUS_FAIL if there are none",
+            )
+        result["losses"] = list(losses)
+        if result.get("loss") is None:
+            result.pop("loss", None)
+            if len(losses) > 1:
+                return
+            result["loss"] = losses[0]
+        elif len(losses) == 1 and as_floats([result["loss"]]) != losses:
+            raise InvalidLoss(
+                value,
+                f"one number in 'losses' is the loss, got {losses[0]!r} and 'loss': {result['loss']!r}: leave one out",
+            )
+    try:
+        result["loss"] = float(result["loss"])
+    except KeyError:
+        raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}") from None
+    except (TypeError, ValueError):
+        raise InvalidLoss(
+            value,
+            f"a loss is a number, got {result['loss']!r} ({type(result['loss']).__name__}): return a float, or "
+            "'status': STATUS_FAIL if there is none",
+        ) from None
+
+
+def _check_constraints(result: dict[str, Any], value: object) -> None:
+    """Make the ``constraints`` of a result, if there are any, a list of floats."""
+    if result.get("constraints") is not None:
+        constraints = as_floats(result["constraints"])
+        if constraints is None:
+            raise InvalidLoss(
+                value,
+                f"constraints is a list of numbers, each <= 0 where it is met, got {_short(result['constraints'])}: "
+                "write 'constraints': [memory - limit]",
+            )
+        result["constraints"] = list(constraints)
+
+
+def _short(value: object, limit: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
