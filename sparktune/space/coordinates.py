@@ -130,28 +130,37 @@ class Coordinates:
         self.numeric = np.array([c for c, n in enumerate(counts) if not n], dtype=np.intp)
         self.categorical = np.array([c for c, n in enumerate(counts) if n], dtype=np.intp)
         axes = [axis_of(space.parameters[c].distribution) for c in self.numeric]
-        self._shift, self._scale, self.low, self.high, q, self._first, self._last = (
+        shift, scale, self.low, self.high, q, first, last = (
             np.array([getattr(a, name) for a in axes], dtype=float)
             for name in ("shift", "scale", "low", "high", "q", "first", "last")
         )
-        self._grids = np.flatnonzero(q > 0)
-        self._q = q[self._grids]
-        self._logs = np.array([i for i, axis in enumerate(axes) if axis.is_log], dtype=np.intp)
-        # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
-        self._tiny = np.where(q > 0, 0.25 * q, np.finfo(float).tiny)[self._logs]
         self.is_unbounded = np.isinf(self.low)
-        self._offset = np.array(
-            [getattr(space.parameters[c].distribution, "low", 0) for c in self.categorical], dtype=float
-        )
+        self._grids = self.numeric[q > 0]
+        self._q = q[q > 0]
+        is_log = np.array([axis.is_log for axis in axes], dtype=bool)
+        self._logs = self.numeric[is_log]
+        # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
+        self._tiny = np.where(q > 0, 0.25 * q, np.finfo(float).tiny)[is_log]
+        offset = np.array([getattr(space.parameters[c].distribution, "low", 0) for c in self.categorical], dtype=float)
+        # Of every column, for whole rows at once: a category is its value less the lowest, and has no bounds.
+        self._shift, self._scale = self._of_columns(shift, offset), self._of_columns(scale, 1.0)
+        self._low, self._high = self._of_columns(self.low, -math.inf), self._of_columns(self.high, math.inf)
+        self._first, self._last = self._of_columns(first, -math.inf), self._of_columns(last, math.inf)
         self.log_priors: list[FloatArray] = [
-            space.parameters[c].distribution.log_pdf(np.arange(counts[c]) + offset)
-            for c, offset in zip(self.categorical, self._offset, strict=True)
+            space.parameters[c].distribution.log_pdf(np.arange(counts[c]) + lowest)
+            for c, lowest in zip(self.categorical, offset, strict=True)
         ]
         self._n_categories = np.array([len(log_p) for log_p in self.log_priors], dtype=np.intp)
         self._cumulative = [np.cumsum(np.exp(log_p)) for log_p in self.log_priors]
         self.layout = self._layout(axes)
         self.is_discrete = np.array([n > 0 for n in counts], dtype=bool)
         self.is_discrete[self.numeric] = q > 0
+
+    def _of_columns(self, numeric: FloatArray, categorical: float | FloatArray) -> FloatArray:
+        """One array for all columns, shape (d,), from those of the numeric and of the categorical ones."""
+        out = np.empty(len(self.space))
+        out[self.numeric], out[self.categorical] = numeric, categorical
+        return out
 
     def _layout(self, axes: list[Axis]) -> Layout:
         d = len(self.space)
@@ -165,34 +174,31 @@ class Coordinates:
     def encode(self, values: FloatArray) -> FloatArray:
         """Coordinates of values (n, d); NaN stays NaN, and a category that does not exist becomes it."""
         z = np.array(values, dtype=float)
-        if len(self.numeric):
-            x = z.take(self.numeric, axis=1)
-            if len(self._logs):
-                x[:, self._logs] = np.log(np.maximum(x.take(self._logs, axis=1), self._tiny))
-            x -= self._shift
-            x /= self._scale
-            z[:, self.numeric] = np.minimum(np.maximum(x, self.low), self.high)
+        if len(self._logs):
+            z[:, self._logs] = np.log(np.maximum(z.take(self._logs, axis=1), self._tiny))
+        z -= self._shift
+        z /= self._scale
+        np.maximum(z, self._low, out=z)
+        np.minimum(z, self._high, out=z)
         if len(self.categorical):
-            categories = z.take(self.categorical, axis=1) - self._offset
+            categories = z.take(self.categorical, axis=1)
             # A history may know options that the space no longer has; they say nothing of those it has.
-            is_known = (categories >= 0) & (categories < self._n_categories)
-            z[:, self.categorical] = np.where(is_known, categories, np.nan)
+            is_unknown = (categories < 0) | (categories >= self._n_categories)
+            if is_unknown.any():
+                z[:, self.categorical] = np.where(is_unknown, np.nan, categories)
         return z
 
     def decode(self, z: FloatArray) -> FloatArray:
         """Values at coordinates (n, d), on their grids and within their bounds; every column filled."""
-        values = np.array(z, dtype=float)
-        x = z.take(self.numeric, axis=1) * self._scale
-        x += self._shift
+        values = z * self._scale
+        values += self._shift
         if len(self._logs):
-            x[:, self._logs] = np.exp(np.minimum(x.take(self._logs, axis=1), MAX_EXPONENT))
+            values[:, self._logs] = np.exp(np.minimum(values.take(self._logs, axis=1), MAX_EXPONENT))
         if len(self._grids):
-            steps = x.take(self._grids, axis=1) / self._q
-            x[:, self._grids] = np.rint(steps, out=steps) * self._q + 0.0  # not -0.0
-        values[:, self.numeric] = np.minimum(np.maximum(x, self._first), self._last)
-        if self._offset.any():
-            values[:, self.categorical] += self._offset
-        return values
+            steps = values.take(self._grids, axis=1) / self._q
+            values[:, self._grids] = np.rint(steps, out=steps) * self._q + 0.0  # not -0.0
+        np.maximum(values, self._first, out=values)
+        return np.asarray(np.minimum(values, self._last, out=values))
 
     def sample_prior(self, rng: np.random.Generator, n: int) -> FloatArray:
         """Draw coordinates from the prior, shape (n, d), every column filled."""
