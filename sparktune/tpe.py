@@ -188,16 +188,16 @@ def propose(
     """
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
-    rows = np.empty((0, len(space)))
+    rows = np.empty((n, len(space)))
     if history.n_finished < settings.n_startup_jobs or not len(space):
-        for _ in range(n):
-            rows = np.vstack([rows, state.tried.new_draw(rows, rng)])
+        for i in range(n):
+            rows[i] = state.tried.new_draw(rows[:i], rng)
         return rows
     densities = Densities(state, history, settings)
-    for _ in range(n):
-        rows = np.vstack([rows, densities.propose_one(rows, rng)])
-        if len(rows) < n:
-            densities.add_running(rows[-1:])
+    for i in range(n):
+        rows[i] = densities.propose_one(rows[:i], rng)
+        if i + 1 < n:
+            densities.add_running(rows[i : i + 1])
     return rows
 
 
