@@ -105,7 +105,7 @@ def propose(
     if gp.is_starting(history, settings.n_startup_jobs) or not len(space):
         return even_points(space, history, rng, n)
     rows = np.empty((0, len(space)))
-    densities = tpe.Densities(state, history, TPE_SETTINGS)
+    densities = tpe.Densities(state, history, TPE_SETTINGS, tpe.WIDE)
     gp_share = (1.0 - settings.tpe_share) * min(1.0, LONG / history.n_finished)
     for _ in range(n):
         if rng.random() < gp_share:

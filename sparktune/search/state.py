@@ -27,8 +27,6 @@ from sparktune.space.distributions import FloatArray
 GROWTH, EXACT, MAX_STEP = 0.05, 20, 256
 #: Of more rows than this, a random part stands for all.
 MAX_KERNELS = 1024
-#: No kernel of a mixture is narrower than this share of the grid step that its point is on: else most draws stay there.
-LEAST_STEP_SHARE = 0.5
 
 
 class SearchState:
@@ -145,25 +143,29 @@ class SearchState:
 
     # -- densities ------------------------------------------------------------------------------------------------
 
-    def mixture(self, rows: NDArray[np.intp], weights: FloatArray, prior_weight: float, floor: float) -> Mixture:
+    def mixture(
+        self, rows: NDArray[np.intp], weights: FloatArray, prior_weight: float, floor: float, step_share: float = 0.0
+    ) -> Mixture:
         """A mixture around the points of some rows.
 
         Args:
             rows: The rows, shape (k,).
             weights: Their weights, shape (k,).
             prior_weight: Weight of the prior, on the scale of ``weights``.
-            floor: No bandwidth is below it, nor below half the step of a grid; at most 1.
+            floor: No bandwidth is below it; at most 1.
+            step_share: ... nor below this share of the grid step that the point is on.
         """
         points, layout = self._points_of(rows), self.layout
         z, columns = points.z, layout.ordered
         if self._gaps is None or self._gaps[0] is not z:
             gaps = np.ones(z.shape)
             gaps[:, columns] = neighbour_gaps(z.take(columns, axis=1), layout.low[columns], layout.high[columns])
-            on_steps = layout.ordinal
-            least = LEAST_STEP_SHARE * layout.prior_mass[points.cells[:, : len(on_steps)]]
-            gaps[:, on_steps] = np.maximum(gaps[:, on_steps], least)
             self._gaps = z, gaps
-        sigmas = np.minimum(np.maximum(self._gaps[1], floor), 1.0)
+        sigmas = np.maximum(self._gaps[1], floor)
+        if step_share and layout.n_steps:
+            least = step_share * layout.prior_mass[points.cells[:, : len(layout.ordinal)]]
+            sigmas[:, layout.ordinal] = np.maximum(sigmas[:, layout.ordinal], least)
+        np.minimum(sigmas, 1.0, out=sigmas)
         key = rows.tobytes(), sigmas.tobytes(), weights.tobytes(), prior_weight
         if self._mixture is None or self._mixture[0] != key:
             self._mixture = key, Mixture(self.layout, z, sigmas, weights, prior_weight)

@@ -150,7 +150,7 @@ def test_a_mixture_is_that_of_its_arguments(document, rng):
     rows, weights = np.array([3, 1, 4, 15, 9]), np.arange(5.0, 0, -1)
     asked = [(rows, weights, 1.0, 0.01), (rows, weights, 1.0, 0.01), (rows, weights, 1.0, 0.5)]
     asked += [(rows, weights, 2.0, 0.5), (rows, weights[::-1], 2.0, 0.5), (rows + 1, weights, 2.0, 0.5)]
-    asked += [(rows[::-1], weights, 2.0, 0.5), (rows, weights, 1.0, 0.01)]
+    asked += [(rows[::-1], weights, 2.0, 0.5), (rows, weights, 1.0, 0.01), (rows, weights, 1.0, 0.01, 1.5)]
     found = []
     for arguments in asked:
         fresh = SearchState(SPACE, history)
@@ -170,16 +170,19 @@ def test_a_mixture_is_that_of_its_arguments(document, rng):
     ],
     ids=["grid", "integers", "log-grid"],
 )
-def test_no_kernel_is_narrower_than_half_a_step(parameter, inside, document, rng):
-    """All good trials on one step of a grid: a third of the draws lands on its neighbours, however low the floor."""
+def test_a_kernel_is_as_wide_as_its_share_of_a_step(parameter, inside, document, rng):
+    """All points on one step of a grid, widths of half a step: a third of the mass is on the neighbours."""
     space = Space(parameter)
     history, _ = grown(space, np.full((30, 1), 4.0), document, ())
     state = SearchState.of(space, history)
-    mixture = state.mixture(np.arange(10), np.ones(10), 1e-9, 0.001)
+    mixture = state.mixture(np.arange(10), np.ones(10), 1e-9, 0.001, step_share=0.5)
     for value, mass in inside.items():
         point = state.points(np.array([[float(value)]]))
         share = np.exp(mixture.log_pdf(point)[0]) * state.layout.prior_mass[point.cells[0, 0]]
         assert share == pytest.approx(mass, abs=0.05)
+    at = state.points(np.array([[4.0]]))
+    narrow = state.mixture(np.arange(10), np.ones(10), 1e-9, 0.001)
+    assert np.exp(narrow.log_pdf(at)[0]) * state.layout.prior_mass[at.cells[0, 0]] == pytest.approx(1, abs=1e-6)
 
 
 def test_a_density_is_that_of_the_rows_that_count(document, rng):
