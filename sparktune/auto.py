@@ -104,17 +104,16 @@ def propose(
     state = SearchState.of(space, history)
     if gp.is_starting(history, settings.n_startup_jobs) or not len(space):
         return even_points(space, history, rng, n)
-    rows = np.empty((0, len(space)))
+    rows = np.empty((n, len(space)))
     densities = tpe.Densities(state, history, TPE_SETTINGS, tpe.WIDE)
     gp_share = (1.0 - settings.tpe_share) * min(1.0, LONG / history.n_finished)
-    for _ in range(n):
+    for i in range(n):
         if rng.random() < gp_share:
-            row = _both(state, history, densities, rows, rng)
+            rows[i] = _both(state, history, densities, rows[:i], rng)
         else:
-            row = densities.propose_one(rows, rng)
-        rows = np.vstack([rows, row])
-        if len(rows) < n:
-            densities.add_running(rows[-1:])
+            rows[i] = densities.propose_one(rows[:i], rng)
+        if i + 1 < n:
+            densities.add_running(rows[i : i + 1])
     return rows
 
 

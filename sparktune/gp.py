@@ -114,10 +114,10 @@ def propose(
     state = SearchState.of(space, history)
     if is_starting(history, settings.n_startup_jobs) or not len(space):
         return even_points(space, history, rng, n)
-    rows = np.empty((0, len(space)))
-    for _ in range(n):
-        surrogate = Surrogate(state, history, rows, rng)
-        rows = np.vstack([rows, best_candidate(state, surrogate, surrogate.acquisition, rows, rng)])
+    rows = np.empty((n, len(space)))
+    for i in range(n):
+        surrogate = Surrogate(state, history, rows[:i], rng)
+        rows[i] = best_candidate(state, surrogate, surrogate.acquisition, rows[:i], rng)
     return rows
 
 

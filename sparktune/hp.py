@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
-from sparktune.space.distributions import NoMultipleError, distribution_of
+from sparktune.space.distributions import distribution_of
+from sparktune.space.grids import NoMultipleError
 from sparktune.space.nodes import Apply, Literal, is_finite
 from sparktune.space.scope import scope
 

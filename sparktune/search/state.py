@@ -153,7 +153,7 @@ class SearchState:
             weights: Their weights, shape (k,).
             prior_weight: Weight of the prior, on the scale of ``weights``.
             floor: No bandwidth is below it; at most 1.
-            step_share: ... nor below this share of the grid step that the point is on.
+            step_share: On a grid of few steps no bandwidth is below this share of the step that its point is on.
         """
         points, layout = self._points_of(rows), self.layout
         z, columns = points.z, layout.ordered

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.kernels.special import log_gauss_mass
+from sparktune.space.grids import Cells, first_and_last, is_on_grid
 from sparktune.space.nodes import Apply, is_finite, is_number, literal_value
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -29,12 +30,6 @@ MAX_EXPONENT = 700.0
 MAX_INTEGER = 2**53
 #: Grids of more points are not corrected for what rounding takes from the ends, half of a share that is next to none.
 MAX_CELLS = 2**14
-#: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
-GRID_SLACK = 1e-9
-
-
-class NoMultipleError(InvalidSpaceError):
-    """No multiple of ``q`` lies within the bounds of a quantised distribution."""
 
 
 class Distribution(Protocol):
@@ -80,21 +75,6 @@ def _require_exponent(kind: str, high: float) -> None:
         )
 
 
-def _grid(kind: str, low: float, high: float, q: float) -> tuple[int, int]:
-    """First and last k with ``low <= k * q <= high``."""
-    if not is_finite(max(abs(float(low)), abs(float(high)), float(high) - float(low)) / float(q)):
-        raise InvalidSpaceError(f"{kind} has too many multiples of q={q} between {low:g} and {high:g}: use a larger q")
-    first, last = math.ceil(low / q - GRID_SLACK), math.floor(high / q + GRID_SLACK)
-    if "log" in kind:
-        first = max(first, 1)  # the slack may let in 0, which has no logarithm
-    if first > last:
-        raise NoMultipleError(
-            f"{kind} draws multiples of q, and no multiple of q={q} lies between {low:g} and {high:g}: "
-            "use a smaller q or wider bounds"
-        )
-    return first, last
-
-
 @dataclass(frozen=True, slots=True)
 class Uniform:
     """U, uniform on [low, high]."""
@@ -131,7 +111,7 @@ class QUniform:
     def __post_init__(self) -> None:
         _require_range("quniform", self.low, self.high)
         _require_positive("quniform", "q", self.q)
-        first, last = _grid("quniform", self.low, self.high, self.q)
+        first, last = first_and_last("quniform", self.low, self.high, self.q)
         if max(-first, last) > MAX_INTEGER:
             raise InvalidSpaceError(
                 f"quniform needs multiples of q up to 2**53 * q (a float cannot hold every one beyond), "
@@ -141,7 +121,7 @@ class QUniform:
     @property
     def grid(self) -> tuple[int, int]:
         """First and last multiple of q."""
-        return _grid("quniform", self.low, self.high, self.q)
+        return first_and_last("quniform", self.low, self.high, self.q)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -162,7 +142,7 @@ class QUniform:
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
         first, last = self.grid
-        return np.where(_on_grid(x, self.q, first, last), -math.log(last - first + 1), -np.inf)
+        return np.where(is_on_grid(x, self.q, first, last), -math.log(last - first + 1), -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +186,12 @@ class QLogUniform:
         _require_range("qloguniform", self.low, self.high)
         _require_exponent("qloguniform", self.high)
         _require_positive("qloguniform", "q", self.q)
-        _grid("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
+        first_and_last("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
 
     @property
     def grid(self) -> tuple[int, int]:
         """First and last multiple of q; the first is at least 1."""
-        return _grid("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
+        return first_and_last("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
 
     @property
     def log_edges(self) -> tuple[float, float]:
@@ -241,7 +221,7 @@ class QLogUniform:
         low, high = self.log_edges
         with np.errstate(divide="ignore", invalid="ignore"):
             cell = 2.0 * np.arctanh(0.5 * self.q / x)  # the difference of the logarithms of x + q / 2 and x - q / 2
-            return np.where(_on_grid(x, self.q, *self.grid), np.log(cell / (high - low)), -np.inf)
+            return np.where(is_on_grid(x, self.q, *self.grid), np.log(cell / (high - low)), -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +277,7 @@ class QNormal:
         x = np.asarray(x, dtype=float)
         half = 0.5 * self.q
         mass = log_gauss_mass((x - half - self.mu) / self.sigma, (x + half - self.mu) / self.sigma)
-        return np.where(_on_grid(x, self.q), mass, -np.inf)
+        return np.where(is_on_grid(x, self.q), mass, -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +338,7 @@ class QLogNormal:
         x = np.asarray(x, dtype=float)
         lower, upper = _log(x - 0.5 * self.q), _log(x + 0.5 * self.q)
         mass = log_gauss_mass((lower - self.mu) / self.sigma, (upper - self.mu) / self.sigma)
-        return np.where(_on_grid(x, self.q, first=0), mass, -np.inf)
+        return np.where(is_on_grid(x, self.q, first=0), mass, -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +373,7 @@ class RandInt:
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
-        inside = _on_grid(x, 1.0, int(self.low), int(self.high) - 1)
+        inside = is_on_grid(x, 1.0, int(self.low), int(self.high) - 1)
         return np.where(inside, -math.log(self.high - self.low), -np.inf)
 
 
@@ -428,7 +408,7 @@ class Categorical:
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
         x = np.asarray(x, dtype=float)
-        inside = _on_grid(x, 1.0, 0, len(self.p) - 1)
+        inside = is_on_grid(x, 1.0, 0, len(self.p) - 1)
         with np.errstate(divide="ignore"):
             log_p = np.log(self._shares())
         return np.where(inside, log_p[np.where(inside, x, 0).astype(int)], -np.inf)
@@ -439,34 +419,6 @@ class Categorical:
         if p[-1] == 0 or p.sum() > 1.0 + 1e-9:  # 1e-9: a sum of 1, but for rounding
             return np.asarray(p / p.sum())
         return np.append(p[:-1], max(1.0 - p[:-1].sum(), 0.0))
-
-
-class Cells:
-    """Moves rounded draws to grid points of given shares, as few of them as can be.
-
-    Rounding gives the end points less than their share, or more. Of each cell that has too much its upper end is cut
-    off, and what is cut off everywhere is dealt out to those that have too little: the draw itself decides, so that
-    none needs a second number of the generator, and most are what hyperopt draws with it.
-
-    Args:
-        edges: Where rounding begins to give the next grid point, between the ends of the draws; shape (k + 1,).
-        shares: Of the k grid points; they sum to 1.
-    """
-
-    def __init__(self, edges: FloatArray, shares: FloatArray) -> None:
-        masses = np.diff(edges) / (edges[-1] - edges[0])
-        self._edges, self._width = edges, float(edges[-1] - edges[0])
-        self._kept = np.minimum(masses, shares)
-        self._cut_before = np.append(0.0, np.cumsum(masses - self._kept))
-        self._lacking = np.cumsum(shares - self._kept)
-
-    def index(self, drawn: FloatArray) -> NDArray[np.intp]:
-        """Numbers of grid points, of the shape of ``drawn``: draws that are uniform between the ends."""
-        cell = np.clip(np.searchsorted(self._edges, drawn, side="right") - 1, 0, len(self._kept) - 1)
-        beyond = (drawn - self._edges[cell]) / self._width - self._kept[cell]
-        target = np.searchsorted(self._lacking, self._cut_before[cell] + beyond, side="right")
-        is_moved = (beyond > 0) & (target < len(self._kept))
-        return np.asarray(np.where(is_moved, target, cell))
 
 
 @lru_cache(maxsize=64)  # at most half a megabyte each
@@ -501,13 +453,6 @@ def _clip(x: float, low: float, high: float) -> float:
 
 def _exp(x: ArrayLike) -> FloatArray:
     return np.asarray(np.exp(np.minimum(x, MAX_EXPONENT)))
-
-
-def _on_grid(x: ArrayLike, q: float, first: float = -np.inf, last: float = np.inf) -> NDArray[np.bool_]:
-    steps = np.asarray(x, dtype=float) / q
-    nearest = np.round(steps)
-    near = np.abs(steps - nearest) <= 1e-6 * np.maximum(1.0, np.abs(steps))
-    return np.asarray(near & (nearest >= first) & (nearest <= last))
 
 
 #: Distribution by symbol name, with the names of its arguments in the order of the symbol's signature.

@@ -13,30 +13,42 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sparktune.exceptions import InvalidArgumentError, SparktuneError
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.history import documents
-from sparktune.history.documents import Document
 from sparktune.history.trial import (
-    JOB_STATE_DONE,
-    JOB_STATE_ERROR,
     STATUS_FAIL,
     STATUS_NEW,
     STATUS_OK,
     STATUS_RUNNING,
     STATUS_SUSPENDED,
 )
-from sparktune.results import SeveralLossesError
-from sparktune.space.compile import Parameter, Space
-from sparktune.space.distributions import LogNormal, LogUniform, QLogNormal, QLogUniform
-from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.plotting.columns import (
+    Column,
+    all_documents,
+    as_line,
+    draw_panels,
+    finite_trials,
+    has_failed,
+)
+from sparktune.plotting.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILLION,
+    MatplotlibMissingError,
+    axes_or_new,
+    shown,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
+    "MatplotlibMissingError",
     "default_status_colors",
     "main_plot_1D_attachment",
     "main_plot_histogram",
@@ -47,9 +59,6 @@ __all__ = [
     "plot_slice",
 ]
 
-# From the palette of Okabe and Ito, which is safe for the common kinds of colour blindness.
-BLUE, VERMILLION, GREEN, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#B0B0B0"
-
 default_status_colors = {
     STATUS_NEW: BLACK,
     STATUS_RUNNING: GREEN,
@@ -58,17 +67,8 @@ default_status_colors = {
     STATUS_FAIL: VERMILLION,
 }
 
-#: Backends that write files only.
-FILE_BACKENDS = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
-LOGARITHMIC = (LogUniform, LogNormal, QLogUniform, QLogNormal)
-#: Characters of an option's text beside an axis.
-MAX_TEXT = 18
 #: A legend with this many lines hides the plot.
 MAX_LEGEND = 10
-
-
-class MatplotlibMissingError(SparktuneError, ImportError):
-    """matplotlib is not installed."""
 
 
 def main_plot_history(
@@ -92,12 +92,12 @@ def main_plot_history(
         InvalidArgumentError: If no trial has a finite loss.
     """
     colors = {**default_status_colors, **(status_colors or {})}
-    rows = list(enumerate(_documents(trials)))
-    positions, losses, _ = _finite(trials)
-    ax = _axes(ax)
+    rows = list(enumerate(all_documents(trials)))
+    positions, losses, _ = finite_trials(trials)
+    ax = axes_or_new(ax)
     ax.scatter(positions, losses, s=16, color=colors[STATUS_OK], alpha=0.7, linewidths=0, label="trial")
     ax.step(positions, np.minimum.accumulate(losses), where="post", color=BLACK, linewidth=1.2, label="best so far")
-    failed = [position for position, document in rows if _has_failed(document)]
+    failed = [position for position, document in rows if has_failed(document)]
     if failed:
         bottom = np.zeros(len(failed))
         edge = ax.get_xaxis_transform()  # heights are shares of the panel
@@ -106,7 +106,7 @@ def main_plot_history(
         )
     ax.set(title=title, xlabel="trial", ylabel="loss")
     ax.legend(fontsize="small", framealpha=0.8)
-    return _shown(ax, do_show)
+    return shown(ax, do_show)
 
 
 def main_plot_histogram(
@@ -123,11 +123,11 @@ def main_plot_histogram(
     Raises:
         InvalidArgumentError: If no trial has a finite loss.
     """
-    _, losses, _ = _finite(trials)
-    ax = _axes(ax)
+    _, losses, _ = finite_trials(trials)
+    ax = axes_or_new(ax)
     ax.hist(losses, bins=min(50, max(10, math.ceil(math.sqrt(len(losses))))), color=BLUE, edgecolor="white")
     ax.set(title=title, xlabel="loss", ylabel=f"trials, of {len(losses)}")
-    return _shown(ax, do_show)
+    return shown(ax, do_show)
 
 
 def main_plot_vars(
@@ -163,14 +163,14 @@ def main_plot_vars(
         InvalidArgumentError: If no trial has a finite loss, or ``ax`` has too few Axes.
     """
 
-    def draw(panel: Axes, parameter: _Column) -> Any:
+    def draw(panel: Axes, parameter: Column) -> Any:
         x = parameter.losses if arrange_by_loss else parameter.positions
         panel.set_title(parameter.label, fontsize=fontsize)
         panel.set_xlabel("loss" if arrange_by_loss else "trial", fontsize=0.8 * fontsize)
         parameter.scale(panel, "y")
         return parameter.scatter(panel, x, parameter.values, colorize_best)
 
-    return _panels(trials, draw, columns, space, ax, do_show, is_shaded=colorize_best is None)
+    return draw_panels(trials, draw, columns, space, ax, do_show, is_shaded=colorize_best is None)
 
 
 def plot_slice(
@@ -186,7 +186,7 @@ def plot_slice(
     Args and errors are those of :func:`main_plot_vars`.
     """
 
-    def draw(panel: Axes, parameter: _Column) -> Any:
+    def draw(panel: Axes, parameter: Column) -> Any:
         panel.set_xlabel(parameter.label)
         panel.set_ylabel("loss")
         parameter.scale(panel, "x")
@@ -194,7 +194,7 @@ def plot_slice(
         shade = {"c": parameter.positions[order], "cmap": "viridis_r", "alpha": 0.8, "linewidths": 0}
         return panel.scatter(parameter.values[order], parameter.losses[order], s=16, **shade)
 
-    return _panels(trials, draw, columns, space, ax, do_show, is_shaded=False)
+    return draw_panels(trials, draw, columns, space, ax, do_show, is_shaded=False)
 
 
 def main_plot_1D_attachment(  # noqa: N802 - hyperopt's name
@@ -231,24 +231,24 @@ def main_plot_1D_attachment(  # noqa: N802 - hyperopt's name
         raise InvalidArgumentError(f"max_darkness is above 0, for white, and at most 1, for black, got {max_darkness}")
     if num_trails is not None and num_trails < 1:
         raise InvalidArgumentError(f"num_trails is at least 1, or None for all, got {num_trails}")
-    _, losses, found = _finite(trials)
+    _, losses, found = finite_trials(trials)
     order = [row for row in np.argsort(losses) if attachment_name in trials.trial_attachments(found[row])]
     if not order:
         raise InvalidArgumentError(f"attachment_name is that of an attachment of these trials, got {attachment_name!r}")
     if num_trails is not None:
         order = [order[step] for step in sorted({round(s) for s in np.linspace(0, len(order) - 1, num_trails)})]
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     for rank, row in reversed(list(enumerate(order))):  # the best one is drawn over the others
         share = 1 - 0.8 * rank / len(order) if colorize_by_loss else 1.0
         attachment = trials.trial_attachments(found[row])[attachment_name]
-        y = _line(preprocessing_fn(pickle.loads(attachment) if isinstance(attachment, bytes) else attachment))
+        y = as_line(preprocessing_fn(pickle.loads(attachment) if isinstance(attachment, bytes) else attachment))
         label = f"trial {found[row]['tid']}: {losses[row]:.4g}"
         ax.plot(y, color=str(1 - max_darkness * share), linewidth=line_width, label=label)
     ax.set(title=attachment_name, xlabel="step")
     if len(order) < MAX_LEGEND:
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], fontsize="small", framealpha=0.8)
-    return _shown(ax, do_show)
+    return shown(ax, do_show)
 
 
 def plot_importances(
@@ -267,12 +267,12 @@ def plot_importances(
         InvalidArgumentError: If no space is known, or too few trials have a loss.
     """
     shares = trials.importances(space, **options)
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     bars = ax.barh(list(shares), list(shares.values()), color=BLUE)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
     ax.invert_yaxis()
     ax.set(title="Importances", xlabel="share", xlim=(0, 1.12 * max(*shares.values(), 1e-3)))
-    return _shown(ax, do_show)
+    return shown(ax, do_show)
 
 
 def plot_pareto_front(
@@ -294,12 +294,12 @@ def plot_pareto_front(
             f"objectives are the numbers of two of the losses, of which these trials have {trials.n_objectives}, "
             f"got {objectives!r}"
         )
-    found = [document for document in _documents(trials) if documents.losses_of(document)]
+    found = [document for document in all_documents(trials) if documents.losses_of(document)]
     n_constraints = max((len(documents.constraints_of(document)) for document in found), default=0)
     is_feasible = np.array([documents.violation_of(document, n_constraints) <= 0 for document in found])
     points = np.array([[documents.losses_of(document)[number] for number in objectives] for document in found])
     front = trials.front_losses[:, list(objectives)]
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     met, violated = points[is_feasible], points[~is_feasible]
     ax.scatter(met[:, 0], met[:, 1], s=16, color=GREY, linewidths=0, label="trial")
     if len(violated):
@@ -310,171 +310,4 @@ def plot_pareto_front(
     ax.plot(front[:, 0], front[:, 1], marker="o", markersize=5, color=BLUE, label="Pareto front", **joined)
     ax.set(title="Pareto front", xlabel=f"loss {objectives[0]}", ylabel=f"loss {objectives[1]}")
     ax.legend(fontsize="small", framealpha=0.8)
-    return _shown(ax, do_show)
-
-
-# -- what is drawn ----------------------------------------------------------------------------------------------------
-
-
-def _documents(trials: Any) -> list[Document]:
-    """All trials, failed ones included."""
-    found: list[Document] = trials._own_documents()
-    return found
-
-
-def _has_failed(document: Document) -> bool:
-    has_loss = math.isfinite(documents.loss_of(document))
-    return document["state"] == JOB_STATE_ERROR or (document["state"] == JOB_STATE_DONE and not has_loss)
-
-
-def _finite(trials: Any) -> tuple[NDArray[np.int64], NDArray[np.float64], list[Document]]:
-    """Positions, losses and documents of the trials with a finite loss."""
-    rows = [(n, documents.loss_of(document), document) for n, document in enumerate(_documents(trials))]
-    finite = [row for row in rows if math.isfinite(row[1])]
-    if not finite:
-        if trials.n_objectives > 1:
-            raise SeveralLossesError
-        raise InvalidArgumentError(f"there is nothing to plot: none of the {len(rows)} trials has a finite loss")
-    positions, losses, found = zip(*finite, strict=True)
-    return np.array(positions), np.array(losses), list(found)
-
-
-def _line(values: Any) -> NDArray[Any]:
-    line = np.asarray(values).squeeze()
-    if line.ndim != 1:
-        raise InvalidArgumentError(
-            f"an attachment to plot is one-dimensional, got one of shape {np.shape(values)}: pass a preprocessing_fn "
-            "that makes it so"
-        )
-    return line
-
-
-class _Column:
-    """One parameter in the trials in which it was active and the loss is finite."""
-
-    def __init__(self, label: str, parameter: Parameter | None, options: list[str] | None, trials: Any) -> None:
-        self.label = label
-        self.options = options
-        positions, losses, found = _finite(trials)
-        values = [documents.raw_values(document).get(label) for document in found]
-        is_active = np.array([value is not None for value in values])
-        ranks = np.argsort(np.argsort(losses, kind="stable"))
-        self.positions, self.losses, self.ranks = positions[is_active], losses[is_active], ranks[is_active]
-        self.values = np.array([float(value) for value in values if value is not None])
-        self.n_trials = len(found)
-        is_log = parameter is not None and isinstance(parameter.distribution, LOGARITHMIC)
-        self.is_log = is_log and bool((self.values > 0).all())
-
-    def scale(self, panel: Axes, axis: str) -> None:
-        """Make the parameter's axis logarithmic, or name its options, where that is what it has."""
-        if self.is_log:
-            panel.set(**{f"{axis}scale": "log"})
-        if self.options is not None:
-            ticks = range(len(self.options))
-            panel.set(**{f"{axis}lim": (-0.5, len(self.options) - 0.5)})
-            turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if axis == "x" else {}
-            getattr(panel, f"set_{axis}ticks")(ticks, self.options, fontsize="small", **turned)
-
-    def scatter(self, panel: Axes, x: NDArray[Any], y: NDArray[Any], colorize_best: int | None) -> Any:
-        """Points shaded by rank, the best on top, or grey with the best marked."""
-        order = np.argsort(-self.ranks)
-        x, y, ranks = x[order], y[order], self.ranks[order]
-        if colorize_best is None:
-            shade = {"c": ranks, "cmap": "cividis", "vmin": 0, "vmax": max(1, self.n_trials - 1)}
-            return panel.scatter(x, y, s=14, linewidths=0, **shade)
-        is_best = ranks < colorize_best
-        panel.scatter(x[~is_best], y[~is_best], s=14, color=GREY, linewidths=0)
-        return panel.scatter(x[is_best], y[is_best], s=22, color=VERMILLION, linewidths=0)
-
-
-def _columns(trials: Any, space: Any) -> list[_Column]:
-    known = getattr(trials, "_space", None) if space is None else space if isinstance(space, Space) else Space(space)
-    parameters = {} if known is None else dict(zip(known.labels, known.parameters, strict=True))
-    options = {} if known is None else _options(known)
-    labels = sorted({label for document in _finite(trials)[2] for label in documents.raw_values(document)})
-    return [_Column(label, parameters.get(label), options.get(label), trials) for label in labels]
-
-
-def _options(space: Space) -> dict[str, list[str]]:
-    """The texts of the options of each choice by label."""
-    found: dict[Apply, list[str]] = {}
-    for node in dfs(space.expr):
-        if node.name == "switch":
-            texts = [_text(option) or str(number) for number, option in enumerate(node.pos_args[1:])]
-            found.setdefault(node.pos_args[0], texts)
-    return {p.label: found[p.node] for p in space.parameters if p.node in found}
-
-
-def _text(node: Apply) -> str:
-    """What is constant in an option, briefly; empty if nothing is."""
-    if isinstance(node, Literal):
-        text = getattr(node.obj, "__name__", None) or str(node.obj)
-    else:
-        parts = [(name, child) for name, child in node.named_args if isinstance(child, Literal)]
-        texts = [str(child.obj) for child in node.pos_args if isinstance(child, Literal)]
-        text = ", ".join(texts + [f"{name}={child.obj}" for name, child in parts])
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise MatplotlibMissingError(
-            f"plots need matplotlib, which cannot be imported ({error}): pip install 'sparktune[plot]'"
-        ) from error
-    return plt
-
-
-def _axes(ax: Axes | None) -> Any:
-    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
-
-
-def _panels(
-    trials: Any,
-    draw: Callable[[Axes, _Column], Any],
-    columns: int,
-    space: Any,
-    ax: Sequence[Axes] | None,
-    do_show: bool,
-    is_shaded: bool,
-) -> Figure:
-    """One panel for each parameter; ``is_shaded`` if the colours stand for ranks, which a bar explains."""
-    if columns < 1:
-        raise InvalidArgumentError(f"columns is the number of panels beside one another, at least 1, got {columns}")
-    found = _columns(trials, space)
-    if ax is None:
-        n_columns = min(columns, max(1, len(found)))
-        n_rows = max(1, math.ceil(len(found) / n_columns))
-        size = (max(4.0, 2.6 * n_columns), max(3.0, 2.3 * n_rows))
-        figure, grid = _pyplot().subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
-        panels = list(grid.ravel())
-    else:
-        panels = list(np.ravel(np.asarray(ax, dtype=object)))
-        if len(panels) < len(found):
-            raise InvalidArgumentError(f"ax has one Axes per parameter, here {len(found)}, got {len(panels)}")
-        figure = panels[0].figure
-    drawn = [draw(panel, column) for panel, column in zip(panels, found, strict=False)]
-    for panel in panels[len(found) :]:
-        panel.set_visible(False)
-    if is_shaded and drawn:
-        bar = figure.colorbar(drawn[0], ax=panels, ticks=drawn[0].get_clim(), label="rank of the loss")
-        bar.ax.set_yticklabels(["best", "worst"])
-    _show(do_show)
-    result: Figure = figure
-    return result
-
-
-def _shown(ax: Axes, do_show: bool) -> Axes:
-    _show(do_show)
-    return ax
-
-
-def _show(do_show: bool) -> None:
-    if do_show:
-        plt = _pyplot()
-        if plt.get_backend().lower() not in FILE_BACKENDS:
-            plt.show()
+    return shown(ax, do_show)
