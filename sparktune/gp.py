@@ -28,7 +28,6 @@ from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
     GaussianProcess,
     LossScale,
-    Prior,
     fit,
     log_expected_improvement,
     log_normal_cdf,
@@ -148,9 +147,9 @@ class Surrogate:
         targets = scale(losses)[kept]
         thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         finished, violations = finished[kept], violations[kept]
-        self.x = state.inputs(state.coordinates.encode(history.values[finished]))
+        self.x = state.inputs(state.points(history.values[finished]))
         running = np.vstack([history.values[kinds == PENDING], batch])
-        self._running = state.inputs(state.coordinates.encode(running))
+        self._running = state.inputs(state.points(running))
         self._loss, mean = self._process(targets, thetas[0])
         is_feasible = violations <= 0
         #: The lowest loss that was observed among the points that meet the constraints.
@@ -171,16 +170,13 @@ class Surrogate:
         """A process conditioned on values ``y`` at the points, and its means there."""
         x, y = self.x[is_known], y[is_known]
         process = GaussianProcess(self._state.input_groups, theta)
-        process.condition(x, y)
+        process.condition(x, y, self._running)
         means, _ = process.predict(x)
-        if len(self._running):
-            expected, _ = process.predict(self._running)
-            process.condition(np.vstack([x, self._running]), np.append(y, expected))
         return process, means
 
     def acquisition(self, points: Points) -> FloatArray:
         """Log expected improvement, with the log probability that the constraints are met added, shape (m,)."""
-        x = self._state.inputs(points.z)
+        x = self._state.inputs(points)
         total = np.zeros(len(points))
         if self.incumbent is not None:
             means, sds = self._loss.predict(x)
@@ -196,7 +192,7 @@ class Surrogate:
         """Median loss expected at one point, and bounds of the central 68 %; None where there are several losses."""
         if self._scale is None:
             return None
-        means, sds = self._loss.predict(self._state.inputs(point.z))
+        means, sds = self._loss.predict(self._state.inputs(point))
         median, low, high = self._scale.inverse(np.append(means, [means - sds, means + sds])).tolist()
         return median, low, high
 
@@ -225,21 +221,14 @@ def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]
         return state.fitted[1]
     kept = representatives(losses, history.violations[rows], np.random.default_rng(len(rows)))[:MAX_FITTED]
     values = history.values[rows[kept]]
-    x = state.inputs(state.coordinates.encode(values))
-    prior = Prior.of((~np.isnan(values)).sum(axis=1).mean(), is_selector(state.space))
+    x = state.inputs(state.points(values))
+    prior = state.process_prior(values)
     thetas = []
     for y in (LossScale(losses[is_ok])(losses)[kept], *map(scaled, constraints[kept].T)):
         is_known = np.isfinite(y)
         thetas.append(fit(state.input_groups, x[is_known], y[is_known], prior, FIT_STEPS))
     state.fitted = key, thetas
     return thetas
-
-
-def is_selector(space: Space) -> NDArray[np.bool_]:
-    """Which parameters others hang on, shape (d,)."""
-    ways = (way for parameter in space.parameters for way in parameter.conditions)
-    selectors = {selector for way in ways for selector, _ in way}
-    return np.array([column in selectors for column in range(len(space))])
 
 
 def best_candidate(

@@ -5,6 +5,9 @@ drawn from the good one, and the candidate with the highest ratio of the two den
 failed are in the bad group: no point is proposed twice because its result is not in yet, and none is learned from as
 good before it is known to be.
 
+The ratio stands for the expected improvement. With one loss per trial a second estimate of it counts as much: that of a
+regression of the trials' ranks, see :mod:`sparktune.search.ranks`.
+
 Sources:
     Bergstra et al. 2011, "Algorithms for hyper-parameter optimization" (TPE). Falkner et al. 2018 (joint kernels).
     The score adds the joint ratio and the per-parameter ratios, for one finds valleys and the other separable optima;
@@ -43,6 +46,7 @@ from sparktune.search.mixtures import (
     qlognormal_lpdf,
 )
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, INSIDE_0_1, check_options
+from sparktune.search.ranks import N_BEST, Ranks
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
@@ -214,10 +218,14 @@ def propose(
             rows[i] = state.tried.new_draw(rows[:i], rng)
         return rows
     densities = Densities(state, history, settings)
+    # Several losses have no ranks.
+    ranks = Ranks(state, history, best_rows(history, N_BEST)) if history.n_objectives == 1 and history.n_ok else None
     for i in range(n):
-        rows[i] = densities.propose_one(rows[:i], rng)
+        rows[i] = densities.propose_one(rows[:i], rng, ranks)
         if i + 1 < n:
             densities.add_running(rows[i : i + 1])
+            if ranks is not None:
+                ranks.add_running(rows[i : i + 1])
     return rows
 
 
@@ -227,11 +235,15 @@ def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
     if history.n_constraints:
         # The first trials that meet the constraints may be far from the best ones that do.
         n_good = max(n_good, MIN_GOOD_CONSTRAINED)
-    n_good = min(n_good, MAX_GOOD, history.n_ok)
+    return best_rows(history, min(n_good, MAX_GOOD))
+
+
+def best_rows(history: History, n: int) -> NDArray[np.intp]:
+    """Rows of the n best trials, fewer if there are not n with a loss, best first; of equals, the first."""
     if history.n_objectives == 1 and not history.n_constraints:
-        return history.lowest_rows(n_good)
+        return history.lowest_rows(n)
     finished = np.flatnonzero(history.kinds == OK)
-    return finished[pareto.order(history.objectives[finished], history.violations[finished], n_good)]
+    return finished[pareto.order(history.objectives[finished], history.violations[finished], n)]
 
 
 def least_bandwidth(n_finished: int, scale: float) -> float:
@@ -275,10 +287,13 @@ class Densities:
         self._coefficients = np.concatenate([self._coefficients, self._state.kernels_among(values)])
         self._weights = np.append(self._weights, np.ones(len(values)))
 
-    def propose_one(self, batch: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """The best candidate that was not tried, shape (d,)."""
+    def propose_one(self, batch: FloatArray, rng: np.random.Generator, ranks: Ranks | None = None) -> FloatArray:
+        """The candidate that the densities, and the ranks if given, like best and that was not tried, shape (d,)."""
         values, points = self.candidates(rng, self._settings.n_EI_candidates)
-        values = values[np.argsort(-self.score(points), kind="stable")]
+        scores = self.score(points)
+        if ranks is not None:
+            scores += ranks.log_improvement(points)
+        values = values[np.argsort(-scores, kind="stable")]
         return self._state.tried.first_new(values, batch, rng)
 
     def candidates(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, Points]:

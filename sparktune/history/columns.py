@@ -170,6 +170,17 @@ class History:
         found: IntArray = rows[np.argsort(losses, kind="stable")[:n]]
         return found
 
+    def newest_rows(self, n: int) -> IntArray:
+        """The rows of the n finished trials that were inserted last, ascending; fewer if there are not n."""
+        start = max(0, self._n - n - len(self._open) - len(self._ignored))
+        kinds = self._kinds[start : self._n]
+        return start + np.flatnonzero((kinds == OK) | (kinds == FAILED))[-n:]
+
+    @property
+    def running_rows(self) -> IntArray:
+        """The rows of the trials without a result, ascending."""
+        return np.array(sorted(self._open), dtype=np.intp)
+
     @property
     def running_tids(self) -> list[Any]:
         """Ids of the trials without a result, in the order they were inserted."""

@@ -164,16 +164,23 @@ class GaussianProcess:
         self._scale = np.exp(-theta[:-3])[groups]
         self._signal, self.noise, self._trend = np.exp(theta[-3:])
 
-    def condition(self, x: FloatArray, y: FloatArray) -> None:
-        """Take values ``y`` (n,) at ``x`` (n, p) for known."""
-        from scipy.linalg import cho_solve, cholesky
+    def condition(self, x: FloatArray, y: FloatArray, awaited: FloatArray | None = None) -> None:
+        """Take values ``y`` (n,) at ``x`` (n, p) for known, and at ``awaited`` (m, p) what is expected there.
 
+        Awaited values change no mean, only the spread: so their factor follows that of the known ones, which alone
+        gives the means.
+        """
+        from scipy.linalg.lapack import dpotrf, dpotrs
+
+        if awaited is not None and len(awaited):
+            x = np.vstack([x, awaited])
+        n = len(y)
         self._x = x * self._scale
         self._features = trend_features(self._groups, x)
         k = self._kernel(self._x, self._features)
         k.flat[:: len(x) + 1] += self.noise + JITTER
-        self._factor = cholesky(k, lower=True, check_finite=False)
-        self._alpha = cho_solve((self._factor, True), y, check_finite=False)
+        self._factor, _ = dpotrf(k, lower=1)
+        self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
 
     def _kernel(self, x: FloatArray, features: FloatArray) -> FloatArray:
         r2 = _squared_distances(x, self._x)
@@ -183,14 +190,14 @@ class GaussianProcess:
 
     def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the function, without noise, at ``x`` (m, p); shapes (m,)."""
-        from scipy.linalg import solve_triangular
+        from scipy.linalg.lapack import dtrtrs
 
         features = trend_features(self._groups, x)
         k = self._kernel(x * self._scale, features)
-        v = solve_triangular(self._factor, k.T, lower=True, check_finite=False)
+        v, _ = dtrtrs(self._factor, k.T, lower=1)
         before = self._signal + self._trend * np.einsum("mf,mf->m", features, features)
         variance = before - np.einsum("nm,nm->m", v, v)
-        return np.asarray(k @ self._alpha), np.sqrt(np.maximum(variance, 1e-10))
+        return np.asarray(k[:, : len(self._alpha)] @ self._alpha), np.sqrt(np.maximum(variance, 1e-10))
 
 
 def trend_features(groups: IntArray, x: FloatArray) -> FloatArray:
@@ -203,12 +210,16 @@ def trend_features(groups: IntArray, x: FloatArray) -> FloatArray:
         groups: See :class:`GaussianProcess`.
         x: Points, shape (n, p).
     """
-    is_number = np.bincount(groups)[groups] == 1 if len(groups) else np.zeros(0, dtype=bool)
+    sizes = np.bincount(groups)
+    is_number = sizes[groups] == 1
     u = 2.0 * x[:, is_number] - 1.0
-    square = SQUARE_SHARE * math.sqrt(1.25) * (3.0 * u * u - 1.0)
-    features = np.hstack([math.sqrt(3.0) * u, square, math.sqrt(2.0) * x[:, ~is_number]])
-    d = (int(groups.max()) if len(groups) else 0) + 1
-    return np.hstack([np.ones((len(x), 1)), features / math.sqrt(d)])
+    k = u.shape[1]
+    features = np.ones((len(x), 1 + k + len(groups)))
+    features[:, 1 : 1 + k] = math.sqrt(3.0) * u
+    features[:, 1 + k : 1 + 2 * k] = SQUARE_SHARE * math.sqrt(1.25) * (3.0 * u * u - 1.0)
+    features[:, 1 + 2 * k :] = math.sqrt(2.0) * x[:, ~is_number]
+    features[:, 1:] /= math.sqrt(max(1, len(sizes)))
+    return features
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:

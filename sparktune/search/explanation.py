@@ -77,7 +77,7 @@ class Explanation:
 def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanation:
     """Why trial ``tid`` was proposed, worked out again from the history that it saw.
 
-    The densities are those of ``tpe.suggest`` with its default options, and the surrogate that of ``gp.suggest``,
+    The densities are those of ``tpe.suggest`` with its default options (without the ranks), and the surrogate that of ``gp.suggest``,
     whichever algorithm proposed the point: so trials of any algorithm can be compared.
 
     Args:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.history.columns import History
+from sparktune.kernels.gaussian_process import Prior
 from sparktune.kernels.histogram import Histogram, Smoothing
 from sparktune.kernels.parzen import Kernels, Mixture, Neighbours, Points, neighbour_bandwidths, neighbour_gaps
 from sparktune.kernels.special import normal_cdf
@@ -207,24 +208,34 @@ class SearchState:
         layout = self.layout
         return np.concatenate([layout.ordered, np.repeat(layout.categorical, layout.n_categories)]).astype(np.intp)
 
-    def inputs(self, z: FloatArray) -> FloatArray:
+    def inputs(self, points: Points) -> FloatArray:
         """Inputs of a Gaussian process, shape (n, p): numbers in [0, 1], a choice as one column per option.
 
         An inactive number is in the middle of its range, and an inactive choice nowhere: points in which it is inactive
         are alike in it.
         """
         layout = self.layout
-        numbers = z[:, layout.ordered]
-        is_unbounded = layout.is_unbounded[layout.ordered]
-        if is_unbounded.any():
-            numbers = np.where(is_unbounded, normal_cdf(numbers), numbers)
-        inputs = np.zeros((len(z), len(self.input_groups)))
-        inputs[:, : numbers.shape[1]] = np.where(np.isnan(numbers), 0.5, numbers)
-        cells = layout.cells(z)[:, len(layout.ordinal) :]
-        rows, columns = np.nonzero(cells >= 0)
+        numbers = points.z.take(layout.ordered, axis=1)
+        if layout.has_unbounded:
+            numbers = np.where(layout.is_unbounded[layout.ordered], normal_cdf(numbers), numbers)
+        inputs = np.empty((len(points), len(self.input_groups)))
+        inputs[:, : numbers.shape[1]] = np.where(numbers == numbers, numbers, 0.5)  # NaN where inactive
+        options = slice(layout.n_steps, None)
+        is_own = points.cells.take(layout.stepped_of_cell[options], axis=1) == layout.cell_numbers[options]
         # Two options are at distance 1, as far as the ends of a range.
-        inputs[rows, numbers.shape[1] + cells[rows, columns] - layout.n_steps] = math.sqrt(0.5)
+        inputs[:, numbers.shape[1] :] = math.sqrt(0.5) * is_own
         return inputs
+
+    def process_prior(self, values: FloatArray) -> Prior:
+        """Prior of a process's hyperparameters, for points with values (n, d)."""
+        return Prior.of(np.count_nonzero(values == values) / len(values), self.is_selector)
+
+    @cached_property
+    def is_selector(self) -> NDArray[np.bool_]:
+        """Which parameters others hang on, shape (d,)."""
+        ways = (way for parameter in self.space.parameters for way in parameter.conditions)
+        selectors = {selector for way in ways for selector, _ in way}
+        return np.array([column in selectors for column in range(len(self.space))])
 
 
 def _epoch(n: int, start: int) -> int:

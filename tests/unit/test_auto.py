@@ -10,6 +10,7 @@ from scipy import stats
 from sparktune import Domain, Trials, auto, gp, hp, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING, STATUS_OK
+from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 
 INF, NAN = math.inf, math.nan
@@ -50,13 +51,13 @@ def test_without_a_loss_the_start_goes_on(state, history_of, rng):
 
 
 def test_a_share_of_one_is_tpe(history_of, rng):
-    """With tpe_share=1 each proposal is TPE's, drawn after one number that picks the algorithm."""
+    """With tpe_share=1 each proposal is that of TPE's densities, drawn after one number that picks the algorithm."""
     history = history_of(SQUARE, SQUARE.sample(rng, 20), losses=range(20))
     proposed = auto.propose(SQUARE, history, np.random.default_rng(3), 1, auto.Settings(tpe_share=1.0))
     stream = np.random.default_rng(3)
     stream.random()
-    settings = tpe.Settings(prior_weight=auto.TPE_SETTINGS.prior_weight)
-    np.testing.assert_array_equal(proposed, tpe.propose(SQUARE, history, stream, 1, settings))
+    densities = tpe.Densities(SearchState.of(SQUARE, history), history, auto.TPE_SETTINGS, tpe.WIDE)
+    np.testing.assert_array_equal(proposed[0], densities.propose_one(np.empty((0, 2)), stream))
 
 
 class Called(Exception):

@@ -73,6 +73,18 @@ def test_the_posterior_is_that_of_the_direct_formulas(data, rng):
     np.testing.assert_allclose(sds**2, expected, rtol=1e-7)
 
 
+def test_awaited_values_count_as_what_is_expected_there(data, rng):
+    """Mean and spread are those after they are given as known, at the mean."""
+    x, y = data
+    at, awaited = rng.random((7, 5)), rng.random((3, 5))
+    process, told = GaussianProcess(GROUPS, THETA), GaussianProcess(GROUPS, THETA)
+    process.condition(x, y)
+    expected, _ = process.predict(awaited)
+    told.condition(np.vstack([x, awaited]), np.append(y, expected))
+    process.condition(x, y, awaited)
+    np.testing.assert_allclose(process.predict(at), told.predict(at), rtol=1e-9)
+
+
 def test_without_noise_the_posterior_goes_through_the_points(rng):
     """With next to no noise the mean at the points is their value, and its spread next to nothing."""
     x = rng.random((12, 1))

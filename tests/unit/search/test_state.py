@@ -235,7 +235,7 @@ def test_inputs_are_in_the_unit_cube_one_column_for_each_option(document, rng):
     history, _ = grown(SPACE, SPACE.sample(rng, 40), document, ())
     state = SearchState.of(SPACE, history)
     z = state.coordinates.encode(history.values)
-    inputs, groups = state.inputs(z), state.input_groups
+    inputs, groups = state.inputs(state.layout.points(z)), state.input_groups
     assert inputs.shape == (40, len(groups))
     assert ((inputs >= 0) & (inputs <= 1)).all()
     assert np.bincount(groups).tolist() == [3 if label == "c" else 1 for label in SPACE.labels]
@@ -252,7 +252,7 @@ def test_inactive_inputs_are_alike(document):
     history = History(space.labels)
     history.sync([document(0, {"c": 1}, 1.0)])
     state = SearchState.of(space, history)
-    inputs = state.inputs(state.coordinates.encode(np.array([space.row({"c": 1}), space.row({"c": 1})])))
+    inputs = state.inputs(state.points(np.array([space.row({"c": 1}), space.row({"c": 1})])))
     np.testing.assert_array_equal(*inputs)
     assert np.isfinite(inputs).all()
 
