@@ -5,8 +5,8 @@ drawn from the good one, and the candidate with the highest ratio of the two den
 failed are in the bad group: no point is proposed twice because its result is not in yet, and none is learned from as
 good before it is known to be.
 
-The ratio stands for the expected improvement. With one loss per trial a second estimate of it counts as much: that of a
-regression of the trials' ranks, see :mod:`sparktune.search.ranks`.
+The ratio stands for the expected improvement. With one loss per trial and no constraints a second estimate of it counts
+as much: that of a regression of the trials' ranks, see :mod:`sparktune.search.ranks`.
 
 Sources:
     Bergstra et al. 2011, "Algorithms for hyper-parameter optimization" (TPE). Falkner et al. 2018 (joint kernels).
@@ -46,7 +46,7 @@ from sparktune.search.mixtures import (
     qlognormal_lpdf,
 )
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, INSIDE_0_1, check_options
-from sparktune.search.ranks import N_BEST, Ranks
+from sparktune.search.ranks import Ranks
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
@@ -218,8 +218,9 @@ def propose(
             rows[i] = state.tried.new_draw(rows[:i], rng)
         return rows
     densities = Densities(state, history, settings)
-    # Several losses have no ranks.
-    ranks = Ranks(state, history, best_rows(history, N_BEST)) if history.n_objectives == 1 and history.n_ok else None
+    # Several losses have no ranks, and where constraints are the best trials lie at an edge that ranks do not show.
+    has_ranks = history.n_ok and history.n_objectives == 1 and not history.n_constraints
+    ranks = Ranks(state, history) if has_ranks else None
     for i in range(n):
         rows[i] = densities.propose_one(rows[:i], rng, ranks)
         if i + 1 < n:
@@ -235,15 +236,11 @@ def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
     if history.n_constraints:
         # The first trials that meet the constraints may be far from the best ones that do.
         n_good = max(n_good, MIN_GOOD_CONSTRAINED)
-    return best_rows(history, min(n_good, MAX_GOOD))
-
-
-def best_rows(history: History, n: int) -> NDArray[np.intp]:
-    """Rows of the n best trials, fewer if there are not n with a loss, best first; of equals, the first."""
+    n_good = min(n_good, MAX_GOOD, history.n_ok)
     if history.n_objectives == 1 and not history.n_constraints:
-        return history.lowest_rows(n)
+        return history.lowest_rows(n_good)
     finished = np.flatnonzero(history.kinds == OK)
-    return finished[pareto.order(history.objectives[finished], history.violations[finished], n)]
+    return finished[pareto.order(history.objectives[finished], history.violations[finished], n_good)]
 
 
 def least_bandwidth(n_finished: int, scale: float) -> float:

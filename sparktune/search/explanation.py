@@ -77,8 +77,9 @@ class Explanation:
 def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanation:
     """Why trial ``tid`` was proposed, worked out again from the history that it saw.
 
-    The densities are those of ``tpe.suggest`` with its default options (without the ranks), and the surrogate that of ``gp.suggest``,
-    whichever algorithm proposed the point: so trials of any algorithm can be compared.
+    The densities are those of ``tpe.suggest`` with its default options, and the surrogate that of ``gp.suggest``,
+    whichever algorithm proposed the point: so trials of any algorithm can be compared. What the ranks said beside
+    ``tpe.suggest``'s densities is near to what the surrogate says.
 
     Args:
         space: The search space.

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparktune.history.columns import History
 from sparktune.kernels.gaussian_process import GaussianProcess, log_expected_improvement
@@ -33,21 +32,21 @@ NOISE = 0.05
 
 
 class Ranks:
-    """A regression of the ranks of trials with one loss at one moment of a study.
+    """A regression of the trials' ranks at one moment of a study.
 
     Args:
         state: What is kept between proposals.
-        history: What has been tried; at least one trial has a loss.
-        best: Rows of the best trials, best first.
+        history: What has been tried; at least one trial has a loss, and none has several.
     """
 
-    def __init__(self, state: SearchState, history: History, best: NDArray[np.intp]) -> None:
+    def __init__(self, state: SearchState, history: History) -> None:
         self._state = state
-        taken = set(best.tolist())
+        best = history.lowest_rows(N_BEST).tolist()
+        taken = set(best)
         others = [row for row in history.newest_rows(2 * N_BEST).tolist() if row not in taken]
-        rows = np.array([*best.tolist(), *others[-N_BEST:]], dtype=np.intp)
+        rows = np.array(best + others[-N_BEST:], dtype=np.intp)
         values = history.values[rows]
-        self._x, self._y = self._inputs(values), scores(history, rows)
+        self._x, self._y = self._inputs(values), scores(history.objectives[rows, 0])
         theta = state.process_prior(values).modes
         theta[-2] = math.log(NOISE)
         self._process = GaussianProcess(state.input_groups, theta)
@@ -70,16 +69,13 @@ class Ranks:
         return self._state.inputs(self._state.points(values))
 
 
-def scores(history: History, rows: NDArray[np.intp]) -> FloatArray:
+def scores(losses: FloatArray) -> FloatArray:
     """Normal scores of the ranks of finished trials, shape (n,): the better, the lower; equals have the same.
 
-    Failed trials are the worst, then those that violate constraints.
+    Args:
+        losses: Shape (n,); NaN where the trial failed: such trials are the worst.
     """
-    losses = history.objectives[rows, 0]
-    keys = np.where(np.isnan(losses), np.inf, losses)
-    if history.n_constraints:
-        _, keys = np.unique(np.column_stack([history.violations[rows], keys]), axis=0, return_inverse=True)
-        keys = keys.ravel()
-    ordered = np.sort(keys)
-    middles = ordered.searchsorted(keys, side="left") + ordered.searchsorted(keys, side="right")
-    return normal_ppf(0.5 * middles / len(rows))
+    losses = np.where(np.isnan(losses), np.inf, losses)
+    ordered = np.sort(losses)
+    middles = ordered.searchsorted(losses, side="left") + ordered.searchsorted(losses, side="right")
+    return normal_ppf(0.5 * middles / len(losses))

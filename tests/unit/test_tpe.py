@@ -21,6 +21,7 @@ from sparktune.history.trial import (
 )
 from sparktune.kernels.parzen import neighbour_bandwidths
 from sparktune.search import classic_tpe
+from sparktune.search.ranks import Ranks
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 from sparktune.space.scope import scope
@@ -113,6 +114,23 @@ def test_trials_without_a_loss_are_never_good(state, status, is_bad, document):
     good, bad = split(history, 0.9)
     assert 5 not in good
     assert bad[5] == is_bad
+
+
+@pytest.mark.parametrize(
+    ("result", "has_ranks"),
+    [({"loss": 1.0}, True), ({"losses": [1.0, 2.0]}, False), ({"loss": 1.0, "constraints": [-1.0]}, False)],
+    ids=["one loss", "two losses", "a constraint"],
+)
+def test_ranks_count_where_there_is_one_loss_and_no_constraint(result, has_ranks, document, rng, monkeypatch):
+    """Elsewhere the densities decide alone."""
+    made = []
+    monkeypatch.setattr(tpe, "Ranks", lambda *args: made.append(args) or Ranks(*args))
+    history, documents = History(["x"]), [document(i, {"x": x}) for i, x in enumerate(rng.random(12))]
+    for each in documents:
+        each["result"] |= result
+    history.sync(documents)
+    tpe.propose(LINE, history, rng, 1)
+    assert bool(made) == has_ranks
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 25])

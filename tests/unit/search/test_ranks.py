@@ -6,7 +6,7 @@ from scipy import stats
 
 from sparktune import hp
 from sparktune.history.columns import History
-from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_ERROR, JOB_STATE_RUNNING
+from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_RUNNING
 from sparktune.search import ranks
 from sparktune.search.ranks import N_BEST, N_RUNNING, Ranks, scores
 from sparktune.search.state import SearchState
@@ -16,20 +16,20 @@ LINE = Space(hp.uniform("x", 0, 1))
 AT = np.linspace(0.02, 0.98, 49)[:, None]
 
 
-def log_improvements(history, best, at=AT, running=()):
+def log_improvements(history, running=()):
     """Of points on a line, after some trials run."""
     state = SearchState.of(LINE, history)
-    found = Ranks(state, history, np.asarray(best, dtype=np.intp))
+    found = Ranks(state, history)
     for value in running:
         found.add_running(np.array([[value]]))
-    return found.log_improvement(state.points(at))
+    return found.log_improvement(state.points(AT))
 
 
 def test_most_is_expected_where_the_losses_fall(history_of, rng):
     """Of a valley seen at 20 points, within a twentieth of its bottom; and little at its top."""
     values = rng.random((20, 1))
     losses = np.abs(values[:, 0] - 0.3)
-    expected = log_improvements(history_of(LINE, values, losses.tolist()), np.argsort(losses))
+    expected = log_improvements(history_of(LINE, values, losses.tolist()))
     assert AT[np.argmax(expected), 0] == pytest.approx(0.3, abs=0.05)
     assert expected.max() > expected[-1] + 1
 
@@ -38,8 +38,8 @@ def test_little_is_expected_where_trials_run(history_of, rng):
     """Less than before at the place of a trial that runs, and no more anywhere."""
     values = rng.random((20, 1))
     losses = (values[:, 0] - 0.3) ** 2
-    history, best = history_of(LINE, values, losses.tolist()), np.argsort(losses)
-    before, after = log_improvements(history, best), log_improvements(history, best, running=[0.9])
+    history = history_of(LINE, values, losses.tolist())
+    before, after = log_improvements(history), log_improvements(history, running=[0.9])
     assert after[np.argmin(np.abs(AT - 0.9))] < before[np.argmin(np.abs(AT - 0.9))] - 0.05
     assert (after <= before + 1e-9).all()
 
@@ -49,43 +49,22 @@ def test_a_trial_that_runs_in_the_history_counts_as_one_that_is_added(document, 
     documents = [document(i, {"x": x}, x) for i, x in enumerate(rng.random(12).tolist())]
     history = History(LINE.labels)
     history.sync(documents)
-    added = log_improvements(history, history.lowest_rows(12), running=[0.4])
+    added = log_improvements(history, running=[0.4])
     history = History(LINE.labels)
     history.sync([*documents, document(12, {"x": 0.4}, state=JOB_STATE_RUNNING)])
-    np.testing.assert_allclose(log_improvements(history, history.lowest_rows(12)), added, rtol=1e-12)
+    np.testing.assert_allclose(log_improvements(history), added, rtol=1e-12)
 
 
-def test_scores_are_normal_quantiles_of_the_middle_ranks(history_of):
+def test_scores_are_normal_quantiles_of_the_middle_ranks():
     """Equals share the middle of their ranks; infinite losses are ranked like any other."""
-    losses = [3.0, -np.inf, 1.0, np.inf, 1.0]
-    history = history_of(LINE, np.full((5, 1), 0.5), losses)
-    expected = stats.norm.ppf((stats.rankdata(losses) - 0.5) / 5)
-    np.testing.assert_allclose(scores(history, np.arange(5)), expected)
+    losses = np.array([3.0, -np.inf, 1.0, np.inf, 1.0])
+    np.testing.assert_allclose(scores(losses), stats.norm.ppf((stats.rankdata(losses) - 0.5) / 5))
 
 
-def test_failed_trials_rank_last(document):
-    """Those that ended in an error, or with a loss of NaN, behind the worst loss, and as equals."""
-    history = History(LINE.labels)
-    history.sync(
-        [
-            document(0, {"x": 0.1}, 1e300),
-            document(1, {"x": 0.2}, float("nan")),
-            document(2, {"x": 0.3}, -1.0),
-            document(3, {"x": 0.4}, state=JOB_STATE_ERROR),
-        ]
-    )
-    found = scores(history, np.arange(4))
+def test_failed_trials_rank_last():
+    """Behind the worst loss, and as equals."""
+    found = scores(np.array([1e300, np.nan, -1.0, np.nan]))
     assert found[2] < found[0] < found[1] == found[3]
-
-
-def test_trials_that_violate_constraints_rank_behind_those_that_do_not(document):
-    """By how much they do; the loss decides among equals."""
-    history = History(LINE.labels)
-    documents = [document(i, {"x": 0.1 * i}, loss) for i, loss in enumerate([5.0, 1.0, 2.0, 4.0])]
-    for each, excess in zip(documents, [0.0, 2.0, 1.0, -3.0], strict=True):
-        each["result"]["constraints"] = [excess]
-    history.sync(documents)
-    assert np.argsort(scores(history, np.arange(4))).tolist() == [3, 0, 2, 1]
 
 
 @pytest.mark.parametrize("n", [1, N_BEST, 10 * N_BEST])
@@ -99,9 +78,8 @@ def test_the_best_and_the_newest_are_regressed(n, history_of, rng, monkeypatch):
             super().condition(x, y, awaited)
 
     monkeypatch.setattr(ranks, "GaussianProcess", Watched)
-    losses = rng.random(n)
-    history = history_of(LINE, rng.random((n, 1)), losses.tolist())
-    log_improvements(history, np.argsort(losses)[:N_BEST], running=rng.random(3 * N_RUNNING))
+    history = history_of(LINE, rng.random((n, 1)), rng.random(n).tolist())
+    log_improvements(history, running=rng.random(3 * N_RUNNING))
     assert seen == [min(n, 2 * N_BEST), min(n, 2 * N_BEST), N_RUNNING]
 
 
@@ -113,5 +91,5 @@ def test_cancelled_trials_say_nothing(document, rng):
     for mixed in (documents, [*documents[:4], *cancelled, *documents[4:]]):
         history = History(LINE.labels)
         history.sync(mixed)
-        found.append(log_improvements(history, history.lowest_rows(10)))
+        found.append(log_improvements(history))
     np.testing.assert_allclose(*found, rtol=1e-10)
