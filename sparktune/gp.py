@@ -150,7 +150,7 @@ class Surrogate:
         self.x = state.inputs(state.points(history.values[finished]))
         running = np.vstack([history.values[kinds == PENDING], batch])
         self._running = state.inputs(state.points(running))
-        self._loss, mean = self._process(targets, thetas[0])
+        self._loss = self._process(targets, thetas[0])
         is_feasible = violations <= 0
         #: The lowest loss that was observed among the points that meet the constraints.
         self.incumbent = float(targets[is_feasible].min()) if is_feasible.any() else None
@@ -159,20 +159,17 @@ class Surrogate:
         for column, theta in zip(constraints.T, thetas[1:], strict=True):
             is_known = np.isfinite(column)
             if is_known.any():
-                process, _ = self._process(scaled(column), theta, is_known)
-                self._constraints.append(process)
-        order = np.lexsort((mean, violations))
+                self._constraints.append(self._process(scaled(column), theta, is_known))
+        order = np.lexsort((self._loss.known_means, violations))
         self.best = state.coordinates.encode(history.values[finished[order[:N_STARTS]]])
 
     def _process(
         self, y: FloatArray, theta: FloatArray, is_known: NDArray[np.bool_] | slice = slice(None)
-    ) -> tuple[GaussianProcess, FloatArray]:
-        """A process conditioned on values ``y`` at the points, and its means there."""
-        x, y = self.x[is_known], y[is_known]
+    ) -> GaussianProcess:
+        """A process conditioned on values ``y`` at the points."""
         process = GaussianProcess(self._state.input_groups, theta)
-        process.condition(x, y, self._running)
-        means, _ = process.predict(x)
-        return process, means
+        process.condition(self.x[is_known], y[is_known], self._running)
+        return process
 
     def acquisition(self, points: Points) -> FloatArray:
         """Log expected improvement, with the log probability that the constraints are met added, shape (m,)."""

@@ -153,6 +153,10 @@ class Posterior:
 class GaussianProcess:
     """A posterior over functions of the features.
 
+    Attributes:
+        noise: Variance of a value around the function.
+        known_means: Means at the points whose values are known, shape (n,).
+
     Args:
         groups: Which parameter each feature belongs to, shape (p,), numbered from 0; the features of one share a
             length-scale. One alone is a number in [0, 1], several are the options of a choice.
@@ -178,9 +182,10 @@ class GaussianProcess:
         self._x = x * self._scale
         self._features = trend_features(self._groups, x)
         k = self._kernel(self._x, self._features)
-        k.flat[:: len(x) + 1] += self.noise + JITTER
+        k.flat[:: len(x) + 1] += self.noise + JITTER  # with which the factor cannot fail
         self._factor, _ = dpotrf(k, lower=1)
         self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
+        self.known_means = y - (self.noise + JITTER) * self._alpha
 
     def _kernel(self, x: FloatArray, features: FloatArray) -> FloatArray:
         r2 = _squared_distances(x, self._x)

@@ -59,9 +59,9 @@ class Ranks:
         self._process.condition(self._x, self._y, self._running)
 
     def log_improvement(self, points: Points) -> FloatArray:
-        """Log of the improvement on the best score that is expected of a trial at each point, shape (m,)."""
+        """Log of the improvement on the lowest mean that is expected of a trial at each point, shape (m,)."""
         means, sds = self._process.predict(self._state.inputs(points))
-        return log_expected_improvement(means, np.sqrt(sds**2 + NOISE), float(self._y.min()))
+        return log_expected_improvement(means, np.sqrt(sds**2 + NOISE), float(self._process.known_means.min()))
 
     def _inputs(self, values: FloatArray) -> FloatArray:
         if not len(values):

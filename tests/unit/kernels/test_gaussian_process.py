@@ -73,6 +73,14 @@ def test_the_posterior_is_that_of_the_direct_formulas(data, rng):
     np.testing.assert_allclose(sds**2, expected, rtol=1e-7)
 
 
+def test_the_means_at_known_points_are_what_is_predicted_there(data, rng):
+    """With points awaited and without."""
+    process = GaussianProcess(GROUPS, THETA)
+    for awaited in (None, rng.random((3, 5))):
+        process.condition(*data, awaited)
+        np.testing.assert_allclose(process.known_means, process.predict(data[0])[0], rtol=1e-8, atol=1e-10)
+
+
 def test_awaited_values_count_as_what_is_expected_there(data, rng):
     """Mean and spread are those after they are given as known, at the mean."""
     x, y = data
