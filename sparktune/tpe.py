@@ -105,7 +105,7 @@ class Settings:
     """Options of :func:`suggest`, under hyperopt's names.
 
     Attributes:
-        prior_weight: Weight of the prior in each mixture, in trials; > 0.
+        prior_weight: Weight of the prior in each mixture, in trials; > 0. With 4 the search looks elsewhere more often.
         n_startup_jobs: Draw from the prior until this many trials have finished.
         n_EI_candidates: Candidates per proposal.
         gamma: Share of the finished trials in the good group, which has at most 25, and with constraints at least 4;
@@ -220,7 +220,7 @@ def propose(
     densities = Densities(state, history, settings)
     # Several losses have no ranks, and where constraints are the best trials lie at an edge that ranks do not show.
     has_ranks = history.n_ok and history.n_objectives == 1 and not history.n_constraints
-    ranks = Ranks(state, history) if has_ranks else None
+    ranks = Ranks(state, history, settings.prior_weight) if has_ranks else None
     for i in range(n):
         rows[i] = densities.propose_one(rows[:i], rng, ranks)
         if i + 1 < n:

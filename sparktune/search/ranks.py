@@ -29,6 +29,8 @@ N_BEST = 32
 N_RUNNING = 64
 #: Variance of the noise of a score.
 NOISE = 0.05
+#: Weight of the improvement that the prior expects, for each trial that TPE's prior weighs more than one.
+PRIOR_SHARE = 1.0 / 6.0
 
 
 class Ranks:
@@ -37,10 +39,13 @@ class Ranks:
     Args:
         state: What is kept between proposals.
         history: What has been tried; at least one trial has a loss, and none has several.
+        prior_weight: TPE's. Above 1 the prior's improvement is added to the regression's: far from the slope that the
+            ranks see there may be something else.
     """
 
-    def __init__(self, state: SearchState, history: History) -> None:
+    def __init__(self, state: SearchState, history: History, prior_weight: float = 1.0) -> None:
         self._state = state
+        self._prior_share = PRIOR_SHARE * max(0.0, prior_weight - 1.0)
         best = history.lowest_rows(N_BEST).tolist()
         taken = set(best)
         others = [row for row in history.newest_rows(2 * N_BEST).tolist() if row not in taken]
@@ -59,9 +64,14 @@ class Ranks:
         self._process.condition(self._x, self._y, self._running)
 
     def log_improvement(self, points: Points) -> FloatArray:
-        """Log of the improvement on the lowest mean that is expected of a trial at each point, shape (m,)."""
+        """Log of the improvement on the best score that is expected of a trial at each point, shape (m,)."""
+        best = float(self._y.min())
         means, sds = self._process.predict(self._state.inputs(points))
-        return log_expected_improvement(means, np.sqrt(sds**2 + NOISE), float(self._process.known_means.min()))
+        expected = log_expected_improvement(means, np.sqrt(sds**2 + NOISE), best)
+        if not self._prior_share:
+            return expected
+        prior = log_expected_improvement(np.zeros(1), np.ones(1), best)  # of any normal score
+        return np.logaddexp(expected, prior + math.log(self._prior_share))
 
     def _inputs(self, values: FloatArray) -> FloatArray:
         if not len(values):

@@ -16,10 +16,10 @@ LINE = Space(hp.uniform("x", 0, 1))
 AT = np.linspace(0.02, 0.98, 49)[:, None]
 
 
-def log_improvements(history, running=()):
+def log_improvements(history, running=(), prior_weight=1.0):
     """Of points on a line, after some trials run."""
     state = SearchState.of(LINE, history)
-    found = Ranks(state, history)
+    found = Ranks(state, history, prior_weight)
     for value in running:
         found.add_running(np.array([[value]]))
     return found.log_improvement(state.points(AT))
@@ -32,6 +32,18 @@ def test_most_is_expected_where_the_losses_fall(history_of, rng):
     expected = log_improvements(history_of(LINE, values, losses.tolist()))
     assert AT[np.argmax(expected), 0] == pytest.approx(0.3, abs=0.05)
     assert expected.max() > expected[-1] + 1
+
+
+def test_a_heavy_prior_expects_something_anywhere(history_of):
+    """At least its share of what it expects, also far up a steep slope; no heavy one expects nothing."""
+    values = np.linspace(0, 0.5, 30)[:, None]
+    history = history_of(LINE, values, values[:, 0].tolist())
+    alone, with_prior = log_improvements(history), log_improvements(history, prior_weight=4.0)
+    assert alone.min() < with_prior.min() - 1
+    best = scores(values[:, 0]).min()
+    at_least = stats.norm.pdf(best) + best * stats.norm.cdf(best)
+    np.testing.assert_allclose(np.exp(with_prior) - np.exp(alone), 0.5 * at_least, rtol=1e-6)
+    np.testing.assert_array_equal(log_improvements(history, prior_weight=0.5), alone)
 
 
 def test_little_is_expected_where_trials_run(history_of, rng):
