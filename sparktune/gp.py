@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.history.columns import FAILED, OK, PENDING, History
+from sparktune.history.columns import FAILED, OK, History
 from sparktune.history.documents import Document
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
@@ -45,7 +45,7 @@ __all__ = ["Settings", "propose", "suggest"]
 
 Acquisition: TypeAlias = Callable[[Points], FloatArray]
 
-#: Points that a process is conditioned on, and those its hyperparameters are fitted to, at most.
+#: Points that a process is conditioned on at most, and as many running ones; points its hyperparameters are fitted to.
 MAX_POINTS, MAX_FITTED = 250, 96
 #: Hyperparameters are fitted to the first of the finished trials, anew when their number grew by this share; up to
 #: ``FIRST_FIT`` always. The steps of a fit, at most.
@@ -148,7 +148,7 @@ class Surrogate:
         thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         finished, violations = finished[kept], violations[kept]
         self.x = state.inputs(state.points(history.values[finished]))
-        running = np.vstack([history.values[kinds == PENDING], batch])
+        running = np.vstack([history.values[history.running_rows], batch])[-MAX_POINTS:]
         self._running = state.inputs(state.points(running))
         self._loss = self._process(targets, thetas[0])
         is_feasible = violations <= 0

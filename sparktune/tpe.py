@@ -5,8 +5,9 @@ drawn from the good one, and the candidate with the highest ratio of the two den
 failed are in the bad group: no point is proposed twice because its result is not in yet, and none is learned from as
 good before it is known to be.
 
-The ratio stands for the expected improvement. With one loss per trial and no constraints a second estimate of it counts
-as much: that of a regression of the trials' ranks, see :mod:`sparktune.search.ranks`.
+The ratio stands for the expected improvement. With one loss per trial and no constraints the log of a second estimate
+of it is added, that of a regression of the trials' ranks, see :mod:`sparktune.search.ranks`: the densities propose, and
+where the ranks are sure they decide.
 
 Sources:
     Bergstra et al. 2011, "Algorithms for hyper-parameter optimization" (TPE). Falkner et al. 2018 (joint kernels).
@@ -105,7 +106,8 @@ class Settings:
     """Options of :func:`suggest`, under hyperopt's names.
 
     Attributes:
-        prior_weight: Weight of the prior in each mixture, in trials; > 0. With 4 the search looks elsewhere more often.
+        prior_weight: Weight of the prior in each mixture, in trials; > 0. Above 1 the ranks count less as well:
+            with 4 the search looks elsewhere more often.
         n_startup_jobs: Draw from the prior until this many trials have finished.
         n_EI_candidates: Candidates per proposal.
         gamma: Share of the finished trials in the good group, which has at most 25, and with constraints at least 4;

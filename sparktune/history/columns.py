@@ -174,7 +174,8 @@ class History:
         """The rows of the n finished trials that were inserted last, ascending; fewer if there are not n."""
         start = max(0, self._n - n - len(self._open) - len(self._ignored))
         kinds = self._kinds[start : self._n]
-        return start + np.flatnonzero((kinds == OK) | (kinds == FAILED))[-n:]
+        found = start + np.flatnonzero((kinds == OK) | (kinds == FAILED))
+        return found[max(0, len(found) - n) :]
 
     @property
     def running_rows(self) -> IntArray:

@@ -182,7 +182,9 @@ class GaussianProcess:
         self._x = x * self._scale
         self._features = trend_features(self._groups, x)
         k = self._kernel(self._x, self._features)
-        k.flat[:: len(x) + 1] += self.noise + JITTER  # with which the factor cannot fail
+        k.flat[:: len(x) + 1] += (
+            self.noise + JITTER
+        )  # at least 1e-6, which rounding errors do not reach: there is a factor
         self._factor, _ = dpotrf(k, lower=1)
         self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
         self.known_means = y - (self.noise + JITTER) * self._alpha

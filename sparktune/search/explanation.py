@@ -78,8 +78,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
     """Why trial ``tid`` was proposed, worked out again from the history that it saw.
 
     The densities are those of ``tpe.suggest`` with its default options, and the surrogate that of ``gp.suggest``,
-    whichever algorithm proposed the point: so trials of any algorithm can be compared. What the ranks said beside
-    ``tpe.suggest``'s densities is near to what the surrogate says.
+    whichever algorithm proposed the point: so trials of any algorithm can be compared. What the ranks said to
+    ``tpe.suggest`` is not shown.
 
     Args:
         space: The search space.

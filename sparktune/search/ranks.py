@@ -29,7 +29,8 @@ N_BEST = 32
 N_RUNNING = 64
 #: Variance of the noise of a score.
 NOISE = 0.05
-#: Weight of the improvement that the prior expects, for each trial that TPE's prior weighs more than one.
+#: Weight of the improvement that the prior expects, for each trial that TPE's prior weighs more than one. Any weight is
+#: a floor, below which the ranks do not tell points apart.
 PRIOR_SHARE = 1.0 / 6.0
 
 
@@ -39,8 +40,8 @@ class Ranks:
     Args:
         state: What is kept between proposals.
         history: What has been tried; at least one trial has a loss, and none has several.
-        prior_weight: TPE's. Above 1 the prior's improvement is added to the regression's: far from the slope that the
-            ranks see there may be something else.
+        prior_weight: TPE's. Above 1 the prior's improvement is added to the regression's, so that the ranks count only
+            where they expect more than that: far from the slope that they see there may be something else.
     """
 
     def __init__(self, state: SearchState, history: History, prior_weight: float = 1.0) -> None:

@@ -122,15 +122,21 @@ def test_trials_without_a_loss_are_never_good(state, status, is_bad, document):
     ids=["one loss", "two losses", "a constraint"],
 )
 def test_ranks_count_where_there_is_one_loss_and_no_constraint(result, has_ranks, document, rng, monkeypatch):
-    """Elsewhere the densities decide alone."""
-    made = []
-    monkeypatch.setattr(tpe, "Ranks", lambda *args: made.append(args) or Ranks(*args))
+    """Elsewhere the densities decide alone. Points of a batch run for those after them."""
+    added = []
+
+    class Watched(Ranks):
+        def add_running(self, values):
+            added.extend(values.tolist())
+            super().add_running(values)
+
+    monkeypatch.setattr(tpe, "Ranks", Watched)
     history, documents = History(["x"]), [document(i, {"x": x}) for i, x in enumerate(rng.random(12))]
     for each in documents:
         each["result"] |= result
     history.sync(documents)
-    tpe.propose(LINE, history, rng, 1)
-    assert bool(made) == has_ranks
+    proposed = tpe.propose(LINE, history, rng, 3)
+    assert added == (proposed[:2].tolist() if has_ranks else [])
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 25])

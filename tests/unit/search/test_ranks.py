@@ -86,13 +86,16 @@ def test_the_best_and_the_newest_are_regressed(n, history_of, rng, monkeypatch):
 
     class Watched(ranks.GaussianProcess):
         def condition(self, x, y, awaited=None):
-            seen[:] = len(x), len(y), len(awaited)
+            seen[:] = x[:, 0].tolist(), awaited[:, 0].tolist()
             super().condition(x, y, awaited)
 
     monkeypatch.setattr(ranks, "GaussianProcess", Watched)
-    history = history_of(LINE, rng.random((n, 1)), rng.random(n).tolist())
-    log_improvements(history, running=rng.random(3 * N_RUNNING))
-    assert seen == [min(n, 2 * N_BEST), min(n, 2 * N_BEST), N_RUNNING]
+    values, losses, running = rng.random(n), rng.random(n), rng.random(3 * N_RUNNING)
+    log_improvements(history_of(LINE, values[:, None], losses.tolist()), running)
+    best = np.argsort(losses)[:N_BEST]
+    others = [row for row in range(n) if row not in best][-N_BEST:]
+    np.testing.assert_allclose(seen[0], values[[*best, *others]])
+    np.testing.assert_allclose(seen[1], running[-N_RUNNING:])
 
 
 def test_cancelled_trials_say_nothing(document, rng):
