@@ -45,8 +45,8 @@ class Settings:
 
     Attributes:
         n_startup_jobs: Take points that fill the space evenly until this many trials have finished.
-        tpe_share: Share of the proposals that TPE's densities make alone, without its ranks, from the end of the start-up
-            on; in [0, 1].
+        tpe_share: Share of the proposals that TPE's densities make alone, without its ranks, from the end of the
+            start-up on; in [0, 1].
     """
 
     n_startup_jobs: int = 10
