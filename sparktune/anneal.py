@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.history.columns import OK, History
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.reading import OK
 from sparktune.kernels import pareto
 from sparktune.search.options import AT_LEAST_1, FINITE_AT_LEAST_0, check_options
 from sparktune.search.suggestion import suggested

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from sparktune import auto, tpe
-from sparktune.history.columns import FAILED, OK, History
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.proposals import proposal_record
+from sparktune.history.reading import FAILED, OK
 from sparktune.search.suggestion import Propose, suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray

@@ -22,8 +22,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.history.columns import FAILED, OK, History
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.reading import FAILED, OK
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
     GaussianProcess,

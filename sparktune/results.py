@@ -14,8 +14,9 @@ from sparktune.exchange import export
 from sparktune.exchange.marks import is_borrowed, is_point, n_borrowed
 from sparktune.history import documents
 from sparktune.history.collection import Collection
-from sparktune.history.columns import OK, FloatArray
+from sparktune.history.columns import FloatArray
 from sparktune.history.documents import Document
+from sparktune.history.reading import OK
 from sparktune.history.trial import STATUS_OK
 from sparktune.kernels import pareto
 from sparktune.run.arguments import as_reference

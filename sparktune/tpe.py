@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.history.columns import OK, History
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.reading import OK
 from sparktune.kernels import pareto
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.parzen import Points, log_sum_exp

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidTrial
-from sparktune.history.documents import Document, constraints_of, loss_of, losses_of, raw_values
+from sparktune.history.documents import Document, losses_of, raw_values
 from sparktune.history.proposals import record_of
-from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
+from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, reading_of, result_of
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
 from sparktune.kernels import pareto
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -24,7 +25,6 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)
 
-PENDING, OK, FAILED, IGNORED = range(4)
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
 CHECKED_PER_SYNC = 32
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
@@ -64,7 +64,7 @@ class History:
         """Forget all rows."""
         self._n = 0
         self._documents: list[Document] = []
-        self._read: list[Any] = []  # what the result of each row was when it was read, see _reading
+        self._read: list[Any] = []  # what the result of each row was when it was read, see reading_of
         self._losses = np.empty(0)
         self._kinds = np.empty(0, dtype=np.int8)
         self._values = np.empty((0, len(self.labels)))
@@ -258,7 +258,7 @@ class History:
 
     def _read_result(self, row: int) -> None:
         document = self._documents[row]
-        kind, loss, losses, constraints = _result(document)
+        kind, loss, losses, constraints = result_of(document)
         if kind == OK:
             self._n_objectives = self._n_objectives or len(losses)
             if len(losses) != self._n_objectives:
@@ -281,7 +281,7 @@ class History:
         self._write_constraints(row, kind, constraints)
         self._note_unranked(row, was)
         self._note_lowest(row, was)
-        self._read[row] = _reading(document)
+        self._read[row] = reading_of(document)
         self.version += 1
 
     def _write_objectives(self, row: int, losses: tuple[float, ...]) -> None:
@@ -320,7 +320,7 @@ class History:
                 continue
             if document is not known:
                 self._replace(row, document)
-            elif read is not None and (now := _reading(document)) is not read and now != read:
+            elif read is not None and (now := reading_of(document)) is not read and now != read:
                 if self._n_objectives != (len(losses_of(document)) or self._n_objectives):
                     # Another kind of study: its first trial says how many losses there are.
                     self.clear()
@@ -400,43 +400,6 @@ class History:
             feasible = rows[violations <= 0]
             leading += feasible[pareto.front(self.objectives[feasible])].tolist()
         return leading
-
-
-def _result(document: Document) -> tuple[int, float, tuple[float, ...], tuple[float, ...]]:
-    """Kind, scalar loss, losses and constraints."""
-    state = document["state"]
-    if state in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-        return PENDING, np.nan, (), ()
-    if state == JOB_STATE_CANCEL:
-        return IGNORED, np.nan, (), ()
-    losses = losses_of(document)
-    if not losses:
-        return FAILED, np.nan, (), ()
-    return OK, loss_of(document), losses, constraints_of(document)
-
-
-def _reading(document: Document) -> Any:
-    """What a document says of its result, in a form that equals itself as long as that is the same."""
-    result = document["result"]
-    loss = result.get("loss")
-    if document["state"] == JOB_STATE_DONE and result.get("status") == STATUS_OK and (loss is None or _is_float(loss)):
-        losses, constraints = _copied(result.get("losses")), _copied(result.get("constraints"))
-        if losses == constraints == ():
-            return loss  # nearly always; the document's own number, which takes no memory here
-        if losses is not None and constraints is not None:
-            return loss, losses, constraints
-    return _result(document)
-
-
-def _copied(numbers: Any) -> tuple[float, ...] | None:
-    """A list of floats as a tuple, empty for None; None if it is something else."""
-    if numbers is None:
-        return ()
-    return tuple(numbers) if type(numbers) is list and all(map(_is_float, numbers)) else None
-
-
-def _is_float(number: object) -> bool:
-    return type(number) is float
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -182,9 +182,8 @@ class GaussianProcess:
         self._x = x * self._scale
         self._features = trend_features(self._groups, x)
         k = self._kernel(self._x, self._features)
-        k.flat[:: len(x) + 1] += (
-            self.noise + JITTER
-        )  # at least 1e-6, which rounding errors do not reach: there is a factor
+        # At least 1e-6, which rounding errors do not reach: there is a factor.
+        k.flat[:: len(x) + 1] += self.noise + JITTER
         self._factor, _ = dpotrf(k, lower=1)
         self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
         self.known_means = y - (self.noise + JITTER) * self._alpha

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune import rand
-from sparktune.history.columns import IGNORED, OK, History
+from sparktune.history.columns import History
+from sparktune.history.reading import IGNORED, OK
 from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_parzen, pseudo_counts
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, check_options
 from sparktune.space.compile import Space

@@ -27,7 +27,8 @@ import math
 import numpy as np
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.columns import OK, History
+from sparktune.history.columns import History
+from sparktune.history.reading import OK
 from sparktune.kernels.divergence import excess_divergence, rank_cells, smoothing
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.coordinates import n_categories

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from sparktune.history.columns import IGNORED, History
+from sparktune.history.columns import History
+from sparktune.history.reading import IGNORED
 from sparktune.search.tree import PointTree, values_of
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray

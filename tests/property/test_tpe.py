@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sparktune import hp, tpe
 from sparktune.history import documents
-from sparktune.history.columns import FAILED, OK, PENDING, History
+from sparktune.history.columns import History
+from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,

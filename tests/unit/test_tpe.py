@@ -9,7 +9,8 @@ from scipy.special import logsumexp
 
 from sparktune import Domain, Trials, hp, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.history.columns import FAILED, History
+from sparktune.history.columns import History
+from sparktune.history.reading import FAILED
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,

@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 from sparktune.bridges.optuna.units import axis_of, contains, suggested
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import proposals
-from sparktune.history.columns import FAILED, IGNORED, OK, PENDING, History
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.reading import FAILED, IGNORED, OK, PENDING
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import FloatArray
 from sparktune.space.nodes import Apply

@@ -18,7 +18,7 @@ from sparktune.bridges.optuna import Sampler
 from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import documents
-from sparktune.history.columns import FAILED, OK, PENDING
+from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.space.compile import Space
 
 DISTRIBUTIONS = [

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sparktune.history.columns import CHECKED_PER_SYNC, FAILED, OK, PENDING, History
+from sparktune.history.columns import CHECKED_PER_SYNC, History
+from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK
 
 
