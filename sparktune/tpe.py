@@ -221,9 +221,7 @@ def propose(
             rows[i] = state.tried.new_draw(rows[:i], rng)
         return rows
     densities = Densities(state, history, settings)
-    # Several losses have no ranks, and where constraints are the best trials lie at an edge that ranks do not show.
-    has_ranks = history.n_ok and history.n_objectives == 1 and not history.n_constraints
-    ranks = Ranks(state, history, settings.prior_weight) if has_ranks else None
+    ranks = ranks_of(state, history, settings.prior_weight)
     for i in range(n):
         rows[i] = densities.propose_one(rows[:i], rng, ranks)
         if i + 1 < n:
@@ -231,6 +229,14 @@ def propose(
             if ranks is not None:
                 ranks.add_running(rows[i : i + 1])
     return rows
+
+
+def ranks_of(state: SearchState, history: History, prior_weight: float) -> Ranks | None:
+    """What the ranks of the trials say; None where they are not asked."""
+    # Several losses have no ranks, and where constraints are the best trials lie at an edge that ranks do not show.
+    if not history.n_ok or history.n_objectives > 1 or history.n_constraints:
+        return None
+    return Ranks(state, history, prior_weight)
 
 
 def good_rows(history: History, gamma: float) -> NDArray[np.intp]:

@@ -165,8 +165,9 @@ class GaussianProcess:
 
     def __init__(self, groups: IntArray, theta: FloatArray) -> None:
         self._groups = groups
-        self._scale = np.exp(-theta[:-3])[groups]
-        self._signal, self.noise, self._trend = np.exp(theta[-3:])
+        self._scale = SQRT5 * np.exp(-theta[:-3])[groups]
+        self._signal, self.noise, trend = np.exp(theta[-3:])
+        self._trend_sd = math.sqrt(trend)
 
     def condition(self, x: FloatArray, y: FloatArray, awaited: FloatArray | None = None) -> None:
         """Take values ``y`` (n,) at ``x`` (n, p) for known, and at ``awaited`` (m, p) what is expected there.
@@ -179,8 +180,7 @@ class GaussianProcess:
         if awaited is not None and len(awaited):
             x = np.vstack([x, awaited])
         n = len(y)
-        self._x = x * self._scale
-        self._features = trend_features(self._groups, x)
+        self._x, self._features = self._scaled(x)
         k = self._kernel(self._x, self._features)
         # At least 1e-6, which rounding errors do not reach: there is a factor.
         k.flat[:: len(x) + 1] += self.noise + JITTER
@@ -188,21 +188,33 @@ class GaussianProcess:
         self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
         self.known_means = y - (self.noise + JITTER) * self._alpha
 
+    def _scaled(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Points on which the signal hangs by their distance, and features on which the trend hangs linearly."""
+        return x * self._scale, self._trend_sd * trend_features(self._groups, x)
+
     def _kernel(self, x: FloatArray, features: FloatArray) -> FloatArray:
+        # In place: with hundreds of points the time goes into fetching memory.
         r2 = _squared_distances(x, self._x)
-        linear = 1.0 + SQRT5 * np.sqrt(r2)
-        matern = (linear + (5.0 / 3.0) * r2) * np.exp(1.0 - linear)
-        return np.asarray(self._signal * matern + self._trend * (features @ self._features.T))
+        r = np.sqrt(r2)
+        k = r2
+        k /= 3.0
+        k += r
+        k += 1.0
+        k *= np.exp(np.negative(r, out=r), out=r)
+        k *= self._signal
+        k += features @ self._features.T
+        return k
 
     def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the function, without noise, at ``x`` (m, p); shapes (m,)."""
-        from scipy.linalg.lapack import dtrtrs
+        from scipy.linalg.blas import dtrsm
 
-        features = trend_features(self._groups, x)
-        k = self._kernel(x * self._scale, features)
-        v, _ = dtrtrs(self._factor, k.T, lower=1)
-        before = self._signal + self._trend * np.einsum("mf,mf->m", features, features)
-        variance = before - np.einsum("nm,nm->m", v, v)
+        x, features = self._scaled(x)
+        k = self._kernel(x, features)
+        # From the right, which takes half the time that it takes from the left.
+        v = dtrsm(1.0, self._factor, k, side=1, lower=1, trans_a=1)
+        before = self._signal + np.einsum("mf,mf->m", features, features)
+        variance = before - np.einsum("mn,mn->m", v, v)
         return np.asarray(k[:, : len(self._alpha)] @ self._alpha), np.sqrt(np.maximum(variance, 1e-10))
 
 
@@ -229,8 +241,10 @@ def trend_features(groups: IntArray, x: FloatArray) -> FloatArray:
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * (a @ b.T)
-    return np.asarray(np.maximum(squares, 0.0))
+    squares = -2.0 * a @ b.T
+    squares += np.einsum("np,np->n", a, a)[:, None]
+    squares += np.einsum("np,np->n", b, b)
+    return np.asarray(np.maximum(squares, 0.0, out=squares))
 
 
 def log_expected_improvement(means: FloatArray, sds: FloatArray, best: float) -> FloatArray:

@@ -34,6 +34,8 @@ class Explanation:
             scale: uniform on a bounded parameter); None in the start-up.
         log_ratios: For each active parameter, log of its density among the good trials over that among the others: what
             spoke for its value (above 0) or against it. Empty in the start-up.
+        log_rank_improvement: Log of the improvement that the ranks of the trials promise at the point, in normal
+            scores; ``tpe.suggest`` adds it to the densities. None in the start-up, with several losses or constraints.
         expected_loss: What a Gaussian process expected at the point: median, and the bounds of its central 68 %, noise
             left out. None in the start-up, and where each trial has several losses.
         log_expected_improvement: Log of the expected improvement there, with the log probability that the constraints
@@ -51,6 +53,7 @@ class Explanation:
     log_good: float | None
     log_bad: float | None
     log_ratios: Mapping[str, float]
+    log_rank_improvement: float | None
     expected_loss: tuple[float, float, float] | None
     log_expected_improvement: float | None
 
@@ -68,6 +71,8 @@ class Explanation:
         if self.log_ratios:
             ordered = sorted(self.log_ratios.items(), key=lambda item: -item[1])
             lines.append("  of that, by parameter (log): " + ", ".join(f"{k} {v:+.2f}" for k, v in ordered))
+        if self.log_rank_improvement is not None:
+            lines.append(f"  ranks: {self.log_rank_improvement:+.2f} (log of the improvement they promise)")
         if self.expected_loss is not None:
             median, low, high = self.expected_loss
             lines.append(f"  expected loss: {median:.6g}, between {low:.6g} and {high:.6g} in 68 of 100 cases")
@@ -77,9 +82,8 @@ class Explanation:
 def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanation:
     """Why trial ``tid`` was proposed, worked out again from the history that it saw.
 
-    The densities are those of ``tpe.suggest`` with its default options, and the surrogate that of ``gp.suggest``,
-    whichever algorithm proposed the point: so trials of any algorithm can be compared. What the ranks said to
-    ``tpe.suggest`` is not shown.
+    The densities and ranks are those of ``tpe.suggest`` with its default options, and the surrogate that of
+    ``gp.suggest``, whichever algorithm proposed the point: so trials of any algorithm can be compared.
 
     Args:
         space: The search space.
@@ -103,12 +107,13 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
     values = space.row(raw_values(found[0]))
     is_startup = gp.is_starting(history, record["n_startup"]) or not len(space)
     expected: tuple[float, float, float] | None = None
-    log_good = log_bad = log_improvement = None
+    log_good = log_bad = log_improvement = log_ranks = None
     log_ratios: dict[str, float] = {}
     if not is_startup:
         state = SearchState.of(space, history)
         point = state.points(values[None])
-        densities = tpe.Densities(state, history, tpe.Settings(n_startup_jobs=0))
+        settings = tpe.Settings()
+        densities = tpe.Densities(state, history, settings)
         log_good, log_bad = densities.log_joint(point)
         ratios = densities.log_ratios(point)[0]
         log_ratios = {
@@ -116,6 +121,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
             for column, ratio in zip(state.layout.columns, ratios, strict=True)
             if not np.isnan(values[column])
         }
+        if ranks := tpe.ranks_of(state, history, settings.prior_weight):
+            log_ranks = float(ranks.log_improvement(point)[0])
         surrogate = gp.Surrogate(state, history, np.empty((0, len(space))), np.random.default_rng(0))
         log_improvement = float(surrogate.acquisition(point)[0])
         expected = surrogate.expected_loss(point)
@@ -131,6 +138,7 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         log_good=log_good,
         log_bad=log_bad,
         log_ratios=log_ratios,
+        log_rank_improvement=log_ranks,
         expected_loss=expected,
         log_expected_improvement=log_improvement,
     )

@@ -52,6 +52,7 @@ def test_a_point_of_the_start_is_a_draw(searched):
     explanation = searched.explain(4)
     assert explanation.is_startup
     assert (explanation.log_good, explanation.log_ratios, explanation.expected_loss) == (None, {}, None)
+    assert explanation.log_rank_improvement is None
     assert "too little to learn from" in str(explanation)
 
 
@@ -62,6 +63,14 @@ def test_the_point_was_likelier_among_the_good_trials(searched):
     assert np.median(ratios) > 0
     drawn = run(rand.suggest, 40)
     assert np.median(ratios) > np.median([e.log_good - e.log_bad for e in map(drawn.explain, range(20, 40))])
+
+
+def test_the_ranks_spoke_for_the_point(searched):
+    """The ranks expect more of what TPE proposed than of random points of the same study, and say so in words."""
+    proposed = [searched.explain(tid).log_rank_improvement for tid in range(20, 40)]
+    drawn = run(rand.suggest, 40)
+    assert np.median(proposed) > np.median([drawn.explain(tid).log_rank_improvement for tid in range(20, 40)])
+    assert f"ranks: {proposed[-1]:+.2f}" in str(searched.explain(39))
 
 
 def test_only_active_parameters_are_spoken_of(searched):
@@ -117,4 +126,5 @@ def test_failed_trials_and_several_losses():
     explanation = fronts.explain(14)
     assert explanation.expected_loss is None
     assert explanation.best_loss is None
+    assert explanation.log_rank_improvement is None
     assert explanation.log_expected_improvement is not None
