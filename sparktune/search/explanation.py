@@ -14,6 +14,7 @@ from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, raw_values
 from sparktune.history.proposals import as_it_was, proposal_record
+from sparktune.kernels.blas import single_threaded
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 
@@ -79,6 +80,7 @@ class Explanation:
         return "\n".join(lines)
 
 
+@single_threaded()
 def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanation:
     """Why trial ``tid`` was proposed, worked out again from the history that it saw.
 

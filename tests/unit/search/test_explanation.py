@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
@@ -107,6 +108,20 @@ def test_a_loaded_study_is_explained_with_its_space(searched):
     with pytest.raises(InvalidArgumentError, match=r"trials\.explain\(30, space\)"):
         loaded.explain(30)
     assert loaded.explain(30, SPACE) == searched.explain(30)
+
+
+def test_blas_has_one_thread_meanwhile(searched, monkeypatch):
+    """The matrices are small: on a busy machine several threads took ten times as long."""
+    seen = set()
+    expected_loss = gp.Surrogate.expected_loss
+
+    def watched(self, point):
+        seen.update(library["num_threads"] for library in threadpoolctl.threadpool_info())
+        return expected_loss(self, point)
+
+    monkeypatch.setattr(gp.Surrogate, "expected_loss", watched)
+    searched.explain(39)
+    assert seen == {1}
 
 
 def test_what_cannot_be_explained(searched):
