@@ -9,12 +9,12 @@ from itertools import groupby
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
-from sparktune.exchange.marks import set_aside
 from sparktune.exchange.source import spaces_of_runs
 from sparktune.exchange.warm_start import adapt
 from sparktune.history import documents, proposals
 from sparktune.history.documents import Document
 from sparktune.history.events import Event, Replica
+from sparktune.history.marks import set_aside
 from sparktune.run.algos import stored_algo
 from sparktune.run.domain import Domain
 from sparktune.space.compile import Space

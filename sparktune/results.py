@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, MissingPackageError, SparktuneError
 from sparktune.exchange import export
-from sparktune.exchange.marks import is_borrowed, is_point, n_borrowed
 from sparktune.history import documents
 from sparktune.history.collection import Collection
 from sparktune.history.columns import FloatArray
 from sparktune.history.documents import Document
+from sparktune.history.marks import BORROWED, POINT, is_borrowed, is_point, n_borrowed
 from sparktune.history.reading import OK
 from sparktune.history.trial import STATUS_OK
 from sparktune.kernels import pareto
@@ -57,35 +56,14 @@ class Results(Collection):
 
     @property
     def best_loss(self) -> float | None:
-        """The lowest loss so far among the trials that meet the constraints, or None."""
+        """The lowest loss so far among the points of this study that meet the constraints, or None.
+
+        Trials of a warm start, and those of another space that are no points of this one, do not count.
+        """
         history, row = self._history, self._history.best_row
-        if row is None:
+        if row is None or history.standings[row] != POINT or not history.is_feasible(row):
             return None
-        if is_borrowed(history.documents[row]):
-            return self._best_own_loss
-        return history.loss(row) if history.is_feasible(row) else None
-
-    @property
-    def _best_own_loss(self) -> float | None:
-        """``best_loss`` where a trial of another study has a lower one."""
-        rows = self._own_rows(np.flatnonzero((self._history.kinds == OK) & (self._history.violations <= 0)))
-        losses = self._history.losses[rows]
-        return float(np.nanmin(losses)) if not np.isnan(losses).all() else None
-
-    def _own_rows(self, rows: Iterable[int]) -> NDArray[np.intp]:
-        """Those of some rows of the history that are not of another study."""
-        found = self._history.documents
-        return np.array([row for row in rows if not is_borrowed(found[row])], dtype=np.intp)
-
-    @property
-    def _front_rows(self) -> NDArray[np.intp]:
-        """The rows of the Pareto front, without trials of another study."""
-        history = self._history
-        rows = history.front_rows
-        if len(own := self._own_rows(rows)) == len(rows):
-            return own
-        own = self._own_rows(np.flatnonzero((history.kinds == OK) & (history.violations <= 0)))
-        return np.asarray(own[pareto.front(history.objectives[own])])
+        return history.loss(row)
 
     @property
     def best_trial(self) -> Document:
@@ -114,7 +92,7 @@ class Results(Collection):
         return min(candidates, key=lambda candidate: candidate[1])[2] if candidates else None
 
     def _candidates(self) -> list[tuple[float, float, Document]]:
-        """Violation, loss and document of each trial that has a loss."""
+        """Violation, loss and document of each trial that has a loss and may be the best, as the documents are now."""
         n_constraints = self._history.n_constraints
         candidates = [
             (documents.violation_of(document, n_constraints), loss, document)
@@ -129,7 +107,10 @@ class Results(Collection):
 
     @property
     def _has_only_several_losses(self) -> bool:
-        return self._history.n_objectives > 1 and self._history.best_row is None
+        history = self._history
+        if history.n_objectives == 1 or history.best_row is not None:
+            return False
+        return bool(((history.kinds == OK) & (history.standings != BORROWED)).any())
 
     @property
     def argmin(self) -> dict[str, Any]:
@@ -173,12 +154,12 @@ class Results(Collection):
         first one is listed. With one loss, the list has the best trial; it is empty if no trial meets the constraints.
         """
         self._history.check_all()
-        return [self._history.documents[row] for row in self._front_rows]
+        return [self._history.documents[row] for row in self._history.front_rows]
 
     @property
     def front_losses(self) -> FloatArray:
         """Losses of the Pareto front, shape (number of trials in it, number of losses), as of the last refresh."""
-        return self._history.objectives[self._front_rows]
+        return self._history.objectives[self._history.front_rows]
 
     def hypervolume(self, reference: Sequence[float] | FloatArray | None = None) -> float:
         """The volume between the Pareto front and a reference point: the larger, the better the front.
@@ -196,7 +177,8 @@ class Results(Collection):
             InvalidTypeError: If ``reference`` is no list of numbers.
         """
         self._history.check_all()
-        objectives = self._history.objectives[self._history.kinds == OK]
+        history = self._history
+        objectives = history.objectives[(history.kinds == OK) & (history.standings != BORROWED)]
         if reference is None:
             point = np.max(objectives, axis=0, initial=-np.inf, where=np.isfinite(objectives))
         else:
@@ -209,7 +191,11 @@ class Results(Collection):
         """The true loss of the best trial; over trials whose loss has a variance, weighted by the chance to be best."""
         if self._has_only_several_losses:
             raise SeveralLossesError
-        done = [r for r, s in zip(self.results, self.statuses(bandit), strict=True) if s == STATUS_OK]
+        done = [
+            document["result"]
+            for document, status in zip(self._trials, self.statuses(bandit), strict=True)
+            if status == STATUS_OK and not is_borrowed(document)
+        ]
         read = bandit if bandit is not None else Domain(lambda _: 0.0, {})
         rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
         rows = [row for row in rows if np.isfinite(row).all()]

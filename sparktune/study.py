@@ -96,13 +96,19 @@ class Study:
             self.trials.keep_in(storage)
         algo = auto.suggest if algo is None else require_algo(algo)
         self._asked: set[Any] = set()
-        self.trials._begin(self._domain.space, algo_description(algo), evaluates=False)
-        self._search = AskTell(algo, self._domain, self.trials, rstate)
-        if warm_start is not None:
-            borrow(self.trials, warm_start, self._domain)
-            self._search.flush()
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
+        is_first = not self.trials._is_open
+        try:
+            self.trials._begin(self._domain.space, algo_description(algo), evaluates=False)
+            self._search = AskTell(algo, self._domain, self.trials, rstate)
+            if warm_start is not None:
+                borrow(self.trials, warm_start, self._domain)
+                self._search.flush()
+        except BaseException:
+            if is_first:
+                self.trials._end()  # nobody has the study, to close it
+            raise
 
     @classmethod
     def load(
@@ -255,6 +261,7 @@ class Study:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
+        self.trials._space = self._domain.space  # which pickled trials do not have
 
     def __len__(self) -> int:
         return len(self.trials)

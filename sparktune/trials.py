@@ -16,12 +16,12 @@ from sparktune.exceptions import (
     InvalidStorage,
     InvalidTypeError,
 )
-from sparktune.exchange.marks import n_borrowed, set_aside
 from sparktune.exchange.source import spaces_of_runs
 from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Event
+from sparktune.history.marks import n_borrowed, set_aside
 from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
 from sparktune.run.algos import algo_description
 from sparktune.run.arguments import (
@@ -214,6 +214,11 @@ class Trials(Results):
             return spaces_of_runs(self._keeper._runs)
         return lambda _: before
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether this process holds the storage."""
+        return self._keeper is not None and self._keeper.is_open
+
     def _end(self) -> None:
         if self._keeper is not None:
             self._keeper.close()
@@ -238,7 +243,7 @@ class Trials(Results):
         if self.asynchronous:
             return None
         if self.backend == "processes":
-            cpus = max(1, (os.cpu_count() or 1) // self.parallelism)
+            cpus = max(1, _n_cores() // self.parallelism)
             return ProcessesExecutor(domain, self.parallelism, Limits(self.trial_timeout, self.trial_memory, cpus))
         if self.backend == "threads":
             return ThreadsExecutor(domain, self.parallelism, timeout=self.trial_timeout)
@@ -280,13 +285,12 @@ class Trials(Results):
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         n_total = as_max_evals(max_evals)
         algo = auto.suggest if algo is None else require_algo(algo)
-        is_first = self._keeper is None or not self._keeper.is_open
+        is_first = not self._is_open
         try:
             self._begin(domain.space, algo_description(algo))
             if warm_start is not None:
                 borrow(self, warm_start, domain)
-            n_others = n_borrowed(self._own_documents())  # they are not trials of this study
-            n_total += n_others
+            n_total += n_borrowed(self._own_documents())  # they are not trials of this study
             points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
             n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
             with self._executor(domain) as executor:
@@ -307,7 +311,6 @@ class Trials(Results):
                     max_retries=self.max_retries,
                     callbacks=told,
                     lagged=self._lagged(reproducible, executor),
-                    n_borrowed=n_others,
                 )
                 self.insert_trial_docs(points)  # not before every argument has been checked
                 self.refresh()
@@ -355,7 +358,7 @@ class Trials(Results):
 
     def _answer(self, domain: Domain, return_argmin: bool) -> Any:
         """What ``fmin`` returns."""
-        if self._history.n_ok and self._has_only_several_losses:
+        if self._has_only_several_losses:
             points = [documents.raw_values(document) for document in self.pareto_front]
             return points if return_argmin else [domain.space.evaluate(point) for point in points]
         if return_argmin:
@@ -376,8 +379,16 @@ class Trials(Results):
         state = dict(state)
         state.pop("_trials", None)  # hyperopt keeps the list of visible documents; here it is computed
         self.__dict__.update(state)
+        self._set_aside = set_aside(self._dynamic_trials)
         self._forget_index()
         Trials.refresh(self)
+
+
+def _n_cores() -> int:
+    """Cores that this process may use: a container often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _checked_backend(backend: str | None, parallelism: Any) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparktune.exchange.marks import borrowed_from
 from sparktune.exchange.options import as_json, as_text, options_of, texts_of
 from sparktune.exchange.tables import PREFIX, pandas_for
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.marks import borrowed_from
 from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply
@@ -156,12 +156,6 @@ def text_params(found: Iterable[Document], space: Space | None) -> list[dict[str
         {label: as_text(cell) for label, cell in param_cells(documents.raw_values(document), space, cells).items()}
         for document in found
     ]
-
-
-def plain_params(found: Iterable[Document], space: Space) -> list[dict[str, Any]]:
-    """The parameters of each trial as numbers and text, by label."""
-    cells = _cells(space)
-    return [param_cells(documents.raw_values(document), space, cells) for document in found]
 
 
 def _kind(values: Iterable[Any]) -> str:

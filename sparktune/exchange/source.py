@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage, InvalidTypeError
-from sparktune.exchange.marks import borrowed_from
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Replica
+from sparktune.history.marks import borrowed_from
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.space.choices import native
 from sparktune.space.compile import Space

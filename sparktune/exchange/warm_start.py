@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
-from sparktune.exchange.marks import OTHER_SPACE, WARM_START, borrowed_from, is_borrowed, is_outside, is_point
 from sparktune.exchange.matching import Fitted, Matcher
 from sparktune.exchange.options import options_of
 from sparktune.exchange.source import Row, Source, from_documents, from_storage, from_trials
@@ -16,6 +15,7 @@ from sparktune.exchange.studies import from_optuna, is_optuna_study
 from sparktune.exchange.tables import from_csv, from_dataframe, from_parquet, is_frame
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.marks import OTHER_SPACE, WARM_START, borrowed_from, is_borrowed, is_outside, is_point
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.domain import Domain
 from sparktune.space.choices import value_nodes
@@ -64,8 +64,8 @@ def _source_of(item: Any) -> Source:
     )
 
 
-def borrow(trials: Any, warm_start: Any, domain: Domain) -> int:
-    """Insert the trials of ``warm_start`` that are not there yet and can be used, marked; returns their number.
+def borrow(trials: Any, warm_start: Any, domain: Domain) -> None:
+    """Insert the trials of ``warm_start`` that are not there yet and can be used, marked.
 
     Args:
         trials: Receives the documents.
@@ -76,7 +76,6 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> int:
         InvalidArgumentError: If the trials of a source have another number of losses than those that are there.
     """
     known = {mark["key"] for document in trials._dynamic_trials if (mark := borrowed_from(document)) is not None}
-    n_borrowed = 0
     for source in sources_of(warm_start):
         rows = [row for row in source.rows if row.key not in known]
         _check_losses(source, rows, trials, domain)
@@ -87,9 +86,7 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> int:
         trials.insert_trial_docs(new)
         trials.refresh()
         known.update(row.key for row, _ in used)
-        n_borrowed += len(new)
         _explain(source, rows, len(new), matcher)
-    return n_borrowed
 
 
 def _explain(source: Source, rows: Sequence[Row], n_used: int, matcher: Matcher) -> None:
@@ -145,8 +142,8 @@ def _result(row: Row) -> dict[str, Any]:
 # -- a study that goes on in another space ----------------------------------------------------------------------------
 
 
-def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space | None]) -> int:
-    """Bring finished trials of a study into its present space, where they are not; returns how many were changed.
+def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space | None]) -> None:
+    """Bring finished trials of a study into its present space, where they are not.
 
     What there is no place for is left out of their values, and kept under their mark.
 
@@ -167,13 +164,12 @@ def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space
             candidates.append(document)
             rows.append(Row(document["tid"], documents.raw_values(document), space=old))
     matcher = Matcher(space, Source("earlier trials", rows))
-    n_changed = sum(
+    is_changed = [
         _rewrite(document, fitted, space) for document, fitted in zip(candidates, matcher.fitted(rows), strict=True)
-    )
-    if n_changed:
+    ]
+    if any(is_changed):
         text = "the study goes on in another space, with %d trials of before; %s"
         logger.log(logging.WARNING if matcher.has_loss else logging.INFO, text, len(candidates), matcher.summary())
-    return n_changed
 
 
 def _signature(space: Space) -> object:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidTrial
 from sparktune.history.documents import Document, losses_of, raw_values
+from sparktune.history.marks import BORROWED, NO_POINT, POINT, standing_of
 from sparktune.history.proposals import record_of
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, reading_of, result_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
@@ -27,6 +28,8 @@ S = TypeVar("S", bound=np.generic)
 
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.
 CHECKED_PER_SYNC = 32
+#: Stands for what a result was that nobody has read yet.
+_UNREAD = object()
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000
 #: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.
@@ -43,12 +46,12 @@ class History:
         constraints: Shape (n, c); NaN where missing. c is 0 where no trial has any.
         violations: Shape (n,): total violation of the constraints, infinite where a finished trial does not say.
         values: Shape (n, d), a column per label, NaN where inactive.
+        standings: Shape (n,): POINT, NO_POINT or BORROWED, see :mod:`sparktune.history.marks`.
         kinds: Shape (n,): PENDING, OK (losses that are numbers), FAILED (an error, status fail, a NaN loss, another
             number of losses than the first trial), or IGNORED (cancelled: says nothing of the point).
 
     Other attributes:
         memo: Where algorithms keep what they computed from the values of the first rows; emptied when those change.
-        version: Grows with each result read.
 
     Args:
         labels: The labels, one per column; values of other labels are not kept.
@@ -72,15 +75,16 @@ class History:
         self._objectives: FloatArray | None = None  # kept where there are several
         self._constraints: FloatArray | None = None
         self._violations: FloatArray | None = None
+        self._standings: NDArray[np.int8] | None = None  # kept where some trial is no point of this study
         self._counts = [0, 0, 0, 0]
         self._leaders: list[int] = []
+        self._points_lead = False  # whether a POINT has losses
         self._unranked: list[int] | None = []  # rows read since the leaders were found; None: look at all
         self._lowest: list[tuple[float, int]] | None = []  # losses with their rows; None: look at all
         self.memo.clear()
         self._open: set[int] = set()
         self._ignored: set[int] = set()
         self._next_check = 0
-        self.version = 0
 
     def __len__(self) -> int:
         return self._n
@@ -135,6 +139,13 @@ class History:
         return _read_only(self._kinds[: self._n])
 
     @property
+    def standings(self) -> NDArray[np.int8]:
+        """What the trials may be in the results, shape (n,)."""
+        if self._standings is None:
+            return np.broadcast_to(np.int8(POINT), self._n)
+        return _read_only(self._standings[: self._n])
+
+    @property
     def values(self) -> FloatArray:
         """Values, shape (n, d)."""
         return _read_only(self._values[: self._n])
@@ -143,6 +154,14 @@ class History:
     def n_finished(self) -> int:
         """Trials that ended with a loss or failed; pending and cancelled ones do not count."""
         return self._counts[OK] + self._counts[FAILED]
+
+    @property
+    def n_own_finished(self) -> int:
+        """Of the finished trials, those of this study."""
+        if self._standings is None:
+            return self.n_finished
+        is_finished = (self.kinds == OK) | (self.kinds == FAILED)
+        return int(np.count_nonzero(is_finished & (self.standings != BORROWED)))
 
     @property
     def ignored_rows(self) -> IntArray:
@@ -226,20 +245,28 @@ class History:
             self._losses = _grown(self._losses, size)
             self._kinds = _grown(self._kinds, size)
             self._values = _grown(self._values, size)
-            for name in ("_objectives", "_constraints", "_violations"):
+            for name in ("_objectives", "_constraints", "_violations", "_standings"):
                 if getattr(self, name) is not None:
                     setattr(self, name, _grown(getattr(self, name), size))
 
     def _append(self, row: int, document: Document) -> None:
         self._documents.append(document)
-        self._read.append(None)
+        self._read.append(_UNREAD)
         self._n = row + 1
+        self._read_standing(row)
         self._kinds[row], self._losses[row] = PENDING, np.nan
         self._write_objectives(row, ())
         self._write_constraints(row, PENDING, ())
         self._counts[PENDING] += 1
         self._read_values(row)
         self._read_result(row)
+
+    def _read_standing(self, row: int) -> None:
+        standing = standing_of(self._documents[row])
+        if standing != POINT and self._standings is None:
+            self._standings = np.full(len(self._losses), POINT, dtype=np.int8)
+        if self._standings is not None:
+            self._standings[row] = standing
 
     def _read_values(self, row: int) -> None:
         self._values[row] = np.nan
@@ -282,7 +309,6 @@ class History:
         self._note_unranked(row, was)
         self._note_lowest(row, was)
         self._read[row] = reading_of(document)
-        self.version += 1
 
     def _write_objectives(self, row: int, losses: tuple[float, ...]) -> None:
         if self._objectives is None and self._n_objectives > 1:
@@ -320,7 +346,7 @@ class History:
                 continue
             if document is not known:
                 self._replace(row, document)
-            elif read is not None and (now := reading_of(document)) is not read and now != read:
+            elif read is not _UNREAD and (now := reading_of(document)) is not read and now != read:
                 if self._n_objectives != (len(losses_of(document)) or self._n_objectives):
                     # Another kind of study: its first trial says how many losses there are.
                     self.clear()
@@ -330,6 +356,7 @@ class History:
 
     def _replace(self, row: int, document: Document) -> None:
         self._documents[row] = document
+        self._read_standing(row)
         self._read_values(row)
         self.memo.clear()
         self._read_result(row)
@@ -338,8 +365,11 @@ class History:
 
     @property
     def best_row(self) -> int | None:
-        """The row with the lowest loss, the first of equals, of those that violate the constraints least; or None."""
-        if self._violations is None:
+        """The row with the lowest loss, the first of equals, of those that violate the constraints least; or None.
+
+        Of this study's trials: those that are no points of its space count if no point has losses.
+        """
+        if self._violations is None and self._standings is None:
             return lowest[0][1] if (lowest := self._lowest_known()) else None
         leaders = self._find_leaders()
         return leaders[0] if leaders and not np.isnan(self._losses[leaders[0]]) else None
@@ -356,7 +386,8 @@ class History:
     def front_rows(self) -> list[int]:
         """The rows that meet the constraints and that no other such row dominates, by their first loss.
 
-        Of rows with the same losses, the first. With one loss, that is the best row.
+        Of rows with the same losses, the first. With one loss, that is the best row. The trials are those of
+        :attr:`best_row`.
         """
         leaders = self._find_leaders()
         rows = np.unique(np.asarray(leaders, dtype=np.intp))
@@ -382,15 +413,23 @@ class History:
         """The best row and the front, found among the former ones and what came in since."""
         if self._unranked != []:
             if self._unranked is None:
+                self._points_lead = False
                 rows = np.flatnonzero(self.kinds == OK)
             else:
                 rows = np.asarray(sorted({*self._leaders, *self._unranked}), dtype=np.intp)
                 rows = rows[self._kinds[rows] == OK]
-            self._leaders = self._leading(rows)
+            self._leaders = self._leading(self._candidates(rows))
             self._unranked = []
         return self._leaders
 
-    def _leading(self, rows: NDArray[np.intp]) -> list[int]:
+    def _candidates(self, rows: IntArray) -> IntArray:
+        """Those of some rows with losses that may lead."""
+        standings = self.standings[rows]
+        self._points_lead = self._points_lead or bool((standings == POINT).any())
+        found: IntArray = rows[standings == (POINT if self._points_lead else NO_POINT)]
+        return found
+
+    def _leading(self, rows: IntArray) -> list[int]:
         """First the best of these rows by violation and loss, if any has a loss; then those of their front."""
         violations = np.zeros(len(rows)) if self._violations is None else self._violations[rows]
         losses = self._losses[rows]

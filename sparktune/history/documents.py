@@ -109,7 +109,7 @@ def validate(document: Any) -> Document:
 
 def raw_values(document: Document) -> dict[str, Any]:
     """The value of each active label."""
-    return {label: values[0] for label, values in document["misc"]["vals"].items() if len(values)}
+    return spec_from_misc(document["misc"])
 
 
 def loss_of(document: Document) -> float:

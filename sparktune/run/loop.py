@@ -76,7 +76,6 @@ class FMinIter(AskTell):
         max_retries: How often a trial is evaluated again whose process or machine was lost.
         callbacks: Told of the start and end of trials.
         lagged: For a run that can be repeated, see :class:`~sparktune.run.reproducible.Lagged`.
-        n_borrowed: How many of ``trials`` are another study's, which are no progress of this one.
 
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
@@ -103,7 +102,6 @@ class FMinIter(AskTell):
         max_retries: int = 0,
         callbacks: Callbacks | None = None,
         lagged: Lagged | None = None,
-        n_borrowed: int = 0,
     ) -> None:
         super().__init__(algo, domain, trials, rstate)
         self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
@@ -123,7 +121,6 @@ class FMinIter(AskTell):
         self._max_retries = max_retries
         self._callbacks = callbacks or Callbacks()
         self._lagged = lagged
-        self._n_borrowed = n_borrowed
         self._has_opened = False
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
@@ -221,7 +218,7 @@ class FMinIter(AskTell):
     def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
         self._queued.extend(waiting)
         executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
-        initial = self.trials.n_finished - self._n_borrowed
+        initial = self.trials.history(self.domain.space.labels).n_own_finished
         total = initial + n_new + len(self._queued)
         with self._progress(initial=initial, total=None if total >= sys.maxsize else total) as bar:
             try:

@@ -535,3 +535,33 @@ def test_what_a_stored_study_has_not_must_be_given(tmp_path):
         Study.load(tmp_path / "study")
     with Study.load(tmp_path / "study", algo=rand.suggest) as study:
         assert len(study) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"rstate": "bad"}, InvalidTypeError), ({"warm_start": 3}, InvalidTypeError)],
+    ids=["rstate", "warm start"],
+)
+def test_a_study_that_could_not_be_made_holds_no_storage(tmp_path, wrong, error):
+    """After a wrong argument others can write the study's storage."""
+    trials = Trials(storage=tmp_path / "study.jsonl")
+    with pytest.raises(error):
+        study_of(trials=trials, **wrong)
+    assert not trials._keeper.is_open
+    with study_of(storage=tmp_path / "study.jsonl") as study:
+        study.tell(study.ask(), 1.0)
+    with study_of(trials=Trials(storage=tmp_path / "study.jsonl")) as study:
+        with pytest.raises(error):
+            study_of(trials=study.trials, **wrong)
+        study.tell(study.ask(), 2.0)  # the first one still holds it
+    assert Trials.load(tmp_path / "study.jsonl").losses() == [1.0, 2.0]
+
+
+def test_a_copy_knows_its_space_and_what_is_set_aside():
+    """A pickled study answers as the study does, and learns from the same trials."""
+    trials = Trials()
+    fmin(lambda x: x * x, X, rand.suggest, 20, trials=trials, rstate=0, show_progressbar=False)
+    study = study_of(hp.uniform("x", 3, 5), trials=trials)
+    copied = pickle.loads(pickle.dumps(study))
+    assert copied.best_params == study.best_params
+    assert copied.trials.n_finished == study.trials.n_finished < 20

@@ -12,13 +12,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.exchange.marks import borrowed_from
 from sparktune.exchange.matching import Matcher
 from sparktune.exchange.options import Option, as_json, options_of
 from sparktune.exchange.source import Row, Source
 from sparktune.exchange.studies import from_optuna
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.marks import borrowed_from
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.space.choices import value_nodes
 from sparktune.space.compile import Parameter, Space

@@ -25,7 +25,7 @@ def square(point):
 def minimum(space=X, n=10, algo=rand.suggest, trials=None, **options):
     """The trials of a short search."""
     trials = Trials() if trials is None else trials
-    fmin(square, space, algo, n, trials=trials, show_progressbar=False, **{"rstate": 0, **options})
+    fmin(square, space, algo, n, trials=trials, **{"rstate": 0, "show_progressbar": False, **options})
     return trials
 
 
@@ -101,6 +101,61 @@ def test_without_a_trial_of_its_own_there_is_no_best_one(old):
     study = Study(OLD, warm_start=old)
     with pytest.raises(AllTrialsFailed, match="No trial was run"):
         _ = study.best_trial
+
+
+def test_without_a_loss_of_its_own_there_is_no_answer(old):
+    """Where all own trials fail, ``return_argmin=False`` gives None as without a warm start, and argmin says why."""
+    options = {"max_evals": 2, "warm_start": old, "show_progressbar": False}
+
+    def failing(_):
+        return {"status": STATUS_FAIL}
+
+    assert fmin(failing, OLD, rand.suggest, trials=Trials(), return_argmin=False, **options) is None
+    with pytest.raises(AllTrialsFailed):
+        fmin(failing, OLD, rand.suggest, trials=Trials(), **options)
+
+
+def test_no_volume_is_theirs():
+    """The reference point of the hypervolume, and the true loss of the best, are of the study's own trials."""
+
+    def two(offset):
+        return lambda x: {"status": STATUS_OK, "losses": [offset + x * x, offset + (x - 1) ** 2]}
+
+    def run(objective, **options):
+        trials = Trials()
+        fmin(objective, X, rand.suggest, 12, rstate=0, trials=trials, show_progressbar=False, **options)
+        return trials
+
+    far = run(two(1000.0))
+    near = run(two(0.0), warm_start=far)
+    copied = Trials()
+    copied.insert_trial_docs(own(near))
+    copied.refresh()
+    assert near.hypervolume() == copied.hypervolume()
+    low = from_documents([{**trial, "result": {"status": STATUS_OK, "loss": -100.0}} for trial in minimum(n=5).trials])
+    alone = minimum(n=5, warm_start=low)
+    assert alone.average_best_error() == alone.best_loss > -1
+
+
+def test_progress_counts_own_trials(old):
+    """It begins at 0 with a warm start, also where bounds have been narrowed since and trials are set aside."""
+    shown = []
+
+    class Bar:
+        postfix = ""
+
+        def __init__(self, initial, total):
+            shown.append((initial, total))
+
+        __exit__ = update = lambda *_: None
+
+        def __enter__(self):
+            return self
+
+    trials = minimum(X, 1, rand.suggest, warm_start=minimum(X, 30))
+    n_outside = sum(not 3 <= trial["misc"]["vals"]["x"][0] <= 5 for trial in own(trials))
+    minimum(hp.uniform("x", 3, 5), 4, trials=trials, show_progressbar=Bar)
+    assert shown == [(1 - n_outside, 4 - n_outside)]
 
 
 def test_several_sources_and_none_twice(old):
@@ -228,6 +283,18 @@ def test_the_best_trial_of_a_study_that_was_widened_may_be_an_old_one():
     assert trials.best_trial["tid"] < 10
     assert [trial["misc"]["vals"] for trial in trials.trials[:10]] == vals
     assert "other_space" not in trials.trials[0]["misc"]
+
+
+def test_trials_that_lack_a_value_are_no_result_of_the_new_space():
+    """Once there is a whole point the best one is among those; until then nothing has reached a threshold."""
+    trials = minimum({"x": X}, 20)
+    wide = {"x": X, "y": hp.uniform("y", 0, 1)}
+    found = minimum(wide, 23, trials=trials, loss_threshold=max(trials.losses()))
+    assert len(found) == 21  # the first one over the new space reached it
+    assert found.best_trial == found.trials[20]
+    assert found.best_loss == found.losses()[20] > min(found.losses())
+    assert found.pareto_front == [found.best_trial]
+    assert set(found.argmin) == {"x", "y"}
 
 
 def test_what_is_outside_of_a_narrowed_space_is_set_aside():

@@ -84,11 +84,19 @@ def test_trials_that_end_are_noticed(history, document):
     """A trial that was running is read again when it has ended."""
     running = document(0, {"x": 1}, state=JOB_STATE_RUNNING)
     history.sync([running])
-    before = history.version
     running.update(state=JOB_STATE_DONE, result={"status": STATUS_OK, "loss": 2.0})
     history.sync([running])
     assert (history.kinds.tolist(), history.losses.tolist()) == ([OK], [2.0])
-    assert history.version > before
+
+
+def test_a_loss_that_comes_later_is_noticed(history, document):
+    """A trial that had ended without a loss is read again when it has one."""
+    ended = document(0, {"x": 1}) | {"result": {"status": STATUS_OK}}
+    history.sync([ended])
+    assert history.kinds.tolist() == [FAILED]
+    ended["result"]["loss"] = -5.0
+    history.sync([ended])
+    assert (history.kinds.tolist(), history.best_row) == ([OK], 0)
 
 
 def test_a_sync_costs_the_new_documents_and_a_bounded_check(history, document):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sparktune.history.columns import CHECKED_PER_SYNC, History
+from sparktune.history.marks import BORROWED, NO_POINT, POINT
 from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK
 
@@ -141,7 +142,7 @@ def test_columns_grow_with_the_study(history, finished):
     ids=str,
 )
 def test_edits_of_losses_and_constraints_are_found(history, finished, edit, kind, objectives, violation):
-    """An edited finished document is taken over at the next sync, and once only."""
+    """An edited finished document is taken over at the next sync."""
     documents = [finished(tid, losses=[1.0, 2.0], constraints=[-1.0]) for tid in range(3)]
     history.sync(documents)
     documents[1]["result"].update(edit)
@@ -149,9 +150,6 @@ def test_edits_of_losses_and_constraints_are_found(history, finished, edit, kind
     assert history.kinds.tolist() == [OK, kind, OK]
     np.testing.assert_array_equal(history.objectives, [[1, 2], objectives, [1, 2]])
     assert history.violations.tolist() == [0, violation, 0]
-    version = history.version
-    history.sync(documents)
-    assert history.version == version
 
 
 def test_an_edit_inside_a_list_is_found(history, finished):
@@ -240,6 +238,33 @@ def test_best_row_and_front_as_results_come_in(rng, finished):
         )
 
 
+def test_the_best_is_an_own_point_of_the_space(rng, finished):
+    """Trials of other studies never lead, and those that are no points only while no point has losses."""
+    watched, documents = History(["x"]), []
+    marks = [
+        {},
+        {"warm_start": {"from": "there"}},
+        {"other_space": {"is_point": False}},
+        {"other_space": {"is_point": True}},
+    ]
+    for tid in range(90):
+        # No points among the first 30.
+        documents.append(finished(tid, loss=float(rng.integers(9)), losses=rng.integers(0, 6, 2).tolist()))
+        documents[-1]["misc"].update(marks[rng.integers(1, 3) if tid < 30 else rng.integers(4)])
+        watched.sync(documents)
+        standings = watched.standings.tolist()
+        standing = POINT if POINT in standings else NO_POINT
+        rows = [row for row in range(tid + 1) if standings[row] == standing]
+        assert watched.best_row == min(rows, key=lambda row: (watched.losses[row], row), default=None)
+        assert {standings[row] for row in watched.front_rows} <= {standing}
+        fresh = History(["x"])
+        fresh.sync(documents)
+        assert (fresh.best_row, fresh.front_rows) == (watched.best_row, watched.front_rows)
+    assert {POINT, NO_POINT, BORROWED} == set(standings)
+    assert watched.n_own_finished == 90 - standings.count(BORROWED)
+    assert len(watched.lowest_rows(9)) == 9  # the search learns from all of them
+
+
 def test_late_constraints_unseat_the_best(history, finished):
     """Once a trial has constraints, those before it that have none are behind it."""
     documents = [finished(0, loss=1.0)]
@@ -263,17 +288,20 @@ def test_no_row_is_the_best_of_several_losses(history, finished):
     assert (history.best_row, history.front_rows) == (None, [0, 1])
 
 
-def test_the_leaders_are_found_among_the_new_ones(history, finished, monkeypatch):
+@pytest.mark.parametrize("mark", [{"constraints": [-1.0]}, {}], ids=["constraints", "warm start"])
+def test_the_leaders_are_found_among_the_new_ones(history, finished, monkeypatch, mark):
     """After one result among thousands, only the former best and the new one are compared."""
-    documents = [finished(tid, loss=float(tid), constraints=[-1.0]) for tid in range(3000)]
+    documents = [finished(tid, loss=float(tid), **mark) for tid in range(3001)]
+    if not mark:
+        documents[0]["misc"]["warm_start"] = {"from": "there"}
     history.sync(documents)
-    assert history.best_row == 0
+    assert history.best_row == (0 if mark else 1)
     looked_at = []
     leading = history._leading
     monkeypatch.setattr(history, "_leading", lambda rows: looked_at.append(len(rows)) or leading(rows))
-    documents.append(finished(3000, loss=-1.0, constraints=[-1.0]))
+    documents.append(finished(3001, loss=-1.0, **mark))
     history.sync(documents)
-    assert history.best_row == 3000
+    assert history.best_row == 3001
     assert looked_at == [2]
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -371,3 +372,21 @@ def test_fmin_runs_in_processes():
     fmin(lambda x: (x - 3) ** 2, SPACE, rand.suggest, 30, trials=trials, rstate=0, show_progressbar=False)
     assert [trial["state"] for trial in trials.trials] == [JOB_STATE_DONE] * 30
     assert min(trials.losses()) < 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen on this system")
+def test_thread_pools_are_told_the_cores_that_may_be_used():
+    """A driver that is kept to one core, as in a small container, tells its trials of one, not of the machine's."""
+    program = textwrap.dedent("""
+        import os
+        from sparktune import Trials, fmin, hp, rand
+
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        trials = Trials(backend="processes")
+        told = lambda x: {"status": "ok", "loss": x, "told": os.environ["OMP_NUM_THREADS"]}
+        fmin(told, hp.uniform("x", 0, 1), rand.suggest, 1, trials=trials, show_progressbar=False)
+        print(trials.results[0]["told"])
+    """)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout == "1\n"

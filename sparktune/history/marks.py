@@ -47,6 +47,20 @@ def set_aside(found: Iterable[Document]) -> dict[Any, Document]:
     return {d["tid"]: {**d, "state": JOB_STATE_CANCEL} for d in found if is_outside(d)}
 
 
+#: A whole point of the present space, of this study; another trial of this study; one of another study.
+POINT, NO_POINT, BORROWED = range(3)
+
+
+def standing_of(document: Document) -> int:
+    """What a trial may be in its study's results: only a ``POINT`` is the best while there is one with a result."""
+    misc = document["misc"]
+    if WARM_START not in misc and OTHER_SPACE not in misc:
+        return POINT  # nearly always
+    if is_borrowed(document):
+        return BORROWED
+    return POINT if is_point(document) else NO_POINT
+
+
 def is_point(document: Document) -> bool:
     """Whether a trial has a value for all that is active in the present space, as far as anybody has looked."""
     mark = document["misc"].get(OTHER_SPACE)
