@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.reading import OK
-from sparktune.kernels import pareto
+from sparktune.search.best import best_rows
 from sparktune.search.options import AT_LEAST_1, FINITE_AT_LEAST_0, check_options
 from sparktune.search.suggestion import suggested
 from sparktune.search.tried import Tried, kept
@@ -123,12 +123,7 @@ def propose(
 def _ranked(history: History, rng: np.random.Generator, n: int, settings: Settings) -> NDArray[np.intp]:
     """Rows of n trials to start from: their ranks are geometric."""
     ranks = np.minimum(rng.geometric(1.0 / settings.avg_best_idx, n), history.n_ok)
-    n_best = int(ranks.max())
-    if history.n_objectives == 1 and not history.n_constraints:
-        best = history.lowest_rows(n_best)
-    else:
-        finished = np.flatnonzero(history.kinds == OK)
-        best = finished[pareto.order(history.objectives[finished], history.violations[finished], n_best)]
+    best = best_rows(history, int(ranks.max()))
     return np.asarray(best[np.minimum(ranks, len(best)) - 1])
 
 

@@ -25,6 +25,7 @@ from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.proposals import proposal_record
 from sparktune.history.reading import FAILED, OK
+from sparktune.search.best import is_ordered_by_loss
 from sparktune.search.suggestion import Propose, suggested
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
@@ -78,7 +79,7 @@ def choose(history: History, rng: np.random.Generator) -> str:
     if history.n_finished < N_STARTUP:
         return START
     counts = {name: list(prior) for name, prior in PRIORS.items()}
-    if history.n_objectives == 1 and not history.n_constraints:
+    if is_ordered_by_loss(history):
         losses = np.where(history.kinds == OK, history.losses, np.inf)
         best_before = np.minimum.accumulate(np.append(np.inf, losses))[:-1]
         finished = np.flatnonzero((history.kinds == OK) | (history.kinds == FAILED))

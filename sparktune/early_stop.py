@@ -37,7 +37,7 @@ def no_progress_loss(
         trials: Any,
         best_loss: float | None = None,
         iteration_no_progress: int = 0,
-        n_seen: int = 0,
+        n_seen: int | None = None,
         front: list[Any] | None = None,
     ) -> tuple[bool, list[Any]]:
         finished = trials.n_finished
@@ -47,7 +47,9 @@ def no_progress_loss(
         if loss is not None and (best_loss is None or loss < best_loss - abs(best_loss) * percent_increase / 100.0):
             # The first loss is the first of those that bring no progress over it, as hyperopt counts.
             return False, [loss, 0 if best_loss is not None else 1, finished]
-        waited = iteration_no_progress + max(0, finished - n_seen)
+        # Of those that were there at the first call, a warm start or an earlier run, only the newest is of this run.
+        n_new = min(1, finished) if n_seen is None else max(0, finished - n_seen)
+        waited = iteration_no_progress + n_new
         return waited >= iteration_stop_count, [
             best_loss if best_loss is not None else loss,
             waited,

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
-from sparktune.history.reading import OK
-from sparktune.kernels import pareto
 from sparktune.kernels.blas import single_threaded
-from sparktune.kernels.parzen import Points, log_sum_exp
+from sparktune.kernels.parzen import Points
+from sparktune.kernels.special import log_sum_exp
 from sparktune.search import classic_tpe
+from sparktune.search.best import best_rows, is_ordered_by_loss
 from sparktune.search.mixtures import (
     GMM1,
     LGMM1,
@@ -156,7 +156,7 @@ def suggest(
     """A document per id, proposed by TPE.
 
     Each proposal takes those before it in the batch for running trials. On a discrete space one that was tried is
-    passed over while another is left.
+    passed over while another is left, but not with ``hyperopt_rules``.
 
     Args:
         new_ids: Ids for the proposals.
@@ -181,7 +181,7 @@ def suggest(
     if hyperopt_rules:
         classic = classic_tpe.Settings(**given)
         return suggested(
-            "tpe with hyperopt_rules",
+            classic_tpe.ALGO,
             classic_tpe.propose,
             classic,
             new_ids,
@@ -234,7 +234,7 @@ def propose(
 def ranks_of(state: SearchState, history: History, prior_weight: float) -> Ranks | None:
     """What the ranks of the trials say; None where they are not asked."""
     # Several losses have no ranks, and where constraints are the best trials lie at an edge that ranks do not show.
-    if not history.n_ok or history.n_objectives > 1 or history.n_constraints:
+    if not history.n_ok or not is_ordered_by_loss(history):
         return None
     return Ranks(state, history, prior_weight)
 
@@ -245,11 +245,7 @@ def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
     if history.n_constraints:
         # The first trials that meet the constraints may be far from the best ones that do.
         n_good = max(n_good, MIN_GOOD_CONSTRAINED)
-    n_good = min(n_good, MAX_GOOD, history.n_ok)
-    if history.n_objectives == 1 and not history.n_constraints:
-        return history.lowest_rows(n_good)
-    finished = np.flatnonzero(history.kinds == OK)
-    return finished[pareto.order(history.objectives[finished], history.violations[finished], n_good)]
+    return best_rows(history, min(n_good, MAX_GOOD, history.n_ok))
 
 
 def least_bandwidth(n_finished: int, scale: float) -> float:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass, truncnorm_ppf
+from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass, log_sum_exp, truncnorm_ppf
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.intp]
@@ -27,18 +27,19 @@ MAX_RESOLUTION = 100.0
 N_REMEMBERED = 25
 
 
-def forgetting_weights(n: int) -> FloatArray:
-    """Weights of n observations, oldest first: 1 for the newest 25, before them a ramp from 1 / n to 1.
+def forgetting_weights(n: int, n_remembered: int = N_REMEMBERED) -> FloatArray:
+    """Weights of n observations, oldest first: 1 for the newest, before them a ramp from 1 / n to 1.
 
     Args:
         n: Number of observations, >= 0.
+        n_remembered: So many are the newest.
 
     Returns:
         Weights, shape (n,), in (0, 1].
     """
-    if n <= N_REMEMBERED:
+    if n <= n_remembered:
         return np.ones(n)
-    return np.append(np.linspace(1.0 / n, 1.0, n - N_REMEMBERED), np.ones(N_REMEMBERED))
+    return np.append(np.linspace(1.0 / n, 1.0, n - n_remembered), np.ones(n_remembered))
 
 
 def adaptive_bandwidths(points: FloatArray, prior_mean: float, prior_sigma: float) -> FloatArray:
@@ -83,15 +84,19 @@ class NormalMixture:
     low: float
     high: float
 
-    def _log_weights(self) -> FloatArray:
-        """Log of the components' shares in the mixture and in its mass within the bounds, shape (k,)."""
+    def _masses(self) -> FloatArray:
+        """Mass of each component within the bounds, times its weight, shape (k,)."""
         log_mass = log_gauss_mass((self.low - self.means) / self.sigmas, (self.high - self.means) / self.sigmas)
-        return np.asarray(np.log(self.weights) - np.log(np.sum(self.weights * np.exp(log_mass))))
+        return np.asarray(self.weights * np.exp(log_mass))
+
+    def _log_weights(self) -> FloatArray:
+        """Log of the components' weights over the mixture's mass within the bounds, shape (k,)."""
+        return np.asarray(np.log(self.weights) - np.log(np.sum(self._masses())))
 
     def log_pdf(self, x: FloatArray) -> FloatArray:
         """Log density at points, shape (m,); ``-inf`` outside the bounds."""
         z = (x[:, None] - self.means) / self.sigmas  # (m, k)
-        log_density = _log_sum_exp(self._log_weights() - 0.5 * z**2 - np.log(self.sigmas) - LOG_SQRT_2PI)
+        log_density = log_sum_exp(self._log_weights() - 0.5 * z**2 - np.log(self.sigmas) - LOG_SQRT_2PI)
         return np.where((x >= self.low) & (x <= self.high), log_density, -np.inf)
 
     def log_mass(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
@@ -99,12 +104,11 @@ class NormalMixture:
         lower, upper = np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)
         a = (lower[:, None] - self.means) / self.sigmas  # (m, k)
         b = (upper[:, None] - self.means) / self.sigmas
-        return _log_sum_exp(self._log_weights() + log_gauss_mass(a, b))
+        return log_sum_exp(self._log_weights() + log_gauss_mass(a, b))
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         """Draw n points within the bounds."""
-        log_mass = log_gauss_mass((self.low - self.means) / self.sigmas, (self.high - self.means) / self.sigmas)
-        cumulative = np.cumsum(self.weights * np.exp(log_mass))
+        cumulative = np.cumsum(self._masses())
         chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
         chosen = np.minimum(chosen, len(cumulative) - 1)  # the product may round up to the sum
         return truncnorm_ppf(rng.random(n), self.means[chosen], self.sigmas[chosen], self.low, self.high)
@@ -183,10 +187,3 @@ def pseudo_counts(
     values, position = np.unique(categories, return_inverse=True)
     counts = np.bincount(position.ravel(), weights=forgetting_weights(len(categories)), minlength=len(values))
     return PseudoCounts(values, counts.astype(float), prior_weight * n_categories, n_categories, prior)
-
-
-def _log_sum_exp(a: FloatArray) -> FloatArray:
-    """Log of the sum of exponentials over the last axis."""
-    highest = np.maximum(a.max(axis=1), np.finfo(float).min)  # -inf - -inf is NaN
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(a - highest[:, None]).sum(axis=1)) + highest)

@@ -287,8 +287,8 @@ class LossScale:
         finite = losses[np.isfinite(losses)]
         self._low, self._high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
         losses = np.clip(losses if len(losses) else np.zeros(1), self._low, self._high)
-        self._median = float(np.median(losses))
-        # The largest floats may overflow in a difference; halves of them do not.
+        # The largest floats may overflow in a sum or difference; halves of them do not.
+        self._median = 2.0 * float(np.median(0.5 * losses))
         self._spread = _spread(0.5 * losses - 0.5 * self._median)
         z = self._drawn_in(losses)
         self._mean, self._sd = float(z.mean()), float(z.std()) or 1.0
@@ -304,7 +304,9 @@ class LossScale:
 
     def inverse(self, z: FloatArray) -> FloatArray:
         """Losses from the scale, elementwise."""
-        return np.asarray(self._median + 2.0 * self._spread * np.sinh(np.minimum(z * self._sd + self._mean, 700.0)))
+        relative = 2.0 * np.sinh(np.clip(z * self._sd + self._mean, -700.0, 700.0))
+        with np.errstate(over="ignore"):
+            return np.asarray(self._median + self._spread * relative)
 
 
 def scaled(constraints: FloatArray) -> FloatArray:

@@ -52,7 +52,7 @@ class Histogram:
         # Shifted by one, so that the inactive ones are the first count.
         return np.bincount(self.bins(points).ravel() + 1, minlength=len(self._counts) + 1)[1:]
 
-    def density(self, left_out: IntArray | None, smoothing: Smoothing, prior_weight: float) -> FloatArray:
+    def density(self, left_out: IntArray, smoothing: Smoothing, prior_weight: float) -> FloatArray:
         """Density in every bin: of numeric ones relative to the prior's, of cells as a kernel's table; shape (bins,).
 
         Args:
@@ -61,7 +61,7 @@ class Histogram:
             prior_weight: Weight of the prior, in points.
         """
         layout, n_numeric = self.layout, self._n_numeric
-        counts = self._counts if left_out is None else self._counts - left_out
+        counts = self._counts - left_out
         out = np.empty(len(counts))
         numeric = counts[:n_numeric].reshape(-1, N_BINS)
         density = out[:n_numeric].reshape(-1, N_BINS)

@@ -22,7 +22,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.kernels.special import LOG_SQRT_2PI, log_mass_between, normal_cdf, normal_ppf, truncnorm_ppf
+from sparktune.kernels.special import (
+    LOG_SQRT_2PI,
+    NEGLIGIBLE,
+    log_mass_between,
+    log_sum_exp,
+    normal_cdf,
+    normal_ppf,
+    truncnorm_ppf,
+)
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -32,9 +40,6 @@ IntArray: TypeAlias = NDArray[np.intp]
 MAX_RESOLUTION = 100.0
 #: Stands for zero where the logarithm goes into a table: a matrix product cannot take an infinity.
 ZERO = 1e-300
-#: Exponents below this are taken for it: beside 1 the exponential is nothing, and one that underflows takes many times
-#: as long.
-NEGLIGIBLE = -80.0
 
 
 class Layout:
@@ -97,10 +102,6 @@ class Layout:
         self.n_features = 3 * len(self.numeric) + self.n_cells
         #: Single precision suffices on [0, 1] and takes half the time; far out on an unbounded axis it does not.
         self.dtype = np.float64 if self.has_unbounded else np.float32
-
-    def cells(self, z: FloatArray) -> IntArray:
-        """Cell of each stepped column, shape (n, s); -1 where inactive."""
-        return self.points(z).cells
 
     def _cells(self, stepped: FloatArray, is_active: BoolArray) -> IntArray:
         n_ordinal = len(self.ordinal)
@@ -222,27 +223,25 @@ class Kernels:
         return np.where(is_active, tables, layout.log_prior_cells)
 
 
-def neighbour_bandwidths(
-    points: FloatArray, low: FloatArray, high: FloatArray, floor: float | None = None
-) -> FloatArray:
+def neighbour_bandwidths(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
     """Bandwidth of each point in each dimension: the larger of the distances to its two neighbours.
 
     Args:
         points: Coordinates, shape (n, p); NaN where inactive.
         low, high: Bounds, shape (p,); infinite for unbounded dimensions. Scales are 1 either way.
-        floor: The least bandwidth; None for ``1 / min(100, m + 2)`` in a dimension with m active points.
 
     Returns:
-        Bandwidths, shape (n, p), from the floor to 1; 1 where inactive.
+        Bandwidths, shape (n, p), from ``1 / min(100, m + 2)`` in a dimension with m active points to 1; 1 where
+        inactive.
 
     Source:
         Bergstra et al. 2011, section 4; the outermost points look at their inner neighbour only.
     """
-    return np.minimum(np.maximum(neighbour_gaps(points, low, high), _floors(points) if floor is None else floor), 1.0)
+    return np.minimum(np.maximum(neighbour_gaps(points, low, high), _floors(points)), 1.0)
 
 
 def neighbour_gaps(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """The bandwidths of :func:`neighbour_bandwidths` before they are kept from the floor to 1; 1 where inactive."""
+    """The bandwidths of :func:`neighbour_bandwidths` before they are kept from the least one to 1; 1 where inactive."""
     if not len(points):
         return np.ones(points.shape)
     columns = np.arange(points.shape[1])
@@ -416,11 +415,3 @@ class Marginals:
     heights: NDArray[np.floating]
     prior: FloatArray
     log_cells: FloatArray
-
-
-def log_sum_exp(a: NDArray[np.floating]) -> FloatArray:
-    """Log of the sum of exponentials over the last axis; several times faster than ``np.logaddexp.reduce``."""
-    highest = a.max(axis=1)
-    relative = a - np.maximum(highest, np.finfo(a.dtype).min)[:, None]  # -inf - -inf is NaN
-    np.maximum(relative, NEGLIGIBLE, out=relative)
-    return np.asarray(np.log(np.exp(relative, out=relative).sum(axis=1)) + highest, dtype=float)

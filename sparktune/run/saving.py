@@ -12,6 +12,7 @@ from typing import IO, Any
 from sparktune.exceptions import SerializationError
 from sparktune.history.documents import Document
 from sparktune.history.events import Replica, end_event, new_event
+from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import encode
 from sparktune.storage.lines import events_of, header, to_line
 
@@ -40,6 +41,7 @@ class SaveFile:
     def __init__(self, trials: Any, path: str) -> None:
         self._trials = trials
         self._path = path
+        self._attached = AttachmentIndex()
         self._n_saved = 0
         self._n_since = 0
         self.is_stale = False
@@ -70,10 +72,10 @@ class SaveFile:
         self._n_saved, self._n_since, self.is_stale = len(self._trials._dynamic_trials), 0, False
 
     def _append(self, document: Document) -> None:
-        attachments = self._trials.trial_attachments(document)
+        attachments = self._attached.of(self._trials.attachments, self._trials.aname(document, ""))
         events = [new_event(document)]
-        if self._trials.attachments and len(attachments):
-            events.append(end_event(document, dict(attachments.items())))
+        if attachments:
+            events.append(end_event(document, attachments))
         if not self._n_since:
             events.insert(0, header(token=self._trials._save_token))
         data = b"".join(to_line(encode(event)) for event in events)

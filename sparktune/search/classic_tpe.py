@@ -49,6 +49,8 @@ from sparktune.space.distributions import (
 
 __all__ = ["Settings", "propose"]
 
+#: The name in the documents' records of what their proposals saw.
+ALGO = "tpe with hyperopt_rules"
 #: The good group has at most this many trials.
 MAX_GOOD = 25
 

@@ -15,6 +15,7 @@ from sparktune.history.columns import History
 from sparktune.history.documents import Document, raw_values
 from sparktune.history.proposals import as_it_was, proposal_record
 from sparktune.kernels.blas import single_threaded
+from sparktune.search import classic_tpe
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 
@@ -30,7 +31,8 @@ class Explanation:
         n_finished, n_running: Trials whose results were in, and trials that ran, when it was proposed.
         running: The tids of the latter; with the trials inserted before this one, that is the history it saw.
         best_loss: The lowest loss seen by then; None if there was none, or each trial has several.
-        is_startup: Whether there was too little to learn from, so that the point is a draw from the prior.
+        is_startup: Whether there was too little to learn from: the point is one of the algorithm's start, a draw from
+            the prior or of a sequence.
         log_good, log_bad: Log density of the point among the good trials and among the others (relative to the prior's
             scale: uniform on a bounded parameter); None in the start-up.
         log_ratios: For each active parameter, log of its density among the good trials over that among the others: what
@@ -65,7 +67,7 @@ class Explanation:
             f"  seen: {self.n_finished} finished trials, {self.n_running} running{best}",
         ]
         if self.is_startup:
-            return "\n".join([*lines, "  a draw from the prior: there was too little to learn from"])
+            return "\n".join([*lines, "  a point of the start: there was too little to learn from"])
         if self.log_good is not None and self.log_bad is not None:
             times = math.exp(min(self.log_good - self.log_bad, 700.0))
             lines.append(f"  density: {times:.3g} times as high among the good trials as among the others")
@@ -107,7 +109,9 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
     history = History(space.labels)
     history.sync(as_it_was(documents, record))
     values = space.row(raw_values(found[0]))
-    is_startup = gp.is_starting(history, record["n_startup"]) or not len(space)
+    # By hyperopt's rules those that run count toward the start-up as well.
+    n_counted_running = len(history.running_rows) if record["algo"] == classic_tpe.ALGO else 0
+    is_startup = gp.is_starting(history, record["n_startup"] - n_counted_running) or not len(space)
     expected: tuple[float, float, float] | None = None
     log_good = log_bad = log_improvement = log_ranks = None
     log_ratios: dict[str, float] = {}

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.kernels import special
-from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_bandwidths
+from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_bandwidths, forgetting_weights
 from sparktune.space.distributions import FloatArray, LogNormal, Size
 
 # The names of arguments and functions are hyperopt's.
@@ -187,9 +187,7 @@ def qlognormal_lpdf(x: ArrayLike, mu: float, sigma: float, q: float) -> FloatArr
 
 def linear_forgetting_weights(N: int, LF: int) -> FloatArray:
     """Weights of N observations, oldest first, shape (N,): 1 for the newest LF, before them a ramp from 1 / N to 1."""
-    if N <= LF:
-        return np.ones(N)
-    return np.append(np.linspace(1.0 / N, 1.0, N - LF), np.ones(LF))
+    return forgetting_weights(N, LF)
 
 
 def adaptive_parzen_normal(

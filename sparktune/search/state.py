@@ -1,7 +1,8 @@
 """What the model-based algorithms keep between proposals, so that one costs the same however long the history is.
 
-All of it is a function of the points of the first rows, in their order, and of nothing else: not of when results came
-in, nor of how often anyone asked. So a study that is loaded and goes on proposes what it would have proposed.
+All of it is a function of the points of the first rows, in their order, and, in the hyperparameters of Gaussian
+processes, of the results of the first finished ones; of nothing else: not of when results came in, nor of how often
+anyone asked. So a study that is loaded and goes on proposes what it would have proposed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which points of a space were proposed before, and points that were not.
 
-On a finite space no algorithm proposes a point twice while another is left: what is preferred and new comes first, then
-a draw from the prior, then whatever :class:`~sparktune.search.tree.PointTree` finds.
+On a finite space no algorithm proposes a point twice while another is left, but for TPE by hyperopt's rules: what is
+preferred and new comes first, then a draw from the prior, then whatever :class:`~sparktune.search.tree.PointTree`
+finds.
 """
 
 from __future__ import annotations

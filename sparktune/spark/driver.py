@@ -12,7 +12,7 @@ from sparktune.exceptions import SparkUnavailableError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain
 from sparktune.run.threads import Evaluation, ThreadsExecutor
-from sparktune.spark.gateway import ENDED, Gateway, cancel_until, translate
+from sparktune.spark.gateway import ENDED, Gateway, cancel_until, translate, trial_tag
 
 logger = logging.getLogger("sparktune")
 
@@ -49,7 +49,7 @@ class DriverExecutor(ThreadsExecutor):
             )
 
     def _tag(self, call: Call) -> str:
-        return f"sparktune-{self._run_id}-{str(call.tid).replace(',', '_')}"
+        return trial_tag(self._run_id, call.tid)
 
     def _run(self, call: Call, slot: int) -> Outcome:
         """Evaluate in this thread, with Spark set up for it.

@@ -141,6 +141,16 @@ def connect_to(session: SparkSession, resource_profile: ResourceProfile | None =
     return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)
 
 
+def trial_tag(run_id: str, tid: Any) -> str:
+    """The tag of a trial's Spark jobs, in which there may be no comma.
+
+    Args:
+        run_id: Of the run that the trial belongs to.
+        tid: The trial's id.
+    """
+    return f"sparktune-{run_id}-{str(tid).replace(',', '_')}"
+
+
 #: Seconds between two looks whether there is a job to cancel: the first, and the longest.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
 

@@ -17,7 +17,7 @@ from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.executor import done
 from sparktune.run.replies import Reader, lost, with_queue_time
-from sparktune.spark.gateway import Gateway, SparkJobError, cancel_until
+from sparktune.spark.gateway import Gateway, SparkJobError, cancel_until, trial_tag
 from sparktune.spark.objective import advice_on, pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
@@ -42,7 +42,6 @@ class RemoteObjective:
         reader: Makes outcomes of replies.
         run_id: In the tags of all Spark jobs of this run.
         options: What a task needs to know, see :func:`sparktune.worker.task.run_trial`.
-        n_bytes_shipped: Length of the pickled objective.
 
     Raises:
         SerializationError: If the objective cannot be pickled.
@@ -61,7 +60,6 @@ class RemoteObjective:
         self.run_id = uuid.uuid4().hex[:12]
         self.properties = gateway.properties()  # of the thread that calls fmin
         pickled = pickle_objective(domain.fn)
-        self.n_bytes_shipped = len(pickled.data)
         self._blob = gateway.share(pickled.data)
         self.options = {
             "digest": pickled.digest,
@@ -110,7 +108,7 @@ class RemoteObjective:
 
     def tag(self, tid: Any) -> str:
         """The tag of a trial's Spark job."""
-        return f"sparktune-{self.run_id}-{str(tid).replace(',', '_')}"
+        return trial_tag(self.run_id, tid)
 
     def close(self) -> None:
         """Free the objective on the executors; shared values stay, for the next run."""

@@ -24,6 +24,7 @@ from sparktune.exceptions import (
 )
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.pyll import scope
+from sparktune.spark.classic import ClassicGateway
 
 pytestmark = pytest.mark.spark
 
@@ -216,9 +217,15 @@ class KeepsExecutor(SparkTrials):
         return self.executor
 
 
-def test_captured_data_travel_once(session, tune, journal):
+def test_captured_data_travel_once(session, tune, journal, monkeypatch):
     """A 20 MB array goes with the objective, once to each worker; a trial costs a few kB."""
-    write = journal.write
+    write, share, shared = journal.write, ClassicGateway.share, []
+
+    def measured(gateway, data):
+        shared.append(len(data))
+        return share(gateway, data)
+
+    monkeypatch.setattr(ClassicGateway, "share", measured)
 
     class Data:
         def __init__(self):
@@ -232,7 +239,8 @@ def test_captured_data_travel_once(session, tune, journal):
     trials = KeepsExecutor(parallelism=2, spark_session=session, engine="jobs")
     tune(lambda i: float(len(data.values)), 8, trials=trials)
     assert trials.losses() == [20_000_000.0] * 8
-    assert 20_000_000 < trials.objective.n_bytes_shipped < 20_100_000
+    (n_bytes,) = shared
+    assert 20_000_000 < n_bytes < 20_100_000
     assert len(trials.sizes) == 8 + 1  # one is the preflight's
     assert max(trials.sizes) < 40_000
     pids = [document["misc"]["run"]["pid"] for document in trials.trials]

@@ -69,6 +69,28 @@ def test_a_rule_counts_anew_in_each_run():
     assert len(trials) == 6
 
 
+@pytest.mark.parametrize("others", ["a warm start", "an earlier run"])
+def test_only_trials_of_this_run_are_waited_for(others):
+    """Trials of a warm start and of an earlier run are none without progress, also where the first new one fails."""
+    earlier = Trials()
+    options = {"algo": rand.suggest, "verbose": False, "rstate": 0, "return_argmin": False}
+    fail, space = {"status": STATUS_FAIL}, hp.uniform("x", 0, 1)
+    result = 1.0 if others == "a warm start" else fail
+    fmin(lambda x: result, space, max_evals=25, trials=earlier, **options)
+    if others == "a warm start":
+        trials, options["warm_start"] = Trials(), earlier
+    else:
+        trials = earlier
+    calls = []
+
+    def fn(x):
+        calls.append(x)
+        return fail if len(calls) == 1 else 1.0
+
+    fmin(fn, space, max_evals=60, trials=trials, early_stop_fn=no_progress_loss(20), **options)
+    assert len(calls) == 21
+
+
 @pytest.mark.parametrize("count", [0, -1, float("nan"), "5", None, Trials()])
 def test_counts_out_of_their_rule(count):
     """The count must be a positive number; an error shows how the rule is passed."""

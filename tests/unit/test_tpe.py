@@ -20,7 +20,7 @@ from sparktune.history.trial import (
     STATUS_FAIL,
     STATUS_OK,
 )
-from sparktune.kernels.parzen import neighbour_bandwidths
+from sparktune.kernels.parzen import neighbour_gaps
 from sparktune.search import classic_tpe
 from sparktune.search.ranks import Ranks
 from sparktune.search.state import SearchState
@@ -281,7 +281,7 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
     means = coefficients[:, 8:16] * sigmas**2
     weights = state.weights(np.flatnonzero(~is_bad), prior)[1:]
     least = tpe.least_bandwidth(history.n_finished, tpe.NARROW.scale)
-    good_sigmas = neighbour_bandwidths(history.values[good], np.zeros(8), np.ones(8), least)
+    good_sigmas = np.clip(neighbour_gaps(history.values[good], np.zeros(8), np.ones(8)), least, 1)
     expected = log_sum(history.values[good], good_sigmas, tpe.rank_weights(len(good)))
     expected -= log_sum(np.clip(means, 0, 1), sigmas, weights)
     mixture = densities._good

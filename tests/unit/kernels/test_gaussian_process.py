@@ -268,6 +268,7 @@ def test_standardised_losses_draw_in_their_tails():
         [0, 0, 0, 1],
         [1e308, -1e308, 0],
         [1e308, -1e308] * 5,
+        [1.7e308] * 4,
     ],
 )
 def test_standardised_losses_are_finite(losses):
@@ -285,6 +286,14 @@ def test_the_scale_of_losses_goes_both_ways(rng):
     scale = LossScale(losses)
     np.testing.assert_allclose(scale.inverse(scale(losses)), losses, rtol=1e-9, atol=1e-12)
     assert scale(np.array([np.inf, -np.inf])).tolist() == scale(np.array([losses.max(), losses.min()])).tolist()
+
+
+def test_losses_far_outside_the_scale_are_infinite_at_most():
+    """What a process expects beside huge losses may lie beyond the floats, on either side: no warning and no NaN."""
+    for largest in (1e300, 1.7e308):
+        scale = LossScale(np.array([largest, -largest] * 5))
+        np.testing.assert_allclose(scale.inverse(scale(np.array([largest, -largest]))), [largest, -largest], rtol=1e-9)
+        assert scale.inverse(np.array([-1e3, 0.0, 1e3])).tolist() == [-INF, 0.0, INF]
 
 
 def test_scaled_constraints_keep_their_sign(rng):

@@ -14,7 +14,6 @@ from sparktune.kernels.parzen import (
     Mixture,
     Neighbours,
     category_smoothing,
-    log_sum_exp,
     neighbour_bandwidths,
     neighbour_gaps,
 )
@@ -82,7 +81,11 @@ def precision(layout):
 def sigmas_of(z, layout, floor=None):
     sigmas = np.ones(z.shape)
     columns = layout.ordered
-    sigmas[:, columns] = neighbour_bandwidths(z[:, columns], layout.low[columns], layout.high[columns], floor)
+    low, high = layout.low[columns], layout.high[columns]
+    if floor is None:
+        sigmas[:, columns] = neighbour_bandwidths(z[:, columns], low, high)
+    else:
+        sigmas[:, columns] = np.clip(neighbour_gaps(z[:, columns], low, high), floor, 1)
     return sigmas
 
 
@@ -96,7 +99,7 @@ def alone(layout, column, x):
 def prior_factor(layout, column, x):
     """The prior's density (of a step relative to its width) or mass at x, shape (n,)."""
     if column in layout.categorical:
-        return np.exp(layout.log_prior_cells[layout.cells(alone(layout, column, x)).max(axis=1)])
+        return np.exp(layout.log_prior_cells[layout.points(alone(layout, column, x)).cells.max(axis=1)])
     return stats.norm.pdf(x) if layout.is_unbounded[column] else np.ones(len(x))
 
 
@@ -177,22 +180,22 @@ def test_bandwidths_at_the_limits():
     """Points on one spot have the narrowest bandwidth, far apart the widest, a single unbounded one 1."""
     low, high = np.array([-INF]), np.array([INF])
     np.testing.assert_allclose(neighbour_bandwidths(np.full((500, 1), 0.3), low, high), 1 / 100)
-    np.testing.assert_allclose(neighbour_bandwidths(np.full((5, 1), 0.3), low, high, floor=0.07), 0.07)
+    np.testing.assert_allclose(neighbour_bandwidths(np.full((5, 1), 0.3), low, high), 1 / 7)
     np.testing.assert_allclose(neighbour_bandwidths(np.array([[-50.0], [50.0]]), low, high), 1)
     np.testing.assert_allclose(neighbour_bandwidths(np.array([[2.0]]), low, high), 1)
     assert neighbour_bandwidths(np.empty((0, 1)), low, high).shape == (0, 1)
 
 
 def test_gaps_are_bandwidths_without_limits(rng):
-    """Kept from a floor to 1, gaps are the bandwidths for that floor; inactive ones are 1 as they stand."""
+    """Kept within the limits, gaps are the bandwidths; inactive ones are 1 as they stand."""
     points = np.where(rng.random((40, 3)) < 0.2, NAN, rng.normal(0, 3, (40, 3)))
     low, high = np.full(3, -INF), np.full(3, INF)
     gaps = neighbour_gaps(points, low, high)
     assert gaps.min() < 0.05
     assert gaps.max() > 1
     assert (gaps[np.isnan(points)] == 1).all()
-    for floor in (0.01, 0.3):
-        np.testing.assert_array_equal(neighbour_bandwidths(points, low, high, floor), np.clip(gaps, floor, 1))
+    least = 1 / (np.count_nonzero(~np.isnan(points), axis=0) + 2)
+    np.testing.assert_array_equal(neighbour_bandwidths(points, low, high), np.clip(gaps, least, 1))
 
 
 def test_bandwidths_do_not_hang_on_the_order_of_the_points(rng):
@@ -233,7 +236,6 @@ def test_points_know_their_cells():
     layout = layout_of(1, 0, [STEPS, [0.0, 0.5, 1.0]], [[0.5, 0.5]])
     z = np.array([[0.3, 0.0, 0.0, 0], [0.3, 0.1, 0.5, 1], [NAN, 0.39, 1.0, NAN], [0.3, 1.0, NAN, 0], [0.3, NAN, 0, 1]])
     expected = [[0, 4, 6], [1, 5, 7], [1, 5, -1], [3, -1, 6], [-1, 4, 7]]
-    np.testing.assert_array_equal(layout.cells(z), expected)
     points = layout.points(z)
     assert len(points) == 5
     np.testing.assert_array_equal(points.cells, expected)
@@ -536,17 +538,3 @@ def test_draws_stay_finite_and_within_bounds_at_the_extremes(far, rng):
     assert np.isfinite(drawn).all()
     assert ((drawn[:, :2] >= 0) & (drawn[:, :2] <= 1)).all()
     assert abs(drawn[:, 2] - far).max() < 1
-
-
-# -- log_sum_exp -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_sum_exp(dtype, rng):
-    """As numpy's, without overflow; a row of -inf is about -inf, not NaN."""
-    a = (1000 * rng.standard_normal((20, 7))).astype(dtype)
-    tolerance = 1e-6 if dtype == np.float32 else 1e-14
-    np.testing.assert_allclose(log_sum_exp(a), np.logaddexp.reduce(a.astype(float), axis=1), rtol=tolerance)
-    a[0, :3], a[1] = -INF, -INF
-    assert np.isfinite(log_sum_exp(a)[0])
-    assert log_sum_exp(a)[1] < -1e30

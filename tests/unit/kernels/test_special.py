@@ -10,6 +10,7 @@ from sparktune.kernels.special import (
     LOG_SQRT_2PI,
     log_gauss_mass,
     log_mass_between,
+    log_sum_exp,
     normal_cdf,
     normal_ppf,
     truncnorm_ppf,
@@ -133,3 +134,14 @@ def test_normal_ppf_inverts_the_distribution_function():
     # Next to 1 the distribution function is flat: 1e-16 in it is 0.02 of a standard deviation at 8.
     assert (np.abs(normal_ppf(special.ndtr(z)) - z) < np.where(z == 8, 0.05, 1e-9)).all()
     np.testing.assert_array_equal(normal_ppf(np.array([0.0, 1.0])), [-np.inf, np.inf])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_sum_exp(dtype, rng):
+    """As numpy's, without overflow; a row of -inf is -inf, not NaN, and no warning."""
+    a = (1000 * rng.standard_normal((20, 7))).astype(dtype)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(log_sum_exp(a), np.logaddexp.reduce(a.astype(float), axis=1), rtol=tolerance)
+    a[0, :3], a[1] = -np.inf, -np.inf
+    assert np.isfinite(log_sum_exp(a)[0])
+    assert log_sum_exp(a)[1] == -np.inf

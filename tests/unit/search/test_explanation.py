@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, rand, tpe
+from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, qmc, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.proposals import as_it_was
 
@@ -55,6 +55,27 @@ def test_a_point_of_the_start_is_a_draw(searched):
     assert (explanation.log_good, explanation.log_ratios, explanation.expected_loss) == (None, {}, None)
     assert explanation.log_rank_improvement is None
     assert "too little to learn from" in str(explanation)
+
+
+@pytest.mark.parametrize("algo", [auto.suggest, gp.suggest, qmc.suggest, tpe.suggest])
+def test_a_point_of_the_start_is_not_said_to_be_drawn(algo):
+    """Some algorithms take points of a sequence before there is something to learn from."""
+    explanation = run(algo, 1).explain(0)
+    assert explanation.is_startup
+    assert "draw" not in str(explanation)
+
+
+def test_by_hyperopts_rules_running_trials_end_the_start():
+    """They count as trials there: with 12 finished and 11 running the point is of the model, not of the start."""
+    trials = Trials()
+    algo = partial(tpe.suggest, hyperopt_rules=True)
+    for n, max_queue_len in ((12, 1), (24, 12)):
+        fmin(parabola, SPACE, algo, n, trials=trials, rstate=0, verbose=False, max_queue_len=max_queue_len)
+    explanation = trials.explain(23)
+    assert (explanation.n_finished, explanation.n_running) == (12, 11)
+    assert not explanation.is_startup
+    assert explanation.log_good is not None
+    assert trials.explain(19).is_startup
 
 
 def test_the_point_was_likelier_among_the_good_trials(searched):

@@ -192,7 +192,8 @@ def test_a_density_is_that_of_the_rows_that_count(document, rng):
     state = SearchState.of(SPACE, history)
     for left_out in (np.arange(5), np.arange(5), np.arange(3, 50), np.arange(0)):
         others, _ = grown(SPACE, np.delete(values, left_out, axis=0), document, ())
-        expected = SearchState.of(SPACE, others).histogram.density(None, state.smoothing, 0.7)
+        histogram = SearchState.of(SPACE, others).histogram
+        expected = histogram.density(histogram.count(state.points(values[:0])), state.smoothing, 0.7)
         np.testing.assert_allclose(state.density(left_out, 0.7), expected, rtol=1e-12)
 
 
@@ -221,7 +222,8 @@ def test_the_histogram_counts_all_rows(document, rng):
     space = Space(hp.uniform("x", 0, 1))
     history, _ = grown(space, np.append(np.full(2000, 0.2), np.full(1000, 0.8))[:, None], document, range(0, 3000, 100))
     state = SearchState.of(space, history)
-    density = state.histogram.density(None, Smoothing(state.layout, 3000), 1.0)
+    nothing = state.histogram.count(state.points(history.values[:0]))
+    density = state.histogram.density(nothing, Smoothing(state.layout, 3000), 1.0)
     at = state.histogram.log_marginals(state.points(np.array([[0.2], [0.8], [0.5]])), density)[:, 0]
     assert at[0] - at[1] == pytest.approx(np.log(2), abs=0.02)
     assert at[2] < -7

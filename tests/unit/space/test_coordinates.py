@@ -145,7 +145,7 @@ def test_every_value_that_can_be_drawn_is_in_its_own_cell(node, rng):
         return
     distribution = coordinates.space.parameters[0].distribution
     values = np.unique(distribution.sample(rng, 3000))
-    cells = layout.cells(coordinates.encode(values[:, None]))[:, 0]
+    cells = layout.points(coordinates.encode(values[:, None])).cells[:, 0]
     assert (np.diff(cells) > 0).all()
     assert (np.diff(np.append(layout.lower, 1.0)) > 0).all()
     np.testing.assert_allclose(np.log(layout.prior_mass[cells]), distribution.log_pdf(values), atol=1e-6)
