@@ -5,8 +5,8 @@ taken to give what the process expects there, so that proposals keep away from i
 and small moves of the points with the best predictions, refined in three rounds; the best by log expected improvement
 is proposed.
 
-Several losses become one by weights drawn anew for each proposal. Constraints have a process each: the improvement is
-weighted with the probability that all are met.
+Several losses become one by weights drawn anew for each proposal. Constraints have a process each, and so has whether
+a trial fails: the improvement is weighted with the probability that all are met and it does not.
 
 Sources:
     Jones et al. 1998 (expected improvement). Ginsbourger et al. 2010 (running trials at their expected value). Knowles
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.history.columns import History
-from sparktune.history.documents import Document
+from sparktune.history.documents import Document, constraints_of
 from sparktune.history.reading import FAILED, OK
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
@@ -36,6 +36,7 @@ from sparktune.kernels.gaussian_process import (
 )
 from sparktune.kernels.parzen import Points
 from sparktune.search.even import even_points
+from sparktune.search.failures import failure_targets, log_survival
 from sparktune.search.options import AT_LEAST_0, check_options
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
@@ -140,40 +141,41 @@ class Surrogate:
         self._state = state
         kinds = history.kinds
         finished = np.flatnonzero((kinds == OK) | (kinds == FAILED))
+        thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         losses, is_ok = single_losses(history, finished, rng)
-        violations = history.violations[finished]
-        kept = representatives(losses, violations, rng)
         scale = LossScale(losses[is_ok])
         self._scale = scale if history.n_objectives == 1 else None
-        targets = scale(losses)[kept]
-        thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
-        finished, violations = finished[kept], violations[kept]
-        self.x = state.inputs(state.points(history.values[finished]))
+        kept = representatives(losses, history.violations[finished], rng)
+        rows, targets = finished[kept], scale(losses)[kept]
+        self.x = state.inputs(state.points(history.values[rows]))
         running = np.vstack([history.values[history.running_rows], batch])[-MAX_POINTS:]
         self._running = state.inputs(state.points(running))
-        self._loss = self._process(targets, thetas[0])
+        is_ok = is_ok[kept]
+        self._loss = self._process(targets, thetas[0], is_ok)
+        violations = history.violations[rows[is_ok]]
         is_feasible = violations <= 0
         #: The lowest loss that was observed among the points that meet the constraints.
-        self.incumbent = float(targets[is_feasible].min()) if is_feasible.any() else None
-        self._constraints = []
-        constraints = history.constraints[finished]
-        for column, theta in zip(constraints.T, thetas[1:], strict=True):
-            is_known = np.isfinite(column)
-            if is_known.any():
-                self._constraints.append(self._process(scaled(column), theta, is_known))
+        self.incumbent = float(targets[is_ok][is_feasible].min()) if is_feasible.any() else None
+        self._constraints = [
+            self._process(column, theta, np.isfinite(column))
+            for column, theta in zip(constraint_targets(history, rows), thetas[2:], strict=True)
+            if np.isfinite(column).any()
+        ]
+        self._failures: GaussianProcess | None = None
+        if not is_ok.all():
+            everything = np.ones(len(rows), dtype=bool)
+            self._failures = self._process(failure_targets(kinds[rows]), thetas[1], everything)
         order = np.lexsort((self._loss.known_means, violations))
-        self.best = state.coordinates.encode(history.values[finished[order[:N_STARTS]]])
+        self.best = state.coordinates.encode(history.values[rows[is_ok][order[:N_STARTS]]])
 
-    def _process(
-        self, y: FloatArray, theta: FloatArray, is_known: NDArray[np.bool_] | slice = slice(None)
-    ) -> GaussianProcess:
+    def _process(self, y: FloatArray, theta: FloatArray, is_known: NDArray[np.bool_]) -> GaussianProcess:
         """A process conditioned on values ``y`` at the points."""
         process = GaussianProcess(self._state.input_groups, theta)
         process.condition(self.x[is_known], y[is_known], self._running)
         return process
 
     def acquisition(self, points: Points) -> FloatArray:
-        """Log expected improvement, with the log probability that the constraints are met added, shape (m,)."""
+        """Log expected improvement, weighed with the chances to meet the constraints and not to fail, shape (m,)."""
         x = self._state.inputs(points)
         total = np.zeros(len(points))
         if self.incumbent is not None:
@@ -184,6 +186,8 @@ class Surrogate:
         for process in self._constraints:
             means, sds = process.predict(x)
             total += log_normal_cdf(-means / sds)
+        if self._failures is not None:
+            total += log_survival(self._failures, x)
         return total
 
     def expected_loss(self, point: Points) -> tuple[float, float, float] | None:
@@ -204,17 +208,20 @@ def n_fitted(n: int) -> int:
 
 
 def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]) -> list[FloatArray]:
-    """Those of the loss and of each constraint, fitted to finished trials; a function of these trials alone.
+    """Those of the loss, of failing and of each constraint, fitted to finished trials.
 
-    So a study that is loaded goes on as it would have. They are kept as long as the trials are the same.
+    They are a function of these trials alone, so a study that is loaded goes on as it would have; they are kept as long
+    as the trials are the same.
 
     Args:
         state, history: The study.
         rows: The trials' rows.
     """
     losses, is_ok = single_losses(history, rows)
-    constraints = history.constraints[rows]
-    key = hash((rows.tobytes(), losses.tobytes(), constraints.tobytes()))
+    # Without a failure there is nothing to fit: the hyperparameters are the modes of their priors.
+    failures = np.full(len(rows), np.nan) if is_ok.all() else failure_targets(history.kinds[rows])
+    columns = failures, *constraint_targets(history, rows)
+    key = hash((rows.tobytes(), losses.tobytes(), *(column.tobytes() for column in columns)))
     if state.fitted is not None and state.fitted[0] == key:
         return state.fitted[1]
     kept = representatives(losses, history.violations[rows], np.random.default_rng(len(rows)))[:MAX_FITTED]
@@ -222,11 +229,21 @@ def hyperparameters(state: SearchState, history: History, rows: NDArray[np.intp]
     x = state.inputs(state.points(values))
     prior = state.process_prior(values)
     thetas = []
-    for y in (LossScale(losses[is_ok])(losses)[kept], *map(scaled, constraints[kept].T)):
-        is_known = np.isfinite(y)
-        thetas.append(fit(state.input_groups, x[is_known], y[is_known], prior, FIT_STEPS))
+    for y in (np.where(is_ok, LossScale(losses[is_ok])(losses), np.nan), *columns):
+        is_known = np.isfinite(y[kept])
+        thetas.append(fit(state.input_groups, x[is_known], y[kept][is_known], prior, FIT_STEPS))
     state.fitted = key, thetas
     return thetas
+
+
+def constraint_targets(history: History, rows: NDArray[np.intp]) -> list[FloatArray]:
+    """Constraints of finished trials on the scale of a process, shape (n,) each; NaN where a trial does not say."""
+    constraints = history.constraints[rows]
+    for i in np.flatnonzero(np.isnan(constraints).any(axis=1) & (history.kinds[rows] == OK)).tolist():
+        # A constraint that is not a number counts as violated; a trial without any says nothing.
+        if constraints_of(history.documents[rows[i]]):
+            constraints[i, np.isnan(constraints[i])] = np.inf
+    return [scaled(column) for column in constraints.T]
 
 
 def best_candidate(
@@ -255,7 +272,7 @@ def best_candidate(
         moved = moves(state, state.coordinates.encode(best), N_REFINED, scale, rng)
         values, scores = np.vstack([values, moved]), np.append(scores, acquisition(state.points(moved)))
     values = values[np.argsort(-scores, kind="stable")]
-    return state.tried.first_new(values, batch, rng)
+    return state.tried.first_new(values, batch, rng, copies=True)
 
 
 def moves(state: SearchState, starts: FloatArray, n: int, scale: float, rng: np.random.Generator) -> FloatArray:

@@ -39,7 +39,7 @@ class Settings:
     sequence: str = "sobol"
 
     def __post_init__(self) -> None:
-        if self.sequence not in SEQUENCES:
+        if not isinstance(self.sequence, str) or self.sequence not in SEQUENCES:
             raise InvalidArgumentError(
                 f"qmc.suggest takes for sequence one of {', '.join(SEQUENCES)}, got sequence={self.sequence!r}"
             )

@@ -306,6 +306,7 @@ class Results(Collection):
 
         Raises:
             InvalidArgumentError: If no space is known, an argument is out of its rule, or too few trials have a loss.
+            InvalidTypeError: If ``objective`` is no integer.
         """
         known = self._known_space(space, "importances(space)")
         return importances(known, self.history(known.labels), top=top, baseline=baseline, objective=objective)
@@ -320,7 +321,8 @@ class Results(Collection):
             space: The search space; None: that of this object's last ``fmin``, which a pickle does not keep.
 
         Raises:
-            InvalidArgumentError: If no space is known, there is no such trial, or its proposal was not recorded.
+            InvalidArgumentError: If no space is known or the trial is of another one, there is no such trial, its
+                proposal was not recorded, or trials that it saw were removed.
         """
         return explain(self._known_space(space, f"explain({tid!r}, space)"), self._own_documents(), tid)
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.reading import OK
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.parzen import Points
 from sparktune.kernels.special import log_sum_exp
@@ -240,12 +241,18 @@ def ranks_of(state: SearchState, history: History, prior_weight: float) -> Ranks
 
 
 def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
-    """Rows of the good trials, best first; of equals, the first."""
+    """Rows of the good trials, best first; of equals, the first.
+
+    As long as none meets the constraints, those are not good that are as far from it as any.
+    """
     n_good = math.ceil(gamma * history.n_finished)
     if history.n_constraints:
         # The first trials that meet the constraints may be far from the best ones that do.
         n_good = max(n_good, MIN_GOOD_CONSTRAINED)
-    return best_rows(history, min(n_good, MAX_GOOD, history.n_ok))
+    good = best_rows(history, min(n_good, MAX_GOOD, history.n_ok))
+    if history.n_constraints and len(good) and (violations := history.violations)[good].min() > 0:
+        good = good[violations[good] < violations[history.kinds == OK].max()]
+    return good
 
 
 def least_bandwidth(n_finished: int, scale: float) -> float:

@@ -19,8 +19,8 @@ class Optimizer(Protocol):
     def ask(self) -> tuple[Any, Config]:
         """A token for ``tell``, and the configuration to evaluate."""
 
-    def tell(self, token: Any, loss: float) -> None:
-        """Report the loss of what ``ask`` gave."""
+    def tell(self, token: Any, loss: float | None) -> None:
+        """Report the loss of what ``ask`` gave; None if it failed."""
 
 
 class Random:
@@ -36,7 +36,7 @@ class Random:
     def ask(self) -> tuple[Any, Config]:
         return None, from_quantiles(self._space, dict(zip(self._names, self._point(), strict=True)))
 
-    def tell(self, token: Any, loss: float) -> None:
+    def tell(self, token: Any, loss: float | None) -> None:
         """Results change nothing."""
 
 
@@ -85,8 +85,8 @@ class HyperoptForm:
             for name, value in values.items()
         }
 
-    def tell(self, token: Any, loss: float) -> None:
-        token["result"] = {"status": "ok", "loss": loss}
+    def tell(self, token: Any, loss: float | None) -> None:
+        token["result"] = {"status": "fail"} if loss is None else {"status": "ok", "loss": loss}
         token["state"] = self.done
         self.trials.refresh()
 
@@ -108,8 +108,13 @@ class Optuna:
         trial = self.study.ask()
         return trial, suggest_with_optuna(trial, self._space)
 
-    def tell(self, token: Any, loss: float) -> None:
-        self.study.tell(token, loss)
+    def tell(self, token: Any, loss: float | None) -> None:
+        if loss is None:
+            from optuna.trial import TrialState
+
+            self.study.tell(token, state=TrialState.FAIL)
+        else:
+            self.study.tell(token, loss)
 
 
 def _hyperopt_form(library: str, algo: str, **options: Any) -> Callable[[Space, int], Optimizer]:

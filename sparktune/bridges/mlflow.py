@@ -78,12 +78,16 @@ def runs(
     return Source(name, rows, choices="either", is_text=True, n_open=len(leaves) - len(ended))
 
 
+def _number(key: str) -> int:
+    return int(key.rsplit("_", 1)[1])
+
+
 def _row(run: Run, names: Sequence[str], signs: Sequence[float], params: Mapping[str, str]) -> Row:
     metrics = run.data.metrics
     values = {label: run.data.params[key] for label, key in params.items() if key in run.data.params}
     taken = set(params.values())
     values |= {key: value for key, value in run.data.params.items() if key not in taken}
-    constraints = sorted(key for key in metrics if re.fullmatch(r"constraint_\d+", key))
+    constraints = sorted((key for key in metrics if re.fullmatch(r"constraint_\d+", key)), key=_number)
     is_ok = run.info.status == "FINISHED"
     return Row(
         run.info.run_id,

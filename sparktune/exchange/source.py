@@ -222,6 +222,6 @@ def losses_from(numbers: Sequence[Any], signs: Sequence[float]) -> tuple[float, 
     """
     try:
         losses = tuple(sign * float(number) for number, sign in zip(numbers, signs, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ()
     return () if any(map(math.isnan, losses)) else losses

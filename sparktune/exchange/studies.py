@@ -40,9 +40,10 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
 def _row(trial: Any, signs: list[float]) -> Row:
     is_complete = trial.state.name == "COMPLETE"
     constraints = getattr(trial, "constraints", None) or {}  # since Optuna 5
+    names = sorted(constraints, key=lambda name: (len(name), name))  # "constraint 10" after "constraint 9"
     return Row(
         trial.number,
         {label: NONE if value is None else value for label, value in trial.params.items()},
         losses_from(trial.values, signs) if is_complete else (),
-        tuple(float(constraints[key]) for key in sorted(constraints)) if is_complete else (),
+        tuple(float(constraints[name]) for name in names) if is_complete else (),
     )

@@ -138,6 +138,10 @@ class History:
         """What became of the trials, shape (n,)."""
         return _read_only(self._kinds[: self._n])
 
+    def kinds_of(self, rows: IntArray) -> NDArray[np.int8]:
+        """What became of some trials, shape (len(rows),)."""
+        return self._kinds[rows]
+
     @property
     def standings(self) -> NDArray[np.int8]:
         """What the trials may be in the results, shape (n,)."""

@@ -123,7 +123,7 @@ def loss_of(document: Document) -> float:
         return given[0] if given and len(given) == 1 else math.nan
     try:
         return float(loss)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -184,7 +184,7 @@ def as_floats(values: Any) -> tuple[float, ...] | None:
     try:
         # One NaN for all: tuples with the same NaN are equal, and a reader can tell that nothing has changed.
         return tuple(math.nan if number != number else number for number in map(float, values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of an int beyond the largest double
         return None
 
 

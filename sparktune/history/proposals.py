@@ -74,6 +74,24 @@ def proposal_record(document: Document) -> Document | None:
     return record
 
 
+def is_as_seen(documents: Sequence[Document], document: Document) -> bool:
+    """Whether all that the proposal of a trial saw is still there: before it, and before the others of its round.
+
+    Args:
+        documents: All that there are, in the order they were inserted.
+        document: One of them, with a record.
+    """
+    record = document["misc"]["search"]
+    # Where a round proposed several, those before it in the round fill the places of trials that were removed.
+    first = next(k for k, other in enumerate(documents) if other is document or _round_of(other) == _round_of(document))
+    return first >= record["n_trials"] and {other["tid"] for other in documents} >= set(record["running"])
+
+
+def _round_of(document: Document) -> tuple[Any, ...] | None:
+    record = proposal_record(document)
+    return None if record is None else (record["algo"], record["seed"], record["n_trials"])
+
+
 def as_it_was(documents: Sequence[Document], record: Mapping[str, Any]) -> list[Document]:
     """The documents that a proposal saw, those without a result by then as running ones."""
     running = set(record["running"])

@@ -23,7 +23,7 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
         InvalidResultStatus: If the status is missing or unknown.
     """
     if is_number(value) or isinstance(value, (bool, *numeric_types)):
-        return {"loss": float(value), "status": STATUS_OK}
+        return {"loss": _as_float(value, value), "status": STATUS_OK}
     if not isinstance(value, Mapping):
         hint = "; did the objective forget to return?" if value is None else ""
         hint = "; write float(...) around it" if hasattr(value, "shape") else hint
@@ -67,16 +67,28 @@ def _check_losses(result: dict[str, Any], value: object) -> None:
         elif len(losses) == 1 and as_floats([result["loss"]]) != losses:
             raise InvalidLoss(
                 value,
-                f"one number in 'losses' is the loss, got {losses[0]!r} and 'loss': {result['loss']!r}: leave one out",
+                f"one number in 'losses' is the loss, got {losses[0]!r} and 'loss': {_short(result['loss'])}: "
+                "leave one out",
             )
+    if "loss" not in result:
+        raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}")
+    result["loss"] = _as_float(result["loss"], value)
+
+
+def _as_float(loss: Any, value: object) -> float:
+    """A loss as a float; ``value`` is what the objective returned."""
     try:
-        result["loss"] = float(result["loss"])
-    except KeyError:
-        raise InvalidLoss(value, f"a result with status ok needs 'loss', got {_short(value)}") from None
+        return float(loss)
+    except OverflowError:
+        raise InvalidLoss(
+            value,
+            f"a loss is a number that a float can hold, up to 1.8e308, got {_short(loss)} ({type(loss).__name__}): "
+            "return a float, such as its logarithm or math.inf",
+        ) from None
     except (TypeError, ValueError):
         raise InvalidLoss(
             value,
-            f"a loss is a number, got {result['loss']!r} ({type(result['loss']).__name__}): return a float, or "
+            f"a loss is a number, got {_short(loss)} ({type(loss).__name__}): return a float, or "
             "'status': STATUS_FAIL if there is none",
         ) from None
 
@@ -89,11 +101,14 @@ def _check_constraints(result: dict[str, Any], value: object) -> None:
             raise InvalidLoss(
                 value,
                 f"constraints is a list of numbers, each <= 0 where it is met, got {_short(result['constraints'])}: "
-                "write 'constraints': [memory - limit]",
+                "return floats, as in 'constraints': [memory - limit]",
             )
         result["constraints"] = list(constraints)
 
 
 def _short(value: object, limit: int = 200) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no int of more than 4300 digits
+        text = f"{type(value).__name__} with an int of thousands of digits"
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -187,6 +187,17 @@ class GaussianProcess:
         self._factor, _ = dpotrf(k, lower=1)
         self._alpha, _ = dpotrs(self._factor[:n, :n], y, lower=1)
         self.known_means = y - (self.noise + JITTER) * self._alpha
+        self._y = y
+
+    @property
+    def log_evidence(self) -> float:
+        """Log density of the known values, up to a constant.
+
+        Source:
+            Rasmussen and Williams 2006, equation 2.30.
+        """
+        known = self._factor.diagonal()[: len(self._y)]
+        return float(-0.5 * self._y @ self._alpha - np.log(known).sum())
 
     def _scaled(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Points on which the signal hangs by their distance, and features on which the trend hangs linearly."""
@@ -277,7 +288,9 @@ def log_normal_cdf(z: FloatArray) -> FloatArray:
 class LossScale:
     """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
 
-    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one.
+    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one, and a worst
+    loss that several trials share as above the others by their range at most: it is a penalty, beside which all that
+    were measured would be alike.
 
     Args:
         losses: The losses that set it, shape (n,); NaN not among them.
@@ -285,7 +298,7 @@ class LossScale:
 
     def __init__(self, losses: FloatArray) -> None:
         finite = losses[np.isfinite(losses)]
-        self._low, self._high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        self._low, self._high = (float(finite.min()), _highest(finite)) if len(finite) else (0.0, 0.0)
         losses = np.clip(losses if len(losses) else np.zeros(1), self._low, self._high)
         # The largest floats may overflow in a sum or difference; halves of them do not.
         self._median = 2.0 * float(np.median(0.5 * losses))
@@ -309,12 +322,27 @@ class LossScale:
             return np.asarray(self._median + self._spread * relative)
 
 
+def _highest(losses: FloatArray) -> float:
+    """The worst of finite losses, or what it counts as if it is a penalty."""
+    worst, low = float(losses.max()), float(losses.min())
+    others = losses[losses < worst]
+    if len(losses) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
+        return worst
+    return min(worst, 2.0 * min(top - 0.5 * low, 0.5 * worst))
+
+
 def scaled(constraints: FloatArray) -> FloatArray:
-    """Constraints (n,) on the scale of their spread, their tails drawn in; 0 stays 0, and NaN, unknown, stays NaN."""
+    """Constraints (n,) on the scale of their spread, their tails drawn in; 0 stays 0, and NaN, unknown, stays NaN.
+
+    Infinite ones are as far from 0 as the farthest finite ones on their side, and at least at 1 or -1.
+    """
     finite = constraints[np.isfinite(constraints)]
     with np.errstate(over="ignore"):
         relative = constraints / (_spread(finite) if len(finite) else 1.0)
-    return np.arcsinh(np.clip(relative, -LARGE, LARGE))
+    drawn_in = np.arcsinh(np.clip(relative, -LARGE, LARGE))
+    known = drawn_in[np.isfinite(constraints)]
+    highest, lowest = known.max(initial=1.0), known.min(initial=-1.0)
+    return np.asarray(np.where(np.isinf(constraints), np.where(constraints > 0, highest, lowest), drawn_in))
 
 
 def _spread(x: FloatArray) -> float:

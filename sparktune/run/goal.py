@@ -65,7 +65,7 @@ class Goal:
         if not isinstance(value, Mapping):
             if not (is_number(value) or isinstance(value, bool)) or len(self.signs) > 1:
                 raise InvalidLoss(value, f"{self._rule}, got {value!r} ({type(value).__name__})")
-            numbers = [float(value)]
+            numbers = [self._float(value, value, self._names[0])]
             kept: Mapping[str, Any] = {self._names[0]: numbers[0]}
         elif value.get("status", STATUS_OK) != STATUS_OK:
             return value
@@ -106,7 +106,16 @@ class Goal:
     def _number(self, value: Mapping[str, Any], name: str) -> float:
         if name not in value:
             raise InvalidLoss(value, f"{self._rule}, got {sorted(map(str, value))}")
+        return self._float(value[name], value, name)
+
+    def _float(self, number: Any, value: Any, name: str) -> float:
         try:
-            return float(value[name])
+            return float(number)
+        except OverflowError:
+            raise InvalidLoss(
+                value,
+                f"{self._rule}, all of them numbers that a float can hold, up to 1.8e308, got a larger int for "
+                f"{name!r}: return a float, such as its logarithm or math.inf",
+            ) from None
         except (TypeError, ValueError):
-            raise InvalidLoss(value, f"{self._rule}, all of them numbers, got {name!r}: {value[name]!r}") from None
+            raise InvalidLoss(value, f"{self._rule}, all of them numbers, got {name!r}: {number!r}") from None

@@ -13,7 +13,7 @@ from sparktune import gp, tpe
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, raw_values
-from sparktune.history.proposals import as_it_was, proposal_record
+from sparktune.history.proposals import as_it_was, is_as_seen, proposal_record
 from sparktune.kernels.blas import single_threaded
 from sparktune.search import classic_tpe
 from sparktune.search.state import SearchState
@@ -41,8 +41,8 @@ class Explanation:
             scores; ``tpe.suggest`` adds it to the densities. None in the start-up, with several losses or constraints.
         expected_loss: What a Gaussian process expected at the point: median, and the bounds of its central 68 %, noise
             left out. None in the start-up, and where each trial has several losses.
-        log_expected_improvement: Log of the expected improvement there, with the log probability that the constraints
-            are met; on a scale of its own, to compare points of one study with. None in the start-up.
+        log_expected_improvement: Log of the expected improvement there, weighed with the chances to meet the constraints
+            and not to fail; on a scale of its own, to compare points of one study with. None in the start-up.
     """
 
     tid: Any
@@ -95,7 +95,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         tid: The trial.
 
     Raises:
-        InvalidArgumentError: If there is no such trial, or it has no record of what it saw.
+        InvalidArgumentError: If there is no such trial, it has no record of what it saw or no value of any parameter of
+            the space, or trials that it saw are not among the documents.
     """
     found = [document for document in documents if document["tid"] == tid]
     if not found:
@@ -106,9 +107,20 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
             f"explain needs a trial that one of sparktune's algorithms proposed, and trial {tid!r} has no record of "
             "what its proposal saw: it is a point of the user's, or was made elsewhere"
         )
+    values = space.row(raw_values(found[0]))
+    if values.size and np.isnan(values).all():
+        raise InvalidArgumentError(
+            f"explain needs the space of the trials, and trial {tid!r} has no value for {', '.join(space.labels)}: "
+            "give the space that was searched"
+        )
+    if not is_as_seen(documents, found[0]):
+        raise InvalidArgumentError(
+            f"explain needs all trials that the proposal of trial {tid!r} saw, which were {record['n_trials']} with "
+            f"{record['running']} running, and some of them are missing here: call it on the trials as they were "
+            "before any were removed"
+        )
     history = History(space.labels)
     history.sync(as_it_was(documents, record))
-    values = space.row(raw_values(found[0]))
     # By hyperopt's rules those that run count toward the start-up as well.
     n_counted_running = len(history.running_rows) if record["algo"] == classic_tpe.ALGO else 0
     is_startup = gp.is_starting(history, record["n_startup"] - n_counted_running) or not len(space)

@@ -26,7 +26,7 @@ import math
 
 import numpy as np
 
-from sparktune.exceptions import InvalidArgumentError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.columns import History
 from sparktune.history.reading import OK
 from sparktune.kernels.divergence import excess_divergence, rank_cells, smoothing
@@ -68,6 +68,7 @@ def importances(
     Raises:
         InvalidArgumentError: If a share or ``objective`` is out of its rule, too few trials have a loss, or none has a
             value of any parameter.
+        InvalidTypeError: If ``objective`` is no integer.
     """
     _check_shares(top, baseline)
     values, losses = _finished(history, objective)
@@ -83,10 +84,11 @@ def importances(
 def _finished(history: History, objective: int) -> tuple[FloatArray, FloatArray]:
     """Values (n, d) and losses (n,) of the trials that have a loss."""
     n_objectives = history.objectives.shape[1]
+    rule = f"objective is the index of a loss, 0 to {n_objectives - 1} in these trials"
+    if not isinstance(objective, (int, np.integer)) or isinstance(objective, bool):
+        raise InvalidTypeError(f"{rule}, got objective={objective!r}: write objective=0")
     if objective not in range(n_objectives):
-        raise InvalidArgumentError(
-            f"objective is the index of a loss, 0 to {n_objectives - 1} in these trials, got objective={objective!r}"
-        )
+        raise InvalidArgumentError(f"{rule}, got objective={objective!r}")
     is_ok = history.kinds == OK
     values = history.values[is_ok]
     if values.size and np.isnan(values).all():

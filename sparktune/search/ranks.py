@@ -13,13 +13,16 @@ Sources:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from sparktune.history.columns import History
+from sparktune.history.reading import OK
 from sparktune.kernels.gaussian_process import GaussianProcess, log_expected_improvement
 from sparktune.kernels.parzen import Points
 from sparktune.kernels.special import normal_ppf
+from sparktune.search.failures import failure_targets, log_survival
 from sparktune.search.state import SearchState
 from sparktune.space.distributions import FloatArray
 
@@ -29,6 +32,8 @@ N_BEST = 32
 N_RUNNING = 64
 #: Variance of the noise of a score.
 NOISE = 0.05
+#: Variances of the noise of failures: they hang on the point, or on chance. The likeliest is taken.
+FAILURE_NOISES = 0.02, 0.2, 1.0
 #: Weight of the improvement that the prior expects, for each trial that TPE's prior weighs more than one. Any weight is
 #: a floor, below which the ranks do not tell points apart.
 PRIOR_SHARE = 1.0 / 6.0
@@ -47,37 +52,74 @@ class Ranks:
     def __init__(self, state: SearchState, history: History, prior_weight: float = 1.0) -> None:
         self._state = state
         self._prior_share = PRIOR_SHARE * max(0.0, prior_weight - 1.0)
-        best = history.lowest_rows(N_BEST).tolist()
-        taken = set(best)
-        others = [row for row in history.newest_rows(2 * N_BEST).tolist() if row not in taken]
-        rows = np.array(best + others[-N_BEST:], dtype=np.intp)
-        values = history.values[rows]
-        self._x, self._y = self._inputs(values), scores(history.objectives[rows, 0])
-        theta = state.process_prior(values).modes
-        theta[-2] = math.log(NOISE)
-        self._process = GaussianProcess(state.input_groups, theta)
+        best, newest = history.lowest_rows(N_BEST), history.newest_rows(2 * N_BEST)
+        has_loss = history.kinds_of(newest) == OK
+        others = newest[has_loss & ~np.isin(newest, best)]
+        rows = np.append(best, others[max(0, len(others) - N_BEST) :])
         self._running = self._inputs(history.values[history.running_rows[-N_RUNNING:]])
-        self._process.condition(self._x, self._y, self._running)
+        self._scores = self._regression(history.values[rows], scores(history.objectives[rows, 0]), NOISE)
+        self._failures: Regression | None = None
+        if not has_loss.all():
+            rows = np.append(rows, newest[~has_loss])
+            targets = failure_targets(history.kinds_of(rows))
+            fits = [self._regression(history.values[rows], targets, noise) for noise in FAILURE_NOISES]
+            self._failures = max(fits, key=lambda fit: fit.process.log_evidence)
+
+    def _regression(self, values: FloatArray, y: FloatArray, noise: float) -> Regression:
+        theta = self._state.process_prior(values).modes
+        theta[-2] = math.log(noise)
+        found = Regression(GaussianProcess(self._state.input_groups, theta), self._inputs(values), y)
+        found.condition(self._running)
+        return found
 
     def add_running(self, values: FloatArray) -> None:
         """Count points (m, d) as running trials."""
         self._running = np.concatenate([self._running, self._inputs(values)])[-N_RUNNING:]
-        self._process.condition(self._x, self._y, self._running)
+        for regression in (self._scores, self._failures):
+            if regression is not None:
+                regression.condition(self._running)
 
     def log_improvement(self, points: Points) -> FloatArray:
-        """Log of the improvement on the best score that is expected of a trial at each point, shape (m,)."""
-        best = float(self._y.min())
-        means, sds = self._process.predict(self._state.inputs(points))
-        expected = log_expected_improvement(means, np.sqrt(sds**2 + NOISE), best)
-        if not self._prior_share:
-            return expected
-        prior = log_expected_improvement(np.zeros(1), np.ones(1), best)  # of any normal score
-        return np.logaddexp(expected, prior + math.log(self._prior_share))
+        """Log of the improvement on the best score that is expected of a trial at each point, shape (m,).
+
+        Where trials have failed, that weighed with the probability that one at the point does not.
+        """
+        x, best = self._state.inputs(points), float(self._scores.y.min())
+        expected = log_expected_improvement(*self._scores.predict(x), best)
+        if self._prior_share:
+            prior = log_expected_improvement(np.zeros(1), np.ones(1), best)  # of any normal score
+            expected = np.logaddexp(expected, prior + math.log(self._prior_share))
+        if self._failures is not None:
+            expected += log_survival(self._failures.process, x)
+        return expected
 
     def _inputs(self, values: FloatArray) -> FloatArray:
         if not len(values):
             return np.empty((0, len(self._state.input_groups)))
         return self._state.inputs(self._state.points(values))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Values that a process is conditioned on.
+
+    Attributes:
+        process: The process.
+        x, y: Points (n, p) and their values (n,).
+    """
+
+    process: GaussianProcess
+    x: FloatArray
+    y: FloatArray
+
+    def condition(self, running: FloatArray) -> None:
+        """Take points (m, p) for running trials, in the place of earlier ones."""
+        self.process.condition(self.x, self.y, running)
+
+    def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of what a trial at ``x`` (m, p) gives, shapes (m,)."""
+        means, sds = self.process.predict(x)
+        return means, np.sqrt(sds**2 + self.process.noise)
 
 
 def scores(losses: FloatArray) -> FloatArray:

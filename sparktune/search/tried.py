@@ -98,16 +98,32 @@ class Tried:
         others = self._steps(values)
         return bool(((others == steps) | (np.isnan(others) & np.isnan(steps))).all(axis=1).any())
 
-    def first_new(self, values: FloatArray, batch: FloatArray, rng: np.random.Generator) -> FloatArray:
+    def is_copy(self, row: FloatArray, batch: FloatArray) -> bool:
+        """Whether a point has the very numbers of one that was proposed before, continuous parameters among them."""
+        history = self._history
+        active = np.flatnonzero(~np.isnan(row))
+        if not len(active):
+            return False
+        # One column first: where that is continuous, few rows are left to look at.
+        column = active[np.argmin(self._is_discrete[active])]
+        near = np.flatnonzero(history.values[:, column] == row[column])
+        others = np.vstack([history.values[near[history.kinds[near] != IGNORED]], batch])
+        return bool(((others == row) | (np.isnan(others) & np.isnan(row))).all(axis=1).any())
+
+    def first_new(
+        self, values: FloatArray, batch: FloatArray, rng: np.random.Generator, *, copies: bool = False
+    ) -> FloatArray:
         """The first of ``values`` that was not tried; where all were, another point; the first if none is left.
 
         Args:
             values: Points, shape (m, d), the one wanted most first.
             batch: Points proposed just now, shape (b, d).
             rng: Random stream of further draws.
+            copies: Whether to look at continuous parameters as well. Draws of these never repeat, but moves of earlier
+                points do that leave all as it was, or end at the same bounds.
         """
         for row in values:
-            if not self.is_tried(row, batch):
+            if not self.is_tried(row, batch) and not (copies and self.is_copy(row, batch)):
                 return np.asarray(row)
         row = self.new_draw(batch, rng)
         return np.asarray(values[0] if self.is_tried(row, batch) else row)

@@ -1,5 +1,7 @@
 """Even search."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -78,7 +80,8 @@ def test_thousands_of_parameters(history_of, rng):
     assert qmc.propose(space, history_of(space, []), rng, 2).shape == (2, 1200)
 
 
-def test_an_unknown_sequence_is_refused():
+@pytest.mark.parametrize("sequence", ["latin", ["sobol"], {"sobol": 1}, None, np.array(["sobol", "halton"])])
+def test_an_unknown_sequence_is_refused(sequence):
     """By name, with those there are."""
-    with pytest.raises(InvalidArgumentError, match=r"one of sobol, halton, got sequence='latin'"):
-        qmc.suggest([0], Domain(lambda _: 0.0, SPACE), Trials(), 0, sequence="latin")
+    with pytest.raises(InvalidArgumentError, match=re.escape(f"one of sobol, halton, got sequence={sequence!r}")):
+        qmc.suggest([0], Domain(lambda _: 0.0, SPACE), Trials(), 0, sequence=sequence)

@@ -182,6 +182,19 @@ def test_a_proposal_does_not_look_at_all_trials(document, rng):
     assert history.n_looks > 0
 
 
+def test_no_trial_is_good_that_is_as_far_from_the_constraints_as_any(document):
+    """As long as none meets them; the others are good by how far they are."""
+    history, documents = History(["x"]), [document(i, {"x": i / 10}, 10.0 - i) for i in range(6)]
+    for each, violation in zip(documents, [3.0, 3.0, 1.0, 2.0, 3.0, NAN], strict=True):
+        each["result"]["constraints"] = [violation]
+    history.sync(documents[:2])
+    assert tpe.good_rows(history, 0.1).tolist() == []
+    history.sync(documents[:5])
+    assert tpe.good_rows(history, 0.1).tolist() == [2, 3]
+    history.sync(documents)
+    assert tpe.good_rows(history, 0.1).tolist() == [2, 3, 4, 1]  # NaN is farther
+
+
 def test_a_region_that_fails_is_avoided(study):
     """Proposals stay away from where the objective fails."""
     _, points = study(tpe.propose, LINE, lambda x: NAN if x < 0.5 else abs(x - 0.8), 60)

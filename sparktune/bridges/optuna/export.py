@@ -11,6 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sparktune.bridges.optuna.units import constraints_by_name
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.matching import Matcher
 from sparktune.exchange.options import Option, as_json, options_of
@@ -55,7 +56,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
 
     Parameters keep their names and bounds. Options of choices are themselves where Optuna takes them (None, numbers,
     text), else text; a normal parameter has the bounds mu - 5 sigma and mu + 5 sigma, or those of its values if they
-    are beyond. Ids are in ``user_attrs["tid"]``.
+    are beyond. Ids are in ``user_attrs["tid"]``. Constraints that are not known, NaN or missing, are infinite there.
 
     Args:
         trials: A ``Trials`` object.
@@ -72,7 +73,8 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
     raws = [fitted.raw for fitted in Matcher(compiled, Source("trials", rows)).fitted(rows)]
     n_losses = trials.n_objectives
     axes = _axes(compiled, raws)
-    made = [_trial(document, raw, axes, n_losses) for document, raw in zip(ended, raws, strict=True)]
+    n_constraints = trials.history(compiled.labels).n_constraints
+    made = [_trial(document, raw, axes, n_losses, n_constraints) for document, raw in zip(ended, raws, strict=True)]
     try:
         study = optuna.create_study(storage=storage, study_name=study_name, directions=["minimize"] * n_losses)
     except optuna.exceptions.DuplicatedStudyError as error:
@@ -153,13 +155,17 @@ def _names(options: Sequence[Option]) -> list[Any]:
     return texts if len(set(texts)) == len(texts) else [option.index for option in options]
 
 
-def _trial(document: Document, raw: Mapping[str, Any], axes: Mapping[str, _Axis], n_losses: int) -> FrozenTrial:
+def _trial(
+    document: Document, raw: Mapping[str, Any], axes: Mapping[str, _Axis], n_losses: int, n_constraints: int
+) -> FrozenTrial:
     losses = documents.losses_of(document)
     is_complete = len(losses) == n_losses
-    constraints = documents.constraints_of(document) if is_complete else ()
+    constraints = documents.constraints_of(document)
+    if len(constraints) != n_constraints:
+        constraints = (math.nan,) * n_constraints
+    named = constraints_by_name(constraints) if is_complete else {}
     # Named only where there are any: Optuna 4 has no such argument.
-    named = {f"constraint {n}": value for n, value in enumerate(constraints)}
-    extra: dict[str, Any] = {"constraints": named} if named and hasattr(optuna.Trial, "set_constraint") else {}
+    extra: dict[str, Any] = {"constraints": named} if named else {}
     tid, mark = document["tid"], borrowed_from(document)
     attributes: dict[str, Any] = {"tid": tid if isinstance(tid, (int, str)) else str(tid)}
     if mark is not None:

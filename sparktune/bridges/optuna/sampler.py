@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sparktune import tpe
 from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
-from sparktune.exceptions import InvalidTypeError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents, returned
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
@@ -37,7 +37,8 @@ class Sampler(BaseSampler):
         **options: Further arguments of ``algo``, such as ``n_startup_jobs=20``.
 
     Raises:
-        InvalidTypeError: If ``algo`` cannot be called.
+        InvalidTypeError: If ``algo`` cannot be called, or ``seed`` is no seed.
+        InvalidArgumentError: If ``seed`` is negative.
     """
 
     def __init__(self, algo: Callable[..., list[Document]] | None = None, *, seed: Any = None, **options: Any) -> None:
@@ -45,7 +46,7 @@ class Sampler(BaseSampler):
             raise InvalidTypeError(f"Sampler takes an algorithm such as tpe.suggest, got {algo!r}")
         self._algo = tpe.suggest if algo is None else algo
         self._options = options
-        self._rng = np.random.default_rng(seed)
+        self._rng = _generator(seed)
         self._reset()
 
     def _reset(self) -> None:
@@ -97,6 +98,16 @@ class Sampler(BaseSampler):
         with self._lock:
             value = space.sample(self._rng, 1)[0, 0]
         return to_optuna(param_distribution, value)
+
+
+def _generator(seed: Any) -> np.random.Generator:
+    rule = "Sampler takes for seed an int >= 0, a list of these, a numpy Generator, a SeedSequence or None"
+    try:
+        return np.random.default_rng(seed)
+    except ValueError:
+        raise InvalidArgumentError(f"{rule}, got seed={seed!r}: write Sampler(seed=0)") from None
+    except TypeError:
+        raise InvalidTypeError(f"{rule}, got seed={seed!r}: write Sampler(seed=0)") from None
 
 
 class _TrialsMirror:

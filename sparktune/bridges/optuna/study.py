@@ -13,7 +13,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from sparktune.bridges.optuna.units import axis_of, contains, suggested
+from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, axis_of, constraints_by_name, contains, suggested
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import proposals
 from sparktune.history.columns import History
@@ -183,7 +183,7 @@ class _StudyMirror:
         state = {PENDING: TrialState.RUNNING, FAILED: TrialState.FAIL}.get(kind, TrialState.COMPLETE)
         if state == TrialState.COMPLETE and losses is None:
             state = TrialState.FAIL
-        constraints = _constraints(history, row) if state == TrialState.COMPLETE else {}
+        constraints = constraints_by_name(history.constraints[row]) if state == TrialState.COMPLETE else {}
         # Named only where there are any: Optuna 4 has no such argument.
         extra: dict[str, Any] = {"constraints": constraints} if constraints else {}
         self._study.add_trial(
@@ -212,7 +212,7 @@ class _StudyMirror:
         if losses is None:
             self._study.tell(trial, state=TrialState.FAIL)
             return
-        for name, value in _constraints(history, row).items():
+        for name, value in constraints_by_name(history.constraints[row]).items():
             trial.set_constraint(name, value)
         self._study.tell(trial, losses)
 
@@ -222,13 +222,6 @@ class _StudyMirror:
             return None
         losses = [loss for loss in history.objectives[row].tolist() if loss == loss]
         return losses if len(losses) == self._n_objectives else None
-
-
-def _constraints(history: History, row: int) -> dict[str, float]:
-    """The constraints of a trial by name; none where Optuna is too old to be told of them."""
-    if not hasattr(optuna.Trial, "set_constraint"):
-        return {}
-    return {f"constraint {k}": float(c) for k, c in enumerate(history.constraints[row]) if c == c}
 
 
 def _signature(space: Space) -> object:
@@ -251,9 +244,13 @@ class _Snapshot:
         n, ended = len(self._tids), self._kinds != PENDING
         if len(history) < n or history.tids[:n] != self._tids:
             return False
-        # The columns of constraints appear with the first trial that has any; before, there was nothing to know.
+        # The columns of constraints appear with the first trial that has any, and then those before it violate them,
+        # which Optuna does not take of a trial that has ended.
+        n_told = self._constraints.shape[1]
+        if TAKES_CONSTRAINTS and n_told != history.n_constraints and (self._kinds == OK).any():
+            return False
         known = np.full((n, history.n_constraints), np.nan)
-        known[:, : self._constraints.shape[1]] = self._constraints[:, : history.n_constraints]
+        known[:, :n_told] = self._constraints[:, : history.n_constraints]
         pairs = [
             (self._values, history.values[:n]),
             (self._kinds[ended], history.kinds[:n][ended]),

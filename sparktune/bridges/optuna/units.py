@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import NormalDist
@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from sparktune import hp
-from sparktune.exceptions import InvalidTypeError
+from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.compile import Parameter
 from sparktune.space.distributions import (
     MAX_EXPONENT,
+    MAX_INTEGER,
     Categorical,
     LogNormal,
     LogUniform,
@@ -29,10 +31,14 @@ from sparktune.space.distributions import (
     RandInt,
     Uniform,
 )
-from sparktune.space.nodes import Apply
+from sparktune.space.nodes import Apply, is_finite
 
 #: Standard deviations to either side that a sampler searches of a normal parameter: all but 6e-7 of its mass.
 NORMAL_REACH = 5.0
+#: Whether Optuna can be told of constraints as values of a trial: since version 5.
+TAKES_CONSTRAINTS = hasattr(Trial, "set_constraint")
+#: Optuna's logarithmic floats begin above 0, and those below this have not all their digits.
+TINY = float(np.finfo(float).tiny)
 
 # -- from ours to Optuna's --------------------------------------------------------------------------------------------
 
@@ -63,15 +69,28 @@ def axis_of(parameter: Parameter) -> Axis:
         case RandInt(low, high):
             return Axis(IntDistribution(int(low), int(high) - 1), int, float)
         case Uniform(low, high):
-            return Axis(FloatDistribution(low, high), float, float)
+            return _float_axis(FloatDistribution(low, high))
         case LogUniform() as uniform:
             low, high = uniform.bounds
-            return Axis(FloatDistribution(max(low, np.finfo(float).tiny), high, log=True), float, float)
+            if not high > TINY:
+                raise InvalidSpaceError(
+                    f"Optuna's samplers search numbers above {TINY:.3g}, and of {parameter.label!r} all are below, got "
+                    f"{uniform!r}, whose bounds are logarithms: search hp.uniform({parameter.label!r}, {uniform.low}, "
+                    f"{uniform.high}) and take exp of it as far as needed"
+                )
+            return _float_axis(FloatDistribution(max(low, TINY), high, log=True))
         case (QUniform() | QLogUniform()) as quantised:
             return _grid_axis(quantised)
         case (Normal() | LogNormal() | QNormal() | QLogNormal()) as normal:
             return _normal_axis(normal)
     raise TypeError(f"{parameter.distribution!r} has no counterpart in Optuna")
+
+
+def _float_axis(distribution: FloatDistribution) -> Axis:
+    def within(x: float) -> float:
+        return min(max(float(x), distribution.low), distribution.high)
+
+    return Axis(distribution, within, float)
 
 
 def _grid_axis(distribution: QUniform | QLogUniform) -> Axis:
@@ -103,7 +122,7 @@ def _normal_axis(distribution: Normal | LogNormal | QNormal | QLogNormal) -> Axi
 
     def encode(x: float) -> float:
         if is_log:
-            x = math.log(max(x, 0.25 * q, np.finfo(float).tiny))  # the cell of 0 has no logarithm: its middle
+            x = math.log(max(x, 0.25 * q, TINY))  # the cell of 0 has no logarithm: its middle
         return min(max(normal.cdf(x), low), high)
 
     def decode(u: float) -> float:
@@ -121,6 +140,16 @@ def contains(parameter: Parameter, value: float) -> bool:
     low, high = parameter.distribution.bounds
     slack = 1e-9 * (high - low) if math.isfinite(high - low) else 0.0
     return low - slack <= value <= high + slack
+
+
+def constraints_by_name(constraints: Iterable[float]) -> dict[str, float]:
+    """What Optuna is told of a trial's constraints; nothing if it is too old for it.
+
+    Optuna takes no NaN, and a trial that lacks a constraint for one that meets it: what is not known is infinite.
+    """
+    if not TAKES_CONSTRAINTS:
+        return {}
+    return {f"constraint {k}": float(c) if c == c else math.inf for k, c in enumerate(constraints)}
 
 
 def suggested(trial: Any, label: str, distribution: BaseDistribution) -> Any:
@@ -149,6 +178,9 @@ def node_of(name: str, distribution: BaseDistribution) -> Apply:
     match distribution:
         case CategoricalDistribution(choices=choices):
             return hp.choice(name, list(range(len(choices))))
+        case FloatDistribution() | IntDistribution():
+            _require_floats(name, distribution)
+    match distribution:
         case IntDistribution(low=low, high=high, log=True):
             return hp.qloguniform(name, math.log(low), math.log(high), 1)
         case FloatDistribution(low=low, high=high, log=True):
@@ -156,9 +188,28 @@ def node_of(name: str, distribution: BaseDistribution) -> Apply:
         case FloatDistribution(low=low, high=high, step=None):
             return hp.uniform(name, low, high)
         case FloatDistribution(low=low, high=high, step=step) | IntDistribution(low=low, high=high, step=step):
+            n_steps = round((high - low) / float(step or 1))
+            if n_steps > MAX_INTEGER:  # more points than floats to tell them apart
+                return hp.uniform(name, 0, n_steps)
             # Not a randint, of which few values would be taken for options without order.
-            return hp.quniform(name, 0, round((high - low) / float(step or 1)), 1)
+            return hp.quniform(name, 0, n_steps, 1)
     raise InvalidTypeError(f"sparktune cannot search {name!r}, {distribution!r}: use suggest_float, _int, _categorical")
+
+
+def _require_floats(name: str, distribution: FloatDistribution | IntDistribution) -> None:
+    """Refuse bounds that no float reaches from one to the other."""
+    low, high, step = distribution.low, distribution.high, distribution.step
+    kind = "float" if isinstance(distribution, FloatDistribution) else "int"
+    got = f"got suggest_{kind}({name!r}, {low!r}, {high!r}, step={step!r}, log={distribution.log!r})"
+    if not is_finite(high - low):
+        raise InvalidSpaceError(
+            f"sparktune needs a high - low that is a finite float, {got}: narrow the bounds, or suggest an exponent"
+        )
+    if distribution.log and math.log(high) > MAX_EXPONENT:
+        raise InvalidSpaceError(
+            f"sparktune needs high <= exp({MAX_EXPONENT:g}), about {math.exp(MAX_EXPONENT):.3g}, with log=True, {got}: "
+            "lower high, or suggest an exponent"
+        )
 
 
 def from_optuna(distribution: Any, value: Any) -> float:

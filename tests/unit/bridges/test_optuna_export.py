@@ -2,6 +2,8 @@
 
 # ruff: noqa: E402  (imports come after the skip where Optuna is missing)
 
+import math
+
 import pytest
 
 optuna = pytest.importorskip("optuna")
@@ -97,6 +99,36 @@ def test_several_losses_and_constraints():
     if hasattr(optuna.Trial, "set_constraint"):
         expected = [t["result"]["constraints"] for t in study.trials.trials]
         assert [t["result"]["constraints"] for t in found.trials] == expected
+
+
+@pytest.mark.skipif(not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own")
+def test_constraints_that_are_not_known_are_infinite(tmp_path):
+    """NaN and missing ones: such a trial is not the best of the exported study, nor of one that starts from it."""
+    space, trials = hp.uniform("x", 0, 1), Trials()
+    constraints = iter([None, [math.nan, -1.0], [-1.0, -1.0], [-1.0, math.inf]])
+
+    def objective(x):
+        found = next(constraints)
+        return {"status": STATUS_OK, "loss": x, **({} if found is None else {"constraints": found})}
+
+    points = [{"x": x} for x in (0.1, 0.2, 0.3, 0.4)]
+    fmin(objective, space, rand.suggest, 0, trials=trials, points_to_evaluate=points, show_progressbar=False)
+    exported = to_study(trials, space, storage=f"sqlite:///{tmp_path}/optuna.db")
+    told = [list(trial.constraints.values()) for trial in exported.trials]
+    assert told == [[math.inf] * 2, [math.inf, -1.0], [-1.0, -1.0], [-1.0, math.inf]]
+    assert exported.best_value == 0.3
+    back = Study(space, warm_start=exported).trials
+    assert [t["result"]["constraints"] for t in back.trials] == told
+
+
+@pytest.mark.skipif(not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own")
+def test_many_constraints_come_back_in_order():
+    """The eleventh after the second."""
+    space = hp.uniform("x", 0, 1)
+    study = Study(space, rand.suggest, rstate=0)
+    study.tell(study.ask(), {"status": STATUS_OK, "loss": 1.0, "constraints": list(range(12))})
+    back = Study(space, warm_start=to_study(study.trials, space)).trials
+    assert back.trials[0]["result"]["constraints"] == list(range(12))
 
 
 def test_a_study_that_optuna_made():

@@ -16,7 +16,7 @@ from optuna.samplers import RandomSampler
 from sparktune import rand, tpe
 from sparktune.bridges.optuna import Sampler
 from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
-from sparktune.exceptions import InvalidTypeError
+from sparktune.exceptions import InvalidArgumentError, InvalidSpaceError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.space.compile import Space
@@ -29,6 +29,9 @@ DISTRIBUTIONS = [
     IntDistribution(1, 300, log=True),
     IntDistribution(3, 13, step=5),
     IntDistribution(0, 2**40),
+    IntDistribution(0, 2**63 - 1),
+    IntDistribution(-(2**62), 2**62, step=2),
+    FloatDistribution(-1e20, 1e20, step=0.5),
     CategoricalDistribution(["a", None, 3]),
 ]
 
@@ -300,6 +303,32 @@ def test_what_is_no_algorithm_is_refused():
     """A module or a sampler in place of an algorithm is an error."""
     with pytest.raises(InvalidTypeError, match=r"takes an algorithm such as tpe\.suggest, got <module"):
         Sampler(tpe)
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, InvalidArgumentError), ("a", InvalidTypeError), (0.5, InvalidTypeError)]
+)
+def test_what_is_no_seed_is_refused(seed, error):
+    """The message has the rule and what was given."""
+    with pytest.raises(error, match=rf"an int >= 0,.*got seed={seed!r}: write Sampler\(seed=0\)"):
+        Sampler(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "message"),
+    [
+        (
+            FloatDistribution(-1e308, 1e308),
+            r"finite float, got suggest_float\('x', -1e\+308, 1e\+308,.*narrow the bounds",
+        ),
+        (IntDistribution(0, 10**400), r"finite float, got suggest_int\('x', 0, 10+, step=1.*narrow the bounds"),
+        (FloatDistribution(1, 1.7e308, log=True), r"exp\(700\).*suggest_float\('x', 1\.0, 1\.7e\+308,.*lower high"),
+    ],
+)
+def test_bounds_that_floats_cannot_hold_are_refused(distribution, message):
+    """The message has the call as Optuna's users write it, and what can be done."""
+    with pytest.raises(InvalidSpaceError, match=message):
+        node_of("x", distribution)
 
 
 def test_documents_are_as_fmin_writes_them(seen):

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  (imports come after the skip where Optuna is missing)
 
+import math
 import pickle
 import re
 import subprocess
@@ -15,17 +16,28 @@ from scipy import stats
 
 optuna = pytest.importorskip("optuna")
 
-from optuna.samplers import BruteForceSampler, CmaEsSampler, GridSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BruteForceSampler,
+    CmaEsSampler,
+    GridSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.trial import TrialState
 
 from sparktune import STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import suggest
 from sparktune.bridges.optuna.units import axis_of
-from sparktune.exceptions import InvalidTypeError
+from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING
 from sparktune.pyll import scope
 from sparktune.space.compile import Space
 
+takes_constraints = pytest.mark.skipif(
+    not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own"
+)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 SQUARE = {f"x{i}": hp.uniform(f"x{i}", -1, 1) for i in range(4)}
@@ -149,6 +161,25 @@ def test_normal_parameters_are_proposed_as_their_prior_has_them(propose):
     """Random search through the bridge draws normal parameters from their distribution."""
     new = propose(suggest(RandomSampler(seed=0)), {"x": hp.normal("x", 3, 2)}, Trials(), n=500)
     assert stats.kstest([t["misc"]["vals"]["x"][0] for t in new], stats.norm(3, 2).cdf).pvalue > 1e-3
+
+
+def test_values_too_small_for_optuna_are_told_as_the_least_it_takes(spy, propose):
+    """Optuna's logarithmic floats begin above 0: what underflows to it is told as their lower bound."""
+    trials, space = Trials(), {"x": hp.loguniform("x", -800, 0)}
+    for raw in (0.0, 1e-318):
+        document = propose(rand.suggest, space, trials)[0]
+        document["misc"]["vals"]["x"] = [raw]
+        finish(document, loss=1.0)
+    propose(suggest(spy), space, pickle.loads(pickle.dumps(trials)))
+    assert [params["x"] for *_, params, _ in Spy.seen[-1]] == [sys.float_info.min] * 2
+
+
+@pytest.mark.parametrize("high", [-720, -750])
+def test_bounds_too_small_for_optuna_are_refused(propose, high):
+    """With all values below Optuna's least, the error names the parameter, its bounds and another way to search it."""
+    message = rf"above 2\.23e-308, and of 'x' all are below.*low=-800, high={high}\).*hp\.uniform\('x', -800, {high}\)"
+    with pytest.raises(InvalidSpaceError, match=message):
+        propose(suggest(RandomSampler(seed=0)), {"x": hp.loguniform("x", -800, high)}, Trials())
 
 
 def test_parameters_are_asked_for_when_they_are_active(spy, propose):
@@ -293,7 +324,7 @@ def test_several_losses_make_a_multi_objective_study(spy):
     assert [len(values) for _, _, values, *_ in Spy.seen[-1]] == [2] * 4
 
 
-@pytest.mark.skipif(not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own")
+@takes_constraints
 def test_constraints_are_told(spy, propose):
     """result["constraints"] are constraints of the study's trials, proposed or from elsewhere."""
     trials, algo = Trials(), suggest(spy)
@@ -302,6 +333,47 @@ def test_constraints_are_told(spy, propose):
     propose(algo, SQUARE, trials)
     assert [list(constraints.values()) for *_, constraints in Spy.seen[-1]] == [[0.5, -1.0]] * 2
     assert len(Spy.seen) == 2  # and the study was not made anew on their account
+
+
+@takes_constraints
+def test_constraints_that_are_not_known_are_told_as_infinite(spy, propose):
+    """NaN, and each constraint that a finished trial does not give: Optuna would take the trial for feasible."""
+    trials, algo = Trials(), suggest(spy)
+    known, unknown, silent = propose(algo, SQUARE, trials, n=3)
+    finish(known, loss=1.0, constraints=[0.5, -1.0])
+    finish(unknown, loss=1.0, constraints=[-1.0, math.nan])
+    finish(silent, loss=1.0)
+    finish(propose(rand.suggest, SQUARE, trials)[0], loss=1.0)
+    propose(algo, SQUARE, trials)
+    told = [list(constraints.values()) for *_, constraints in Spy.seen[-1]]
+    assert told == [[0.5, -1.0], [-1.0, math.inf], [math.inf] * 2, [math.inf] * 2]
+
+
+@takes_constraints
+def test_trials_before_the_first_constraints_are_told_anew(spy, propose):
+    """They ended when nobody knew of constraints; once some trial has them, they count as violating them."""
+    trials, algo = Trials(), suggest(spy)
+    finish(propose(algo, SQUARE, trials)[0], loss=1.0)
+    finish(propose(algo, SQUARE, trials)[0], loss=1.0, constraints=[-1.0])
+    propose(algo, SQUARE, trials)
+    assert [list(constraints.values()) for *_, constraints in Spy.seen[-1]] == [[math.inf], [-1.0]]
+
+
+@takes_constraints
+@pytest.mark.parametrize("make", [TPESampler, NSGAIISampler, NSGAIIISampler], ids=lambda make: make.__name__)
+def test_nan_constraints_are_searched_as_infinite_ones(make):
+    """A sampler proposes the same points whether a constraint that is not known is NaN or infinite."""
+    options = {} if make is TPESampler else {"population_size": 5}
+    points = []
+    for unknown in (math.nan, math.inf):
+
+        def objective(x, unknown=unknown):
+            return {"status": STATUS_OK, "loss": distance(x), "constraints": [-1.0 if x["x0"] < 0 else unknown]}
+
+        algo, trials = suggest(lambda seed: make(seed=seed, **options)), Trials()
+        fmin(objective, SQUARE, algo, 30, trials=trials, rstate=0, show_progressbar=False)
+        points.append(trials.vals)
+    assert points[0] == points[1]
 
 
 @pytest.mark.parametrize("wrong", [TPESampler, None, "tpe", 3])

@@ -115,6 +115,7 @@ def test_log_text_ends_with_the_traceback():
         (DONE, {"status": "ok"}, math.nan),
         (DONE, {"status": "ok", "loss": None}, math.nan),
         (DONE, {"status": "ok", "loss": "bad"}, math.nan),
+        (DONE, {"status": "ok", "loss": 10**400}, math.nan),
         (DONE, {}, math.nan),
     ],
 )
@@ -135,6 +136,24 @@ def test_results_in_messages_are_cut():
     """A large result does not fill the screen."""
     with pytest.raises(InvalidLoss) as caught:
         returned.as_result("x" * 100_000)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda n: n, r"a number that a float can hold, up to 1\.8e308, got .* \(int\): return a float"),
+        (lambda n: {"status": "ok", "loss": n}, r"a number that a float can hold, .* \(int\): return a float"),
+        (lambda n: {"status": "ok", "losses": [1.0, n]}, "losses is a list of at least one number.*return floats"),
+        (lambda n: {"status": "ok", "loss": 1.0, "constraints": [-n]}, "constraints is a list of.*return floats"),
+    ],
+    ids=["number", "loss", "losses", "constraints"],
+)
+def test_integers_beyond_the_largest_float_are_no_results(result, message, digits):
+    """They are refused as other losses that are no numbers are, those too that Python does not write."""
+    with pytest.raises(InvalidLoss, match=message) as caught:
+        returned.as_result(result(10**digits))
     assert len(str(caught.value)) < 1000
 
 

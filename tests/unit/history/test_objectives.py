@@ -62,6 +62,7 @@ def test_several_losses_are_columns(history, finished):
         {"loss": 1.0},
         {"losses": "12"},
         {"losses": ["a", "b"]},
+        pytest.param({"losses": [1.0, 10**400]}, id="beyond a float"),
         {"losses": 3.0},
         {"losses": [1.0, 2.0], "loss": math.nan},
     ],
@@ -95,6 +96,7 @@ def test_constraints_add_up_to_violations(history, finished):
             finished(6, loss=1.0, constraints=[1.0, 1.0], state=JOB_STATE_RUNNING),
             finished(7, loss=1.0, constraints=[1.0, 1.0], state=JOB_STATE_CANCEL),
             finished(8, loss=1.0, constraints=[math.inf, -math.inf]),
+            finished(9, loss=1.0, constraints=[0, -(10**400)]),
         ]
     )
     nan = math.nan
@@ -108,9 +110,10 @@ def test_constraints_add_up_to_violations(history, finished):
         [nan] * 2,
         [nan] * 2,
         [math.inf, -math.inf],
+        [nan] * 2,
     ]
     np.testing.assert_array_equal(history.constraints, expected)
-    assert history.violations.tolist() == [math.inf, 0, 2.5, math.inf, math.inf, math.inf, 0, 0, math.inf]
+    assert history.violations.tolist() == [math.inf, 0, 2.5, *[math.inf] * 3, 0, 0, *[math.inf] * 2]
 
 
 def test_new_columns_cannot_be_written(history, finished):

@@ -288,6 +288,26 @@ def test_the_scale_of_losses_goes_both_ways(rng):
     assert scale(np.array([np.inf, -np.inf])).tolist() == scale(np.array([losses.max(), losses.min()])).tolist()
 
 
+@pytest.mark.parametrize("penalty", [1e4, 1e300, INF])
+def test_penalties_leave_the_other_losses_apart(penalty, rng):
+    """With two losses in five far above the others, these spread over more than half of the scale's unit."""
+    measured = rng.random(30)
+    scale = LossScale(np.append(measured, [penalty] * 20))
+    assert np.ptp(scale(measured)) > 0.5
+    assert np.isinf(penalty) or scale(np.array([penalty]))[0] > scale(measured).max() + 1
+    without = LossScale(measured)
+    assert np.corrcoef(scale(measured), without(measured))[0, 1] > 0.99
+
+
+def test_without_penalties_all_losses_count(rng):
+    """A worst loss that is alone, or not far above the others, is kept as it is."""
+    for worst in ([1e6], [1.5, 1.5]):
+        losses = np.append(rng.random(30), worst)
+        scale = LossScale(losses)
+        np.testing.assert_allclose(scale.inverse(scale(losses)), losses)
+    np.testing.assert_array_equal(np.sign(LossScale(np.array([1.0, 9.0, 9.0]))(np.array([1.0, 9.0]))), [-1, 1])
+
+
 def test_losses_far_outside_the_scale_are_infinite_at_most():
     """What a process expects beside huge losses may lie beyond the floats, on either side: no warning and no NaN."""
     for largest in (1e300, 1.7e308):

@@ -147,6 +147,8 @@ def test_results_of_another_status_are_left_alone(status):
         (Goal.of("maximize"), None, "a number or a dict with 'loss', got None"),
         (Goal.of("maximize"), [1.0], "a number or a dict with 'loss'"),
         (Goal.of("maximize"), {"status": STATUS_OK, "loss": "a"}, "numbers, got"),
+        pytest.param(Goal.of("maximize"), 10**400, "up to 1.8e308, got a larger int for 'value'", id="beyond a float"),
+        pytest.param(Goal.of("minimize", "a"), {"a": 10**400}, "got a larger int for 'a': return a float", id="beyond"),
     ],
 )
 def test_results_without_the_metric(goal, value, message):

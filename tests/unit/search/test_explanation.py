@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, qmc, rand, tpe
+from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, qmc, rand, tpe, trials_from_docs
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.proposals import as_it_was
 
@@ -137,7 +137,8 @@ def test_blas_has_one_thread_meanwhile(searched, monkeypatch):
     expected_loss = gp.Surrogate.expected_loss
 
     def watched(self, point):
-        seen.update(library["num_threads"] for library in threadpoolctl.threadpool_info())
+        pools = threadpoolctl.threadpool_info()
+        seen.update(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
         return expected_loss(self, point)
 
     monkeypatch.setattr(gp.Surrogate, "expected_loss", watched)
@@ -152,6 +153,38 @@ def test_what_cannot_be_explained(searched):
     trials = run(tpe.suggest, 3, points_to_evaluate=[{"x": 0.0, "branch": 0, "a": 0.1}])
     with pytest.raises(InvalidArgumentError, match="a point of the user's"):
         trials.explain(0)
+
+
+@pytest.mark.parametrize("removed", [range(15, 20), [0], [21]], ids=str)
+def test_trials_that_were_seen_must_be_there(searched, removed):
+    """Once some were removed nobody can tell what the later proposals saw; the earlier ones are as they were."""
+    left = trials_from_docs([document for document in searched.trials if document["tid"] not in removed])
+    with pytest.raises(InvalidArgumentError, match=r"trial 22 saw, which were 22 .* some of them are missing here"):
+        left.explain(22, SPACE)
+    if removed[0]:
+        assert left.explain(removed[0] - 1, SPACE) == searched.explain(removed[0] - 1)
+
+
+@pytest.mark.parametrize("removed", [3, 8, 9])
+def test_trials_that_ran_must_be_there(removed):
+    """Those that were proposed in one round with the trial too, which came after all that it saw as finished."""
+    trials = run(partial(tpe.suggest, n_startup_jobs=2), 12, max_queue_len=4)
+    left = trials_from_docs([document for document in trials.trials if document["tid"] != removed])
+    with pytest.raises(InvalidArgumentError, match=r"which were 8 with \[8, 9, 10\] running"):
+        left.explain(11, SPACE)
+
+
+def test_a_study_that_goes_on_without_some_trials_is_explained(searched):
+    """Later proposals saw what there was then."""
+    left = trials_from_docs(searched.trials[:15] + searched.trials[20:30])
+    fmin(parabola, SPACE, algo=tpe.suggest, max_evals=27, trials=left, rstate=1, verbose=False)
+    assert left.explain(left.tids[-1]).n_finished == 26
+
+
+def test_another_space_is_an_error(searched):
+    """A space of none of whose parameters the trial has a value is refused."""
+    with pytest.raises(InvalidArgumentError, match="trial 15 has no value for y, z: give the space that was searched"):
+        searched.explain(15, [hp.uniform("y", 0, 1), hp.uniform("z", 0, 1)])
 
 
 def test_failed_trials_and_several_losses():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sparktune import Trials, fmin, hp, rand, tpe
-from sparktune.exceptions import InvalidArgumentError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.columns import History
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_ERROR, JOB_STATE_RUNNING
 from sparktune.search.importances import importances, top_weights
@@ -297,7 +297,15 @@ def test_groups_that_round_to_the_same_are_an_error(found):
         found(unit("x"), lambda p: p["x"], n=20, top=0.96)
 
 
-@pytest.mark.parametrize("objective", [1, -1, None])
+@pytest.mark.parametrize("objective", [1.0, True, None, "0"])
+def test_an_objective_that_is_no_index_is_an_error(rng, history_of, objective):
+    """The index of the loss is an integer."""
+    history = history_of(unit("x"), rng.random((20, 1)), rng.random(20).tolist())
+    with pytest.raises(InvalidTypeError, match=f"0 to 0 in these trials, got objective={objective!r}: write"):
+        importances(unit("x"), history, objective=objective)
+
+
+@pytest.mark.parametrize("objective", [1, -1])
 def test_an_objective_that_is_not_there_is_an_error(rng, history_of, objective):
     """The index of the loss must exist."""
     with pytest.raises(InvalidArgumentError, match="0 to 0 in these trials, got objective="):

@@ -108,3 +108,19 @@ def test_cancelled_trials_say_nothing(document, rng):
         history.sync(mixed)
         found.append(log_improvements(history))
     np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_less_is_expected_where_trials_fail(history_of, rng):
+    """In a region that fails, by far; where a third fails anywhere, nearly what is expected without the failed ones."""
+    values = rng.random((40, 1))
+    losses = np.abs(values[:, 0] - 0.6)
+    without = log_improvements(history_of(LINE, values[values[:, 0] > 0.4], losses[values[:, 0] > 0.4].tolist()))
+    failing = log_improvements(history_of(LINE, values, np.where(values[:, 0] > 0.4, losses, np.nan).tolist()))
+    fails = AT[:, 0] < 0.35
+    assert (failing[fails] < without[fails] - 3).all()
+    assert failing[AT[:, 0] > 0.45] == pytest.approx(without[AT[:, 0] > 0.45], abs=1.5)
+    by_chance = np.arange(40) % 3 == 0
+    without = log_improvements(history_of(LINE, values[~by_chance], losses[~by_chance].tolist()))
+    failing = log_improvements(history_of(LINE, values, np.where(by_chance, np.nan, losses).tolist()))
+    assert np.ptp(failing - without) < 4
+    assert AT[np.argmax(failing), 0] == pytest.approx(0.6, abs=0.05)

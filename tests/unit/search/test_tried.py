@@ -149,3 +149,21 @@ def test_other_conditions_are_another_space(document):
     x = [hp.randint("x", 2) for _ in range(2)]
     assert len(Tried.of(Space(hp.choice("c", [x[0], None])), history).in_order(9)) == 1
     assert len(Tried.of(Space([hp.choice("c", [0, None]), x[1]]), history).in_order(9)) == 3
+
+
+def test_copies_of_continuous_points(document, rng):
+    """The same numbers in all that is active, in the history or the batch; those of cancelled trials do not count."""
+    space = Space({"x": hp.uniform("x", 0, 1), "c": hp.choice("c", [0, hp.uniform("y", 0, 1)])})
+    raws = [{"x": 0.5, "c": 0}, {"x": 0.5, "c": 1, "y": 0.25}, {"x": 0.75, "c": 0}]
+    documents = [document(i, raw, 1.0) for i, raw in enumerate(raws)]
+    documents[2]["state"] = JOB_STATE_CANCEL
+    history = History(space.labels)
+    history.sync(documents)
+    tried, none = Tried.of(space, history), np.empty((0, 3))
+    rows = [space.row(raw) for raw in [*raws, {"x": 0.5, "c": 1, "y": 0.5}]]
+    assert [tried.is_copy(row, none) for row in rows] == [True, True, False, False]
+    assert tried.is_copy(rows[3], np.array(rows[3:]))
+    assert tried.first_new(np.array(rows), none, rng, copies=True).tolist() == pytest.approx(
+        rows[2].tolist(), nan_ok=True
+    )
+    np.testing.assert_array_equal(tried.first_new(np.array(rows), none, rng), rows[0])
