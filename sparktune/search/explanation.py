@@ -41,8 +41,9 @@ class Explanation:
             scores; ``tpe.suggest`` adds it to the densities. None in the start-up, with several losses or constraints.
         expected_loss: What a Gaussian process expected at the point: median, and the bounds of its central 68 %, noise
             left out. None in the start-up, and where each trial has several losses.
-        log_expected_improvement: Log of the expected improvement there, weighed with the chances to meet the constraints
-            and not to fail; on a scale of its own, to compare points of one study with. None in the start-up.
+        log_expected_improvement: Log of the expected improvement there, weighed with the chances to meet the
+            constraints and not to fail; on a scale of its own, to compare points of one study with. None in the
+            start-up.
     """
 
     tid: Any
