@@ -328,7 +328,7 @@ def _highest(losses: FloatArray) -> float:
     others = losses[losses < worst]
     if len(losses) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
         return worst
-    return min(worst, 2.0 * min(top - 0.5 * low, 0.5 * worst))
+    return 2.0 * min(top - 0.5 * low, 0.5 * worst)
 
 
 def scaled(constraints: FloatArray) -> FloatArray:

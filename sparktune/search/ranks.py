@@ -13,6 +13,7 @@ Sources:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,20 +58,21 @@ class Ranks:
         others = newest[has_loss & ~np.isin(newest, best)]
         rows = np.append(best, others[max(0, len(others) - N_BEST) :])
         self._running = self._inputs(history.values[history.running_rows[-N_RUNNING:]])
-        self._scores = self._regression(history.values[rows], scores(history.objectives[rows, 0]), NOISE)
+        self._scores = self._regression(history.values[rows], scores(history.objectives[rows, 0]), [NOISE])
         self._failures: Regression | None = None
         if not has_loss.all():
             rows = np.append(rows, newest[~has_loss])
             targets = failure_targets(history.kinds_of(rows))
-            fits = [self._regression(history.values[rows], targets, noise) for noise in FAILURE_NOISES]
-            self._failures = max(fits, key=lambda fit: fit.process.log_evidence)
+            self._failures = self._regression(history.values[rows], targets, FAILURE_NOISES)
 
-    def _regression(self, values: FloatArray, y: FloatArray, noise: float) -> Regression:
-        theta = self._state.process_prior(values).modes
-        theta[-2] = math.log(noise)
-        found = Regression(GaussianProcess(self._state.input_groups, theta), self._inputs(values), y)
-        found.condition(self._running)
-        return found
+    def _regression(self, values: FloatArray, y: FloatArray, noises: Sequence[float]) -> Regression:
+        """Of values ``y`` (n,) at points (n, d), with the noise under which they are likeliest."""
+        x, theta, found = self._inputs(values), self._state.process_prior(values).modes, []
+        for noise in noises:
+            theta[-2] = math.log(noise)
+            found.append(Regression(GaussianProcess(self._state.input_groups, theta), x, y))
+            found[-1].condition(self._running)
+        return max(found, key=lambda regression: regression.process.log_evidence)
 
     def add_running(self, values: FloatArray) -> None:
         """Count points (m, d) as running trials."""
@@ -123,12 +125,7 @@ class Regression:
 
 
 def scores(losses: FloatArray) -> FloatArray:
-    """Normal scores of the ranks of finished trials, shape (n,): the better, the lower; equals have the same.
-
-    Args:
-        losses: Shape (n,); NaN where the trial failed: such trials are the worst.
-    """
-    losses = np.where(np.isnan(losses), np.inf, losses)
+    """Normal scores of the ranks of losses (n,), shape (n,): the better, the lower; equals have the same."""
     ordered = np.sort(losses)
     middles = ordered.searchsorted(losses, side="left") + ordered.searchsorted(losses, side="right")
     return normal_ppf(0.5 * middles / len(losses))

@@ -73,9 +73,9 @@ def test_scores_are_normal_quantiles_of_the_middle_ranks():
     np.testing.assert_allclose(scores(losses), stats.norm.ppf((stats.rankdata(losses) - 0.5) / 5))
 
 
-def test_failed_trials_rank_last():
-    """Behind the worst loss, and as equals."""
-    found = scores(np.array([1e300, np.nan, -1.0, np.nan]))
+def test_infinite_losses_rank_last():
+    """Behind the worst finite one, and as equals."""
+    found = scores(np.array([1e300, np.inf, -1.0, np.inf]))
     assert found[2] < found[0] < found[1] == found[3]
 
 
