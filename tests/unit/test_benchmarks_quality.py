@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MODULES = "parameters functions classifier_table measured suite optimizers run references score report suggest_time"
+MODULES = (
+    "parameters functions classifier_table measured suite optimizers run references score report failing suggest_time"
+)
 SYNTHETIC = (
     "branin_2_of_8d grid_rastrigin_12d grid_ellipsoid_8d choices_8 ackley_5_choices_5d nested_model switches_4 "
     "classifiers_breast_cancer noisy_styblinski_5d noisy_ridge_8d"
@@ -371,3 +373,13 @@ def test_the_time_of_a_suggestion_is_that_of_asking_and_telling(bench, monkeypat
     monkeypatch.setattr(bench.suggest_time.time, "process_time", lambda: next(clock))
     # 2 ms between any two readings of the clock: one pair for ask, one for tell.
     assert bench.suggest_time.search_means(["random"], 5, 10) == {"random": pytest.approx(4.0)}
+
+
+def test_searches_in_which_trials_fail(bench):
+    """What fails is counted, where anything does, and no loss is below the stated optimum."""
+    cases = bench.failing.CASES
+    for label, case in cases.items():
+        above, share = bench.failing.search(case, "random", 0)
+        assert above > 0
+        assert (share > 0) == (label != "nothing fails")
+    assert bench.failing.search(cases["half of the space"], "sparktune-tpe", 0)[0] < above
