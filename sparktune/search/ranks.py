@@ -55,7 +55,7 @@ class Ranks:
         self._prior_share = PRIOR_SHARE * max(0.0, prior_weight - 1.0)
         best, newest = history.lowest_rows(N_BEST), history.newest_rows(2 * N_BEST)
         has_loss = history.kinds_of(newest) == OK
-        others = newest[has_loss & ~np.isin(newest, best)]
+        others = newest[has_loss & (newest[:, None] != best).all(axis=1)]
         rows = np.append(best, others[max(0, len(others) - N_BEST) :])
         self._running = self._inputs(history.values[history.running_rows[-N_RUNNING:]])
         self._scores = self._regression(history.values[rows], scores(history.objectives[rows, 0]), [NOISE])
