@@ -6,7 +6,6 @@ long the history is. Edits of finished documents are found by checking a bounded
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidTrial
 from sparktune.history.documents import Document, losses_of, raw_values
-from sparktune.history.marks import BORROWED, NO_POINT, POINT, standing_of
+from sparktune.history.leaders import Leaders
+from sparktune.history.marks import BORROWED, POINT, standing_of
 from sparktune.history.proposals import record_of
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, reading_of, result_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
-from sparktune.kernels import pareto
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -30,10 +29,6 @@ S = TypeVar("S", bound=np.generic)
 CHECKED_PER_SYNC = 32
 #: Stands for what a result was that nobody has read yet.
 _UNREAD = object()
-#: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
-MAX_UNRANKED = 1000
-#: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.
-N_LOWEST = 32
 
 
 class History:
@@ -77,10 +72,7 @@ class History:
         self._violations: FloatArray | None = None
         self._standings: NDArray[np.int8] | None = None  # kept where some trial is no point of this study
         self._counts = [0, 0, 0, 0]
-        self._leaders: list[int] = []
-        self._points_lead = False  # whether a POINT has losses
-        self._unranked: list[int] | None = []  # rows read since the leaders were found; None: look at all
-        self._lowest: list[tuple[float, int]] | None = []  # losses with their rows; None: look at all
+        self._leaders = Leaders(self)
         self.memo.clear()
         self._open: set[int] = set()
         self._ignored: set[int] = set()
@@ -171,27 +163,6 @@ class History:
     def ignored_rows(self) -> IntArray:
         """The rows of cancelled trials, ascending."""
         return np.array(sorted(self._ignored), dtype=np.intp)
-
-    def lowest_rows(self, n: int) -> IntArray:
-        """The rows of the n lowest scalar losses, the lowest first, of equals the first; fewer if there are not n."""
-        if n > N_LOWEST:
-            return self._find_lowest(n)
-        return np.array([row for _, row in self._lowest_known()[:n]], dtype=np.intp)
-
-    def _lowest_known(self) -> list[tuple[float, int]]:
-        if self._lowest is None:
-            self._lowest = [(float(self._losses[row]), row) for row in self._find_lowest(N_LOWEST).tolist()]
-        return self._lowest
-
-    def _find_lowest(self, n: int) -> IntArray:
-        rows = np.flatnonzero((self.kinds == OK) & ~np.isnan(self.losses))
-        losses = self._losses[rows]
-        if 0 < n < len(rows):
-            # Partition first, so that the sort is of the few.
-            near = losses <= np.partition(losses, n - 1)[n - 1]
-            rows, losses = rows[near], losses[near]
-        found: IntArray = rows[np.argsort(losses, kind="stable")[:n]]
-        return found
 
     def newest_rows(self, n: int) -> IntArray:
         """The rows of the n finished trials that were inserted last, ascending; fewer if there are not n."""
@@ -310,8 +281,7 @@ class History:
         self._kinds[row], self._losses[row] = kind, loss
         self._write_objectives(row, losses)
         self._write_constraints(row, kind, constraints)
-        self._note_unranked(row, was)
-        self._note_lowest(row, was)
+        self._leaders.note(row, was)
         self._read[row] = reading_of(document)
 
     def _write_objectives(self, row: int, losses: tuple[float, ...]) -> None:
@@ -325,7 +295,7 @@ class History:
             # The first trial that has any: of those before it nobody knows.
             self._constraints = np.full((len(self._losses), len(constraints)), np.nan)
             self._violations = np.where((self._kinds == OK) | (self._kinds == FAILED), np.inf, 0.0)
-            self._unranked = None
+            self._leaders.rank_all()
         if self._constraints is not None and self._violations is not None:
             is_given = kind == OK and len(constraints) == self.n_constraints
             self._constraints[row] = constraints if is_given else np.nan
@@ -367,6 +337,10 @@ class History:
 
     # -- the best rows --------------------------------------------------------------------------------------------
 
+    def lowest_rows(self, n: int) -> IntArray:
+        """The rows of the n lowest scalar losses, the lowest first, of equals the first; fewer if there are not n."""
+        return self._leaders.lowest(n)
+
     @property
     def best_row(self) -> int | None:
         """The row with the lowest loss, the first of equals, of those that violate the constraints least; or None.
@@ -374,9 +348,18 @@ class History:
         Of this study's trials: those that are no points of its space count if no point has losses.
         """
         if self._violations is None and self._standings is None:
-            return lowest[0][1] if (lowest := self._lowest_known()) else None
-        leaders = self._find_leaders()
-        return leaders[0] if leaders and not np.isnan(self._losses[leaders[0]]) else None
+            lowest = self._leaders.lowest(1)
+            return int(lowest[0]) if len(lowest) else None
+        return self._leaders.best()
+
+    @property
+    def front_rows(self) -> list[int]:
+        """The rows that meet the constraints and that no other such row dominates, by their first loss.
+
+        Of rows with the same losses, the first. With one loss, that is the best row. The trials are those of
+        :attr:`best_row`.
+        """
+        return self._leaders.front()
 
     def is_feasible(self, row: int) -> bool:
         """Whether a trial meets the constraints, as far as it has any."""
@@ -386,63 +369,9 @@ class History:
         """The scalar loss of one row."""
         return float(self._losses[row])
 
-    @property
-    def front_rows(self) -> list[int]:
-        """The rows that meet the constraints and that no other such row dominates, by their first loss.
-
-        Of rows with the same losses, the first. With one loss, that is the best row. The trials are those of
-        :attr:`best_row`.
-        """
-        leaders = self._find_leaders()
-        rows = np.unique(np.asarray(leaders, dtype=np.intp))
-        rows = rows[self.violations[rows] <= 0]
-        found: list[int] = rows[pareto.front(self.objectives[rows])].tolist()
-        return found
-
-    def _note_unranked(self, row: int, was: int) -> None:
-        if self._unranked is None or was == OK or len(self._unranked) >= MAX_UNRANKED:
-            self._unranked = None
-        else:
-            self._unranked.append(row)
-
-    def _note_lowest(self, row: int, was: int) -> None:
-        loss = float(self._losses[row])
-        if was == OK:
-            self._lowest = None
-        elif self._lowest is not None and self._kinds[row] == OK and loss == loss:
-            insort(self._lowest, (loss, row))
-            del self._lowest[N_LOWEST:]
-
-    def _find_leaders(self) -> list[int]:
-        """The best row and the front, found among the former ones and what came in since."""
-        if self._unranked != []:
-            if self._unranked is None:
-                self._points_lead = False
-                rows = np.flatnonzero(self.kinds == OK)
-            else:
-                rows = np.asarray(sorted({*self._leaders, *self._unranked}), dtype=np.intp)
-                rows = rows[self._kinds[rows] == OK]
-            self._leaders = self._leading(self._candidates(rows))
-            self._unranked = []
-        return self._leaders
-
-    def _candidates(self, rows: IntArray) -> IntArray:
-        """Those of some rows with losses that may lead."""
-        standings = self.standings[rows]
-        self._points_lead = self._points_lead or bool((standings == POINT).any())
-        found: IntArray = rows[standings == (POINT if self._points_lead else NO_POINT)]
-        return found
-
-    def _leading(self, rows: IntArray) -> list[int]:
-        """First the best of these rows by violation and loss, if any has a loss; then those of their front."""
-        violations = np.zeros(len(rows)) if self._violations is None else self._violations[rows]
-        losses = self._losses[rows]
-        has_loss = ~np.isnan(losses)
-        leading: list[int] = rows[has_loss][np.lexsort((losses[has_loss], violations[has_loss]))[:1]].tolist()
-        if self.n_objectives > 1:
-            feasible = rows[violations <= 0]
-            leading += feasible[pareto.front(self.objectives[feasible])].tolist()
-        return leading
+    def kind(self, row: int) -> int:
+        """What became of one trial."""
+        return int(self._kinds[row])
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

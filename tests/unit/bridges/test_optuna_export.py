@@ -13,7 +13,10 @@ from optuna.trial import TrialState
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import load, to_study
+from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS
 from sparktune.exceptions import InvalidArgumentError
+
+takes_constraints = pytest.mark.skipif(not TAKES_CONSTRAINTS, reason="Optuna 4 takes constraints from its own")
 
 SPACE = {
     "uniform": hp.uniform("uniform", -5, 5),
@@ -96,12 +99,12 @@ def test_several_losses_and_constraints():
     assert len(exported.directions) == 2
     found = Study(space, warm_start=exported).trials
     assert [t["result"]["losses"] for t in found.trials] == [t["result"]["losses"] for t in study.trials.trials]
-    if hasattr(optuna.Trial, "set_constraint"):
+    if TAKES_CONSTRAINTS:
         expected = [t["result"]["constraints"] for t in study.trials.trials]
         assert [t["result"]["constraints"] for t in found.trials] == expected
 
 
-@pytest.mark.skipif(not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own")
+@takes_constraints
 def test_constraints_that_are_not_known_are_infinite(tmp_path):
     """NaN and missing ones: such a trial is not the best of the exported study, nor of one that starts from it."""
     space, trials = hp.uniform("x", 0, 1), Trials()
@@ -121,7 +124,7 @@ def test_constraints_that_are_not_known_are_infinite(tmp_path):
     assert [t["result"]["constraints"] for t in back.trials] == told
 
 
-@pytest.mark.skipif(not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own")
+@takes_constraints
 def test_many_constraints_come_back_in_order():
     """The eleventh after the second."""
     space = hp.uniform("x", 0, 1)

@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 
 from sparktune import rand, tpe
 from sparktune.bridges.optuna import Sampler
-from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
+from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, from_optuna, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidArgumentError, InvalidSpaceError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.reading import FAILED, OK, PENDING
@@ -238,7 +238,7 @@ def test_several_objectives_and_constraints_are_told():
     study = optuna.create_study(sampler=Sampler(algo, seed=0), directions=["minimize", "maximize"])
 
     def objective(trial):
-        if hasattr(trial, "set_constraint"):
+        if TAKES_CONSTRAINTS:
             trial.set_constraint("memory", -2.0)
         x = trial.suggest_float("x", 0, 1)
         return x, 3.0

@@ -29,15 +29,13 @@ from optuna.trial import TrialState
 
 from sparktune import STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import suggest
-from sparktune.bridges.optuna.units import axis_of
+from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, axis_of
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING
 from sparktune.pyll import scope
 from sparktune.space.compile import Space
 
-takes_constraints = pytest.mark.skipif(
-    not hasattr(optuna.Trial, "set_constraint"), reason="Optuna 4 takes constraints from its own"
-)
+takes_constraints = pytest.mark.skipif(not TAKES_CONSTRAINTS, reason="Optuna 4 takes constraints from its own")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 SQUARE = {f"x{i}": hp.uniform(f"x{i}", -1, 1) for i in range(4)}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sparktune.exceptions import InvalidTrial
-from sparktune.history.columns import CHECKED_PER_SYNC, N_LOWEST, History
+from sparktune.history.columns import CHECKED_PER_SYNC, History
 from sparktune.history.documents import new_document, new_misc
+from sparktune.history.leaders import N_LOWEST
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
