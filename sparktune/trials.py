@@ -21,7 +21,7 @@ from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Event
-from sparktune.history.marks import n_borrowed, set_aside
+from sparktune.history.marks import is_borrowed, n_borrowed, set_aside
 from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
 from sparktune.run.algos import algo_description
 from sparktune.run.arguments import (
@@ -331,7 +331,7 @@ class Trials(Results):
         new = point_documents(points, domain, self)
         if self._keeper is None:
             return new
-        known = [documents.raw_values(document) for document in self._own_documents()]
+        known = [documents.raw_values(document) for document in self._own_documents() if not is_borrowed(document)]
         return [document for document in new if documents.raw_values(document) not in known]
 
     def _lagged(self, reproducible: bool | int, executor: Executor | None) -> Lagged | None:

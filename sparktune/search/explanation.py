@@ -18,6 +18,7 @@ from sparktune.kernels.blas import single_threaded
 from sparktune.search import classic_tpe
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
+from sparktune.space.distributions import FloatArray
 
 
 @dataclass(frozen=True)
@@ -99,27 +100,7 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         InvalidArgumentError: If there is no such trial, it has no record of what it saw or no value of any parameter of
             the space, or trials that it saw are not among the documents.
     """
-    found = [document for document in documents if document["tid"] == tid]
-    if not found:
-        raise InvalidArgumentError(f"explain takes the tid of a trial of this study, got {tid!r}")
-    record = proposal_record(found[0])
-    if record is None:
-        raise InvalidArgumentError(
-            f"explain needs a trial that one of sparktune's algorithms proposed, and trial {tid!r} has no record of "
-            "what its proposal saw: it is a point of the user's, or was made elsewhere"
-        )
-    values = space.row(raw_values(found[0]))
-    if values.size and np.isnan(values).all():
-        raise InvalidArgumentError(
-            f"explain needs the space of the trials, and trial {tid!r} has no value for {', '.join(space.labels)}: "
-            "give the space that was searched"
-        )
-    if not is_as_seen(documents, found[0]):
-        raise InvalidArgumentError(
-            f"explain needs all trials that the proposal of trial {tid!r} saw, which were {record['n_trials']} with "
-            f"{record['running']} running, and some of them are missing here: call it on the trials as they were "
-            "before any were removed"
-        )
+    record, values = _seen(space, documents, tid)
     history = History(space.labels)
     history.sync(as_it_was(documents, record))
     # By hyperopt's rules those that run count toward the start-up as well.
@@ -161,3 +142,29 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         expected_loss=expected,
         log_expected_improvement=log_improvement,
     )
+
+
+def _seen(space: Space, documents: Sequence[Document], tid: Any) -> tuple[Document, FloatArray]:
+    """What a trial's proposal saw, and its values, shape (d,); arguments and errors of :func:`explain`."""
+    found = [document for document in documents if document["tid"] == tid]
+    if not found:
+        raise InvalidArgumentError(f"explain takes the tid of a trial of this study, got {tid!r}")
+    record = proposal_record(found[0])
+    if record is None:
+        raise InvalidArgumentError(
+            f"explain needs a trial that one of sparktune's algorithms proposed, and trial {tid!r} has no record of "
+            "what its proposal saw: it is a point of the user's, or was made elsewhere"
+        )
+    values = space.row(raw_values(found[0]))
+    if values.size and np.isnan(values).all():
+        raise InvalidArgumentError(
+            f"explain needs the space of the trials, and trial {tid!r} has no value for {', '.join(space.labels)}: "
+            "give the space that was searched"
+        )
+    if not is_as_seen(documents, found[0]):
+        raise InvalidArgumentError(
+            f"explain needs all trials that the proposal of trial {tid!r} saw, which were {record['n_trials']} with "
+            f"{record['running']} running, and some of them are missing here: call it on the trials as they were "
+            "before any were removed"
+        )
+    return record, values

@@ -185,6 +185,16 @@ def test_a_restart_does_not_add_them_twice(old, tmp_path, kind):
     assert kind == "trials_save_file" or len(own(found)) == 6
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "in a storage"])
+def test_a_borrowed_point_can_be_evaluated_anew(old, tmp_path, kept):
+    """The best point of the earlier study, given as the first to try, is tried; when the program restarts, not again."""
+    best = old.argmin
+    options = {"storage": tmp_path / "study"} if kept else {}
+    for _ in range(2):
+        found = minimum(OLD, 0, warm_start=old, points_to_evaluate=[best], **options)
+        assert [trial["misc"]["vals"] for trial in own(found)] == [{label: [x] for label, x in best.items()}]
+
+
 def test_a_stored_study_as_a_source(old, tmp_path):
     """A path reads a stored study with its space, so that options are recognised; another one is an error."""
     old.save(tmp_path / "old.journal")
