@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -166,6 +167,7 @@ class GaussianProcess:
     def __init__(self, groups: IntArray, theta: FloatArray) -> None:
         self._groups = groups
         self._scale = SQRT5 * np.exp(-theta[:-3])[groups]
+        self._log_signal = theta[-3]
         self._signal, self.noise, trend = np.exp(theta[-3:])
         self._trend_sd = math.sqrt(trend)
 
@@ -208,11 +210,10 @@ class GaussianProcess:
         r2 = _squared_distances(x, self._x)
         r = np.sqrt(r2)
         k = r2
-        k /= 3.0
+        k *= 1.0 / 3.0
         k += r
         k += 1.0
-        k *= np.exp(np.negative(r, out=r), out=r)
-        k *= self._signal
+        k *= np.exp(np.subtract(self._log_signal, r, out=r), out=r)
         k += features @ self._features.T
         return k
 
@@ -239,16 +240,24 @@ def trend_features(groups: IntArray, x: FloatArray) -> FloatArray:
         groups: See :class:`GaussianProcess`.
         x: Points, shape (n, p).
     """
-    sizes = np.bincount(groups)
-    is_number = sizes[groups] == 1
-    u = 2.0 * x[:, is_number] - 1.0
-    k = u.shape[1]
-    features = np.ones((len(x), 1 + k + len(groups)))
-    features[:, 1 : 1 + k] = math.sqrt(3.0) * u
-    features[:, 1 + k : 1 + 2 * k] = SQUARE_SHARE * math.sqrt(1.25) * (3.0 * u * u - 1.0)
-    features[:, 1 + 2 * k :] = math.sqrt(2.0) * x[:, ~is_number]
-    features[:, 1:] /= math.sqrt(max(1, len(sizes)))
+    numbers, options, n_parameters = _split(groups.tobytes())
+    k, scale = len(numbers), 1.0 / math.sqrt(max(1, n_parameters))
+    features = np.empty((len(x), 1 + k + len(groups)))
+    features[:, 0] = 1.0
+    u = 2.0 * x.take(numbers, axis=1) - 1.0
+    np.multiply(u, math.sqrt(3.0) * scale, out=features[:, 1 : 1 + k])
+    np.multiply(3.0 * u * u - 1.0, SQUARE_SHARE * math.sqrt(1.25) * scale, out=features[:, 1 + k : 1 + 2 * k])
+    np.multiply(x.take(options, axis=1), math.sqrt(2.0) * scale, out=features[:, 1 + 2 * k :])
     return features
+
+
+@lru_cache(maxsize=64)
+def _split(groups: bytes) -> tuple[IntArray, IntArray, int]:
+    """The features that are numbers, those that are options, and how many parameters there are."""
+    of_feature = np.frombuffer(groups, dtype=np.intp)
+    sizes = np.bincount(of_feature)
+    is_number = sizes[of_feature] == 1
+    return np.flatnonzero(is_number), np.flatnonzero(~is_number), len(sizes)
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:

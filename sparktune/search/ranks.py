@@ -67,12 +67,12 @@ class Ranks:
 
     def _regression(self, values: FloatArray, y: FloatArray, noises: Sequence[float]) -> Regression:
         """Of values ``y`` (n,) at points (n, d), with the noise under which they are likeliest."""
-        x, theta, found = self._inputs(values), self._state.process_prior(values).modes, []
+        x, theta, found = self._inputs(values), self._state.process_prior(values).modes.copy(), []
         for noise in noises:
             theta[-2] = math.log(noise)
             found.append(Regression(GaussianProcess(self._state.input_groups, theta), x, y))
             found[-1].condition(self._running)
-        return max(found, key=lambda regression: regression.process.log_evidence)
+        return max(found, key=lambda regression: regression.process.log_evidence) if len(found) > 1 else found[0]
 
     def add_running(self, values: FloatArray) -> None:
         """Count points (m, d) as running trials."""

@@ -55,6 +55,7 @@ class SearchState:
         self._gaps: tuple[FloatArray, FloatArray] | None = None
         self._points: tuple[bytes, Points] | None = None
         self._counts: tuple[bytes, NDArray[np.intp]] | None = None
+        self._prior: tuple[float, Prior] | None = None
         #: Hyperparameters of Gaussian processes, with what they were fitted to: see ``gp.hyperparameters``.
         self.fitted: tuple[Hashable, list[FloatArray]] | None = None
 
@@ -229,7 +230,10 @@ class SearchState:
 
     def process_prior(self, values: FloatArray) -> Prior:
         """Prior of a process's hyperparameters, for points with values (n, d)."""
-        return Prior.of(np.count_nonzero(values == values) / len(values), self.is_selector)
+        n_active = np.count_nonzero(values == values) / len(values)
+        if self._prior is None or self._prior[0] != n_active:
+            self._prior = n_active, Prior.of(n_active, self.is_selector)
+        return self._prior[1]
 
     @cached_property
     def is_selector(self) -> NDArray[np.bool_]:
