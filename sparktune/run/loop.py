@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sparktune.exceptions import ObjectiveError, TrialMemoryError, TrialTimeoutError, WorkerLostError
+from sparktune.exceptions import ObjectiveError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import n_renewed
@@ -30,6 +30,7 @@ from sparktune.run.asktell import Algo, AskTell
 from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Ctrl, Domain
 from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.replies import ERRORS
 from sparktune.run.reproducible import Lagged
 from sparktune.run.saving import SaveFile
 from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
@@ -40,7 +41,7 @@ logger = logging.getLogger("sparktune")
 CANCEL_DEADLINE = 30.0
 
 #: What a trial failed of, not by its objective's own doing: by the type of the failure.
-ENDED = {str(error): error for error in (WorkerLostError, TrialTimeoutError, TrialMemoryError)}
+ERRORS_BY_TYPE = {str(error): error for error in ERRORS.values()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +182,7 @@ class FMinIter(AskTell):
         return len(self.trials) + n_failed
 
     def serial_evaluate(self, N: int = -1) -> None:
-        """Evaluate up to N of the new trials there are (all if negative), in the calling thread."""
+        """Evaluate up to N of the new trials (all if negative), by the executor; without one, in the calling thread."""
         waiting = self._new_documents()
         self._drive(0, waiting if N < 0 else waiting[:N])
 
@@ -431,8 +432,8 @@ def _headline(failure: Failure) -> str:
 def _exception_of(failure: Failure, call: Call) -> BaseException:
     """What to raise for a failure: the objective's own exception where it is at hand, with the point noted in it."""
     where = f"raised by trial {call.tid} at {call.raw}"
-    if failure.type in ENDED:
-        return ENDED[failure.type](f"{failure.message}\n{where}")
+    if failure.type in ERRORS_BY_TYPE:
+        return ERRORS_BY_TYPE[failure.type](f"{failure.message}\n{where}")
     if not isinstance(failure.exception, Exception):  # not at hand, or sys.exit, which would end the program in silence
         return ObjectiveError(f"{failure.type}: {failure.message}\n{where}\n{failure.traceback}")
     if failure.exception.__traceback__ is None:  # it comes from another process

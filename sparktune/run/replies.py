@@ -12,7 +12,7 @@ from sparktune.history.trial import Failure, Outcome
 from sparktune.run.domain import failure_from
 
 #: The error that a trial has whose process was ended from outside, by the kind of the reply.
-ENDED = {"lost": WorkerLostError, "timeout": TrialTimeoutError, "memory": TrialMemoryError}
+ERRORS = {"lost": WorkerLostError, "timeout": TrialTimeoutError, "memory": TrialMemoryError}
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Reader:
             return Outcome(result, attachments=attachments, record=record)
         if kind == "cancelled":
             return Outcome(record=record)
-        if kind in ENDED:
-            failure = Failure(str(ENDED[kind]), reply["message"], is_lost=kind == "lost")
+        if kind in ERRORS:
+            failure = Failure(str(ERRORS[kind]), reply["message"], is_lost=kind == "lost")
             return Outcome(failure=failure, record=record)
         name, message, text, pickled = reply["error"]
         advice = self.advise(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
-import tempfile
+import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ from sparktune.history.documents import Document
 from sparktune.history.events import Replica, end_event, new_event
 from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import encode
+from sparktune.storage.journal import BINARY
 from sparktune.storage.lines import events_of, header, to_line
 
 #: Up to this many trials the pickle is written anew after each result.
@@ -109,24 +110,21 @@ def take_up(trials: Any, path: str) -> None:
 def save_atomically(trials: Any, path: str) -> None:
     """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
     path = os.path.realpath(path)  # a link stays a link
-    directory = os.path.dirname(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=directory)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else None
+    temporary = f"{path}.{secrets.token_hex(4)}"
+    # The mask of the process is the system's to apply: it can be read only by changing it, for all threads.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             _dump(trials, file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, os.stat(path).st_mode if os.path.exists(path) else 0o666 & ~_umask())
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _dump(trials: Any, file: IO[bytes]) -> None:

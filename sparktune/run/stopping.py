@@ -40,7 +40,7 @@ class Stopping:
     """The rules of one run, with its clock.
 
     Args:
-        timeout: Seconds from :meth:`start`; None for no limit.
+        timeout: Seconds from when the object was made; None for no limit.
         loss_threshold: The run ends when the best loss is below it.
         early_stop_fn: Called as ``f(trials, *state)``, returns (stop, state).
     """

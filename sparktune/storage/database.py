@@ -31,7 +31,8 @@ except ImportError as error:
 
 from sparktune.storage import tables
 from sparktune.storage.engine import connectable, is_passing, of_read_only_file, parsed
-from sparktune.storage.presence import Presence, clock, living, register
+from sparktune.storage.presence import Presence
+from sparktune.storage.writers import clock, living, register
 
 #: Seconds between two signs of life of a driver.
 HEARTBEAT = 10.0

@@ -1,4 +1,4 @@
-"""Whether a driver that began a trial still works: signs of life in a database, and a look at its process."""
+"""Whether a driver that began a trial still works: signs of life at an interval, and a look at its process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import contextlib
 import os
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
-
-import sqlalchemy as sa
-
-from sparktune.storage.tables import WRITERS
 
 
 class Presence:
@@ -72,29 +67,6 @@ def _beat_on(stopped: threading.Event, interval: float, beat: weakref.WeakMethod
         del give
 
 
-def living(db: sa.Connection, study: str, patience: float) -> dict[str, int]:
-    """The drivers that work on a study, and their slots; ``patience`` as for :meth:`Presence.is_alive`."""
-    now = clock(db)
-    rows = db.execute(sa.select(WRITERS).where(WRITERS.c.study == study, WRITERS.c.ended.is_(None)))
-    return {row.id: row.slot for row in rows if Presence.is_alive(row, now, patience)}
-
-
-def register(db: sa.Connection, study: str, writer: str, patience: float) -> int:
-    """Write down that a driver begins to work; the lowest slot that no living one has, which is now its own."""
-    taken = set(living(db, study, patience).values())
-    slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-    row = {"study": study, "id": writer, "slot": slot, "seen": clock(db), **Presence.identity()}
-    db.execute(WRITERS.insert(), row)
-    return slot
-
-
-def clock(db: sa.Connection) -> float:
-    """Seconds since 1970 by the clock of the database, which all drivers see."""
-    if db.dialect.name == "postgresql":
-        return float(db.scalar(sa.text("select extract(epoch from clock_timestamp())")) or 0.0)
-    return time.time()  # a file, and so the clock of this machine
-
-
 def _machine() -> str | None:
     """The running system and its space of process ids; None where it cannot be told."""
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
@@ -104,7 +76,7 @@ def _machine() -> str | None:
 
 def _born(pid: int) -> str | None:
     """When a process was started, in ticks of its system; None if there is none, or it cannot be told."""
-    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat") as file:
-        state, *rest = file.read().rpartition(")")[2].split()
-        return None if state == "Z" else rest[18]
+    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        state, *rest = file.read().rpartition(b")")[2].split()  # the name may be cut within a character
+        return None if state == b"Z" else rest[18].decode()
     return None

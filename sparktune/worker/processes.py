@@ -39,16 +39,24 @@ def parents() -> dict[int, int]:
     if os.path.isdir("/proc/self"):
         for name in os.listdir("/proc"):
             if name.isdigit():
-                with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat") as file:
-                    state, parent = file.read().rpartition(")")[2].split()[:2]  # the name may hold blanks
-                    if state != "Z":
+                with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
+                    # The name may hold blanks and brackets, and be cut within a character.
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+                    if state != b"Z":
                         found[int(name)] = int(parent)
         return found
-    lines = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True).stdout.splitlines()
-    for pid, parent, state in (line.split()[:3] for line in lines):
-        if not state.startswith("Z"):
-            found[int(pid)] = int(parent)
+    for pid, ppid, stat in _ps("pid", "ppid", "stat"):
+        if not stat.startswith("Z"):
+            found[int(pid)] = int(ppid)
     return found
+
+
+def _ps(*columns: str) -> list[list[str]]:
+    """These columns of all processes, for systems without ``/proc``."""
+    # To POSIX all that is behind an equals sign is the header of one column: each has an option of its own.
+    options = [option for column in columns for option in ("-o", f"{column}=")]
+    lines = subprocess.run(["ps", "-A", *options], capture_output=True, text=True).stdout.splitlines()
+    return [line.split()[: len(columns)] for line in lines]
 
 
 def descendants(root: int) -> list[int]:
@@ -67,7 +75,10 @@ def descendants(root: int) -> list[int]:
 
 def memory_of(pids: Iterable[int]) -> int:
     """Bytes of memory that processes hold, pages they share counted once (``Pss``) where the system says so."""
-    return sum(map(_memory_of, pids))
+    if os.path.isdir("/proc/self"):
+        return sum(map(_memory_of, pids))
+    wanted = set(pids)
+    return sum(int(size) * 1024 for pid, size in _ps("pid", "rss") if int(pid) in wanted)
 
 
 def _memory_of(pid: int) -> int:

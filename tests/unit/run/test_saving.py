@@ -1,6 +1,10 @@
-"""``trials_save_file``: what it costs to save a result."""
+"""``trials_save_file``: what it costs to save a result, and who may read it."""
 
+import os
 import pickle
+import stat
+
+import pytest
 
 from sparktune import Trials
 from sparktune.run import saving
@@ -41,3 +45,52 @@ def test_each_attachment_is_looked_at_once(tmp_path, monkeypatch, document):
     assert len(saved._dynamic_trials) == 1
     saving.take_up(saved, path)
     assert [dict(saved.trial_attachments(d).items()) for d in saved._dynamic_trials] == [{"model": i} for i in range(n)]
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mask():
+    """Sets the mask of this process for new files."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+class Looking:
+    """Notes who may read what is in a folder while it is pickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.seen = []
+
+    def __getstate__(self):
+        self.seen = [mode_of(self.folder / name) for name in sorted(os.listdir(self.folder))]
+        return {"seen": self.seen}
+
+
+@pytest.mark.parametrize("bits", [0o022, 0o027, 0o077])
+def test_a_new_file_is_open_to_whom_the_mask_says(tmp_path, monkeypatch, mask, bits):
+    """The mask is not touched for that: it is one for all threads, whose files would have no mask for a moment."""
+    mask(bits)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "umask", lambda mask: pytest.fail("the mask was changed"))
+        saving.save_atomically(Trials(), str(tmp_path / "trials.pkl"))
+    assert mode_of(tmp_path / "trials.pkl") == 0o666 & ~bits
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o400])
+def test_a_file_that_is_written_again_is_open_to_whom_it_was(tmp_path, mask, mode):
+    """Whatever the mask says; nobody else may read it while it is written."""
+    path = tmp_path / "trials.pkl"
+    path.touch()
+    path.chmod(mode)
+    looking = Looking(tmp_path)
+    saving.save_atomically(looking, str(path))
+    assert mode_of(path) == mode
+    assert [seen & ~mode for seen in looking.seen] == [0, 0]

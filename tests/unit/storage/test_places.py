@@ -1,6 +1,8 @@
 """What a path or URL stands for."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,15 @@ from sparktune.storage.folders import LocalFolder, object_store
 from sparktune.storage.journal import Journal
 from sparktune.storage.places import storage_at
 from sparktune.storage.segments import Segments
+
+WITHOUT_SQLALCHEMY = """
+import sys
+sys.modules["sqlalchemy"] = None  # as if it were not installed
+from sparktune import Trials, fmin, hp, rand
+for where in sys.argv[1:]:
+    fmin(abs, hp.uniform("x", -1, 1), rand.suggest, max_evals=3, storage=where, show_progressbar=False)
+    print(len(Trials.load(where)))
+"""
 
 
 def test_a_path_is_a_journal(tmp_path, monkeypatch):
@@ -59,6 +70,32 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'sparktune\[fsspec\]'"):
         object_store("s3://bucket/study")
+
+
+@pytest.mark.parametrize("where", ["{}/study.jsonl", "{}/study/", "memory://study"])
+def test_only_databases_need_sqlalchemy(tmp_path, where):
+    """A study in a file, a folder or an object store is kept where SQLAlchemy is not installed."""
+    if where.startswith("memory"):
+        pytest.importorskip("fsspec")
+    command = [sys.executable, "-c", WITHOUT_SQLALCHEMY, where.format(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.stdout.split(), run.stderr) == (["3"], "")
+
+
+def test_modules_of_databases_alone_import_sqlalchemy():
+    """Of all that is about storage no other can do without it, by itself or by what it imports."""
+    code = """
+import importlib, pkgutil, sys
+import sparktune.storage
+sys.modules["sqlalchemy"] = None
+for module in pkgutil.iter_modules(sparktune.storage.__path__, "sparktune.storage."):
+    try:
+        importlib.import_module(module.name)
+    except ImportError:
+        print(module.name.rpartition(".")[2])
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["database", "engine", "tables", "writers"]
 
 
 def test_a_storage_is_itself(tmp_path):
