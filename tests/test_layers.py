@@ -1,9 +1,10 @@
-"""The package keeps its layers, light imports and a text free of one machine's paths."""
+"""The package keeps its layers, imports without circles, light imports and a text free of one machine's paths."""
 
 import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -42,14 +43,15 @@ HOMES = {
     "sklearn": (("sklearn",), "anywhere"),
     "matplotlib": (("plotting",), "inside functions"),
     "optuna": (("bridges",), "anywhere"),
-    "sqlalchemy": (("storage",), "anywhere"),
+    "sqlalchemy": (("storage/database", "storage/engine", "storage/tables", "storage/writers"), "anywhere"),
     "fsspec": (("storage",), "inside functions"),
 }
 
 # By `import sparktune`: each costs more than all the rest.
 NOT_LOADED = ["pyspark", "tqdm", "pandas", "optuna", "sklearn", "matplotlib", "sqlalchemy", "fsspec"]
 
-MACHINE_PATH = re.compile(r"(?<![\w.$}>])/(work|root|tmp/v)/")
+# Folders of one person or one machine: homes, workspaces, and what is below the folder for temporary files.
+MACHINE_PATH = re.compile(r"(?<![\w.$}>])/(root|work(space)?|(home|Users|tmp)/[\w.-]+)/")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -65,7 +67,7 @@ def base_package(path: Path, level: int) -> list[str]:
 
 
 def imports(path: Path):
-    """Yield (module, line, is lazy) of every import, ``from sparktune import x`` as ``sparktune.x``."""
+    """Yield (name, line, is lazy) of every import, ``from sparktune import x`` as ``sparktune.x``."""
 
     def walk(node: ast.AST, lazy: bool):
         for child in ast.iter_child_nodes(node):
@@ -73,8 +75,7 @@ def imports(path: Path):
                 yield from ((alias.name, child.lineno, lazy) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 module = ".".join(filter(None, [*base_package(path, child.level), child.module]))
-                names = [f"{module}.{alias.name}" for alias in child.names]
-                yield from ((name, child.lineno, lazy) for name in (names if module == "sparktune" else [module]))
+                yield from ((f"{module}.{alias.name}", child.lineno, lazy) for alias in child.names)
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 yield from walk(child, lazy=True)
             else:
@@ -103,13 +104,39 @@ def test_a_module_imports_only_from_its_layer_or_from_the_left(path):
     assert not wrong
 
 
+def module_name(path: Path) -> str:
+    return ".".join(["sparktune", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def loaded_by(path: Path, modules: set[str]) -> set[str]:
+    """Which of ``modules`` a module needs when it is loaded: those it imports, and the packages these are in."""
+    own, found = module_name(path), set()
+    for name, _, lazy in imports(path):
+        parts = name.split(".")
+        known = [part for n in range(len(parts)) if (part := ".".join(parts[: n + 1])) in modules]
+        if known and not lazy:
+            # Packages around both of them are being loaded already, and may be half done, unless names are from there.
+            found |= {known[-1], *(package for package in known[:-1] if not f"{own}.".startswith(f"{package}."))}
+    return found - {own}
+
+
+def test_no_imports_go_in_a_circle():
+    """Those that happen when a module is loaded: not those in functions, and not those for type checking."""
+    modules = {module_name(path) for path in MODULES}
+    try:
+        TopologicalSorter({module_name(path): loaded_by(path, modules) for path in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_third_party_libraries_stay_where_they_belong(path):
-    """pyspark is imported lazily and below spark/ and worker/, scipy below kernels/, Optuna below bridges/."""
+    """Each is imported only in the modules that HOMES gives it, and inside functions where that says so."""
     wrong = []
     for module, line, lazy in imports(path):
         homes, where = HOMES.get(module.partition(".")[0], ((layer_of(path),), "anywhere"))
-        if layer_of(path) not in homes or (where == "inside functions" and not lazy):
+        here = {layer_of(path), path.relative_to(PACKAGE).with_suffix("").as_posix()}
+        if not here & {*homes} or (where == "inside functions" and not lazy):
             wrong.append(f"line {line}: {module} belongs below {' or '.join(homes)}, {where}")
     assert not wrong
 
@@ -131,6 +158,23 @@ def test_importing_sparktune_loads_nothing_heavy():
     code = f"import sys, sparktune; print(*[name for name in {NOT_LOADED} if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert output.stdout.split() == []
+
+
+def test_contributing_shows_the_layers():
+    """The line of layers there is ``LAYERS``, from left to right, with one module of each at least."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^```\n(exceptions <.*?)```$", text, re.MULTILINE | re.DOTALL)
+    shown = [set(re.findall(r"\w+", part)) & set(RANK) for part in line.split("<")]
+    misplaced = [names - layer for names, layer in zip(shown, LAYERS[1:], strict=True)]  # all import the version
+    assert not any(misplaced)
+    assert all(shown)
+
+
+@pytest.mark.parametrize("path", ["root/x", "work/x", "home/ada/x", "Users/ada/x", "tmp/v/x"])
+def test_folders_of_one_machine_are_known(path):
+    """Homes and what is below the folder for temporary files; not what is only called so, below another one."""
+    assert MACHINE_PATH.search(f"see /{path}")
+    assert not MACHINE_PATH.search(f"see /dbfs/{path} and $HOME/{path}")
 
 
 def test_no_file_names_a_path_of_one_machine():

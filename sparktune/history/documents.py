@@ -163,7 +163,7 @@ def mismatch(result: Mapping[str, Any], n_losses: int, n_constraints: int) -> st
     """What is wrong with the number of losses or constraints in a result, in words; None if nothing is.
 
     Args:
-        result: As :func:`as_result` returns it.
+        result: As :func:`sparktune.history.returned.as_result` returns it.
         n_losses, n_constraints: How many the other trials have.
     """
     if result["status"] != STATUS_OK:

@@ -85,10 +85,7 @@ def GMM1_lpdf(
         samples: Points, any shape.
         weights, mus, sigmas, low, high, q: See :func:`GMM1`.
     """
-    mixture, x = _mixture(weights, mus, sigmas, low, high), np.asarray(samples, dtype=float)
-    flat = x.ravel()
-    found = mixture.log_pdf(flat) if q is None else mixture.log_mass(flat - 0.5 * q, flat + 0.5 * q)
-    return found.reshape(x.shape)
+    return _log_density(samples, _mixture(weights, mus, sigmas, low, high), q, is_log=False)
 
 
 def LGMM1_lpdf(
@@ -106,13 +103,7 @@ def LGMM1_lpdf(
         samples: Points, any shape.
         weights, mus, sigmas, low, high, q: See :func:`LGMM1`.
     """
-    mixture, x = _mixture(weights, mus, sigmas, low, high), np.asarray(samples, dtype=float)
-    flat = x.ravel()
-    if q is not None:
-        return mixture.log_mass(_log(flat - 0.5 * q), _log(flat + 0.5 * q)).reshape(x.shape)
-    is_positive = flat > 0
-    log_x = np.log(np.where(is_positive, flat, 1.0))
-    return np.where(is_positive, mixture.log_pdf(log_x) - log_x, -np.inf).reshape(x.shape)
+    return _log_density(samples, _mixture(weights, mus, sigmas, low, high), q, is_log=True)
 
 
 def _mixture(
@@ -134,6 +125,22 @@ def _draws(mixture: NormalMixture, rng: Any, size: Size | Sequence[int]) -> Floa
         chosen = np.argmax(generator.multinomial(1, mixture.weights, n), axis=1)
         return np.reshape(generator.normal(mixture.means[chosen], mixture.sigmas[chosen]), shape)
     return mixture.sample(generator, n).reshape(shape)
+
+
+def _log_density(samples: ArrayLike, mixture: NormalMixture, q: float | None, *, is_log: bool) -> FloatArray:
+    """Log density of the mixture, or with ``is_log`` of its exponentials; with ``q`` the log mass of a cell."""
+    x = np.asarray(samples, dtype=float)
+    flat = x.ravel()
+    if q is not None:
+        low, high = flat - 0.5 * q, flat + 0.5 * q
+        found = mixture.log_mass(_log(low), _log(high)) if is_log else mixture.log_mass(low, high)
+    elif is_log:
+        is_positive = flat > 0
+        log_x = np.log(np.where(is_positive, flat, 1.0))
+        found = np.where(is_positive, mixture.log_pdf(log_x) - log_x, -np.inf)
+    else:
+        found = mixture.log_pdf(flat)
+    return found.reshape(x.shape)
 
 
 def _rounded(x: FloatArray, q: float | None) -> FloatArray:

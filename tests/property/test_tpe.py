@@ -89,35 +89,3 @@ def test_the_groups_part_the_trials(ends, gamma, seed):
     if len(good):
         assert all(losses[good[i]] <= losses[good[i + 1]] for i in range(len(good) - 1))
         assert not (losses[bad[kinds[bad] == OK]] < losses[good].max()).any()
-
-
-@QUICK
-@given(
-    st.sampled_from(SPACES),
-    st.lists(st.integers(-50, 50), min_size=10, max_size=30),
-    st.sampled_from([0.25, 1, 4, 1024]),
-    st.integers(-1000, 1000),
-    SEEDS,
-)
-def test_positive_affine_maps_of_the_loss_change_nothing(space, losses, factor, shift, seed):
-    """Only the order of the losses counts."""
-    proposed = [
-        tpe.propose(space, history_of(space, [(JOB_STATE_DONE, y) for y in ys], seed), np.random.default_rng(seed), 2)
-        for ys in (losses, [factor * y + shift for y in losses])
-    ]
-    np.testing.assert_array_equal(*proposed)
-
-
-@QUICK
-@given(st.sampled_from(SPACES), st.lists(ENDS, max_size=25), SEEDS)
-def test_a_proposal_does_not_hang_on_how_the_history_came_in(space, ends, seed):
-    """Columns filled trial by trial, with proposals in between, are those filled at once."""
-    at_once = history_of(space, ends, seed)
-    step_by_step, written = History(space.labels), []
-    options = tpe.Settings(n_startup_jobs=2, n_EI_candidates=8)
-    for document in at_once._documents:
-        written.append(document)
-        step_by_step.sync(written)
-        tpe.propose(space, step_by_step, np.random.default_rng(0), 1, options)
-    first, second = (tpe.propose(space, h, np.random.default_rng(seed), 2, options) for h in (at_once, step_by_step))
-    np.testing.assert_array_equal(first, second)

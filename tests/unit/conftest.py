@@ -1,17 +1,46 @@
-"""What several unit tests share: documents, histories, and a study in a few lines."""
+"""What several unit tests share: a space, documents, histories, and a study in a few lines."""
 
 import numpy as np
 import pytest
 
+from sparktune import hp
 from sparktune.history import documents
 from sparktune.history.columns import History
 from sparktune.history.trial import JOB_STATE_DONE, STATUS_OK
+from sparktune.space.compile import Space
+from sparktune.space.scope import scope
 
 
 @pytest.fixture
 def rng():
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def mixed_space():
+    """Every distribution, some of them conditional."""
+    return Space(
+        {
+            "uniform": hp.uniform("uniform", -3, 5),
+            "quniform": hp.quniform("quniform", 0, 1, 0.1),
+            "uneven": hp.quniform("uneven", -1, 4.9, 2),
+            "uniformint": hp.uniformint("uniformint", 1, 9),
+            "loguniform": hp.loguniform("loguniform", -7, 0),
+            "qloguniform": hp.qloguniform("qloguniform", 0, 5, 2),
+            "normal": hp.normal("normal", 10, 2),
+            "qnormal": hp.qnormal("qnormal", 0, 5, 0.5),
+            "lognormal": hp.lognormal("lognormal", 0, 1),
+            "qlognormal": hp.qlognormal("qlognormal", 1, 1, 1),
+            "randint": hp.randint("randint", 3, 8),
+            "range": hp.randint("range", -100, 100),
+            "huge": hp.randint("huge", 2**50),
+            "choice": hp.choice("choice", ["a", {"inner": hp.normal("inner", 0, 1)}]),
+            "pchoice": hp.pchoice("pchoice", [(0.1, "a"), (0.9, hp.qloguniform("qinner", 0, 3, 1))]),
+            "zero": hp.pchoice("zero", [(0.0, "never"), (1.0, "always")]),
+            "shifted": scope.switch(hp.randint("arithmetic", 2) + 0, "a", hp.uniform("below", 0, 1)),
+        }
+    )
 
 
 @pytest.fixture

@@ -29,14 +29,47 @@ def test_code_in_the_space_page_runs():
         scope.undefine("halving")
 
 
+def run_blocks(page):
+    """Run the blocks of a page in order; returns the names that they leave."""
+    blocks, names = PYTHON_BLOCK.findall((ROOT / page).read_text()), {}
+    assert blocks
+    for block in blocks:
+        exec(block, names)
+    return names
+
+
 @pytest.mark.parametrize("page", ["docs/search.md", "docs/importances.md"])
 def test_code_in_the_pages_on_the_search_runs(page):
     """The blocks run in order, with what they import."""
-    blocks = PYTHON_BLOCK.findall((ROOT / page).read_text())
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(block, names)
+    run_blocks(page)
+
+
+def test_code_in_the_storage_page_runs(tmp_path, monkeypatch):
+    """Each study goes on where it was left; of the trials that were asked for one is told, and one given up."""
+    monkeypatch.chdir(tmp_path)
+    names = run_blocks("docs/storage.md")
+    assert len(names["trials"]) == 30
+    assert len(names["study"]) == 1
+    assert not names["study"].open_trials
+    assert {"study.jsonl", "copy.jsonl", "jobs.jsonl"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_code_in_the_sklearn_page_runs():
+    """The search finds parameters for an estimator of scikit-learn."""
+    pytest.importorskip("sklearn")
+    assert run_blocks("docs/sklearn.md")["search"].best_score_ > 0.95
+
+
+def test_code_in_the_plotting_page_runs(tmp_path, monkeypatch):
+    """The figure is written, and the other one has the scale that was asked for."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    try:
+        assert run_blocks("docs/plotting.md")["ax"].get_yscale() == "log"
+    finally:
+        plt.close("all")
+    assert (tmp_path / "parameters.png").stat().st_size
 
 
 def test_every_function_that_the_space_page_names_exists():
@@ -46,6 +79,29 @@ def test_every_function_that_the_space_page_names_exists():
     assert len(listed) == 3
     for name in " ".join(listed).split():
         assert name in IMPLEMENTATIONS or hasattr(scope, name), name
+
+
+def anchors(text):
+    """What links into a page may name: its headings as GitHub writes them, the second of a name with a number."""
+    found = set()
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.strip()).lower()
+        slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        found.add(next(name for n in range(99) if (name := f"{slug}-{n}" if n else slug) not in found))
+    return found
+
+
+def dead_links(path):
+    """The relative links in a page that lead nowhere, or to no heading."""
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        target, _, anchor = link.partition("#")
+        page = path.parent / target if target else path
+        is_elsewhere = ":" in target  # on another site
+        if not is_elsewhere and not (page.exists() and (not anchor or anchor in anchors(page.read_text()))):
+            dead.append(link)
+    return dead
 
 
 @pytest.mark.parametrize(
@@ -58,7 +114,15 @@ def test_every_function_that_the_space_page_names_exists():
     ],
 )
 def test_links_lead_somewhere(page):
-    """Relative links in the pages name files that exist."""
-    path = ROOT / page
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+    """Relative links in the pages name files that exist, and headings in them."""
+    assert dead_links(ROOT / page) == []
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    """A missing file, and a heading that neither this page nor the other one has; not what is on other sites."""
+    good = ["#a-b-c", "#a-b-c-1", "other.md", "other.md#there", "https://example.org/#x"]
+    dead = ["#a-b-c-2", "#no-heading", "none.md", "other.md#a-b-c", "none.md#there"]
+    (tmp_path / "other.md").write_text("## There\n")
+    links = " ".join(f"[x]({link})" for link in good + dead)
+    (tmp_path / "page.md").write_text(f"# A `b`, c\n# A [b](other.md) c\n```\n# no heading\n```\n{links}\n")
+    assert dead_links(tmp_path / "page.md") == dead

@@ -25,34 +25,9 @@ from sparktune.search import classic_tpe
 from sparktune.search.ranks import Ranks
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
-from sparktune.space.scope import scope
 
 INF, NAN = math.inf, math.nan
 LINE = Space(hp.uniform("x", 0, 1))
-
-
-@pytest.fixture
-def mixed_space():
-    """Every distribution, two of them conditional."""
-    return Space(
-        {
-            "uniform": hp.uniform("uniform", -3, 5),
-            "quniform": hp.quniform("quniform", 0, 1, 0.1),
-            "uniformint": hp.uniformint("uniformint", 1, 9),
-            "loguniform": hp.loguniform("loguniform", -7, 0),
-            "qloguniform": hp.qloguniform("qloguniform", 0, 5, 2),
-            "normal": hp.normal("normal", 10, 2),
-            "qnormal": hp.qnormal("qnormal", 0, 5, 0.5),
-            "lognormal": hp.lognormal("lognormal", 0, 1),
-            "qlognormal": hp.qlognormal("qlognormal", 1, 1, 1),
-            "randint": hp.randint("randint", 5),
-            "range": hp.randint("range", -100, 100),
-            "choice": hp.choice("choice", ["a", {"inner": hp.normal("inner", 0, 1)}]),
-            "pchoice": hp.pchoice("pchoice", [(0.1, "a"), (0.9, hp.qloguniform("qinner", 0, 3, 1))]),
-            "zero": hp.pchoice("zero", [(0.0, "never"), (1.0, "always")]),
-            "shifted": scope.switch(hp.randint("arithmetic", 2) + 0, "a", hp.uniform("below", 0, 1)),
-        }
-    )
 
 
 # -- whom it learns from ----------------------------------------------------------------------------------------------
@@ -336,18 +311,6 @@ def test_equal_seeds_and_histories_give_equal_proposals(mixed_space, history_of,
         tpe.propose(mixed_space, history_of(mixed_space, values, losses), np.random.default_rng(3), 2) for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)
-
-
-@pytest.mark.parametrize("transform", [lambda y: 2 * y + 3, lambda y: 1e-3 * y - 1e3, lambda y: y**3])
-def test_only_the_order_of_the_losses_counts(transform, history_of, rng):
-    """A positive affine map of the loss, or any that keeps the order, changes no proposal."""
-    values = LINE.sample(rng, 30)
-    losses = rng.permutation(np.arange(30.0))
-    proposed = [
-        tpe.propose(LINE, history_of(LINE, values, given), np.random.default_rng(3), 3)
-        for given in (losses, transform(losses))
-    ]
-    np.testing.assert_array_equal(*proposed)
 
 
 def test_labels_do_not_matter(history_of, rng):
