@@ -44,7 +44,8 @@ class Settings:
     """Options of :func:`suggest`.
 
     Attributes:
-        n_startup_jobs: Take points that fill the space evenly until this many trials have finished.
+        n_startup_jobs: Take points that fill the space evenly until this many trials have finished, and as long as all
+            have the same loss.
         tpe_share: Share of the proposals that TPE's densities make alone, without its ranks, from the end of the
             start-up on; in [0, 1].
     """
@@ -103,7 +104,7 @@ def propose(
     """
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
-    if gp.is_starting(history, settings.n_startup_jobs) or not len(space):
+    if gp.is_starting(history, settings.n_startup_jobs) or gp.is_flat(history) or not len(space):
         return even_points(space, history, rng, n)
     rows = np.empty((n, len(space)))
     densities = tpe.Densities(state, history, TPE_SETTINGS, tpe.WIDE)

@@ -65,7 +65,8 @@ class Settings:
     """Options of :func:`suggest`.
 
     Attributes:
-        n_startup_jobs: Take points that fill the space evenly until this many trials have finished.
+        n_startup_jobs: Take points that fill the space evenly until this many trials have finished, and as long as all
+            have the same loss.
     """
 
     n_startup_jobs: int = 10
@@ -113,7 +114,7 @@ def propose(
     """
     settings = settings or DEFAULTS
     state = SearchState.of(space, history)
-    if is_starting(history, settings.n_startup_jobs) or not len(space):
+    if is_starting(history, settings.n_startup_jobs) or is_flat(history) or not len(space):
         return even_points(space, history, rng, n)
     rows = np.empty((n, len(space)))
     for i in range(n):
@@ -125,6 +126,17 @@ def propose(
 def is_starting(history: History, n_startup_jobs: int) -> bool:
     """Whether there is too little to learn from: fewer finished trials than wanted, or none with a loss."""
     return history.n_finished < n_startup_jobs or not history.n_ok
+
+
+def is_flat(history: History) -> bool:
+    """Whether all finished trials have the same loss, and nothing else: then a process would know of no slope.
+
+    It would go to the corners and edges, where it is least sure, again and again.
+    """
+    if history.n_constraints or history.n_ok < history.n_finished:
+        return False
+    losses = history.objectives[history.kinds == OK]
+    return bool((losses == losses[:1]).all())
 
 
 class Surrogate:
@@ -144,7 +156,7 @@ class Surrogate:
         thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         losses, is_ok = single_losses(history, finished, rng)
         scale = LossScale(losses[is_ok])
-        self._scale = scale if history.n_objectives == 1 else None
+        self._scale = scale if history.n_objectives == 1 and np.isfinite(losses).any() else None
         kept = representatives(losses, history.violations[finished], rng)
         rows, targets = finished[kept], scale(losses)[kept]
         self.x = state.inputs(state.points(history.values[rows]))
@@ -191,7 +203,7 @@ class Surrogate:
         return total
 
     def expected_loss(self, point: Points) -> tuple[float, float, float] | None:
-        """Median loss expected at one point, and bounds of the central 68 %; None where there are several losses."""
+        """Median loss expected at one point, with bounds of the central 68 %; None without one finite loss per trial."""
         if self._scale is None:
             return None
         means, sds = self._loss.predict(self._state.inputs(point))

@@ -297,9 +297,9 @@ def log_normal_cdf(z: FloatArray) -> FloatArray:
 class LossScale:
     """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
 
-    The tails are drawn in by the inverse hyperbolic sine. Infinite losses count as the worst finite one, and a worst
-    loss that several trials share as above the others by their range at most: it is a penalty, beside which all that
-    were measured would be alike.
+    The tails are drawn in by the inverse hyperbolic sine. An infinite loss counts as above the finite ones by their
+    range, ``-inf`` as the best of them, and a worst loss that several trials share as above the others by their range
+    at most: it is a penalty, beside which all that were measured would be alike.
 
     Args:
         losses: The losses that set it, shape (n,); NaN not among them.
@@ -307,7 +307,7 @@ class LossScale:
 
     def __init__(self, losses: FloatArray) -> None:
         finite = losses[np.isfinite(losses)]
-        self._low, self._high = (float(finite.min()), _highest(finite)) if len(finite) else (0.0, 0.0)
+        self._low, self._high = (float(finite.min()), _highest(losses)) if len(finite) else (0.0, 0.0)
         losses = np.clip(losses if len(losses) else np.zeros(1), self._low, self._high)
         # The largest floats may overflow in a sum or difference; halves of them do not.
         self._median = 2.0 * float(np.median(0.5 * losses))
@@ -332,10 +332,15 @@ class LossScale:
 
 
 def _highest(losses: FloatArray) -> float:
-    """The worst of finite losses, or what it counts as if it is a penalty."""
-    worst, low = float(losses.max()), float(losses.min())
-    others = losses[losses < worst]
-    if len(losses) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
+    """What the worst of some losses counts as, of which one at least is finite."""
+    finite = losses[np.isfinite(losses)]
+    worst, low = float(finite.max()), float(finite.min())
+    if (losses == np.inf).any():
+        # By halves, for the range of the largest floats overflows.
+        half_range = 0.5 * worst - 0.5 * low or 0.5 * (abs(worst) or 1.0)
+        return 2.0 * min(0.5 * worst + half_range, 0.5 * float(np.finfo(float).max))
+    others = finite[finite < worst]
+    if len(finite) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
         return worst
     return 2.0 * min(top - 0.5 * low, 0.5 * worst)
 

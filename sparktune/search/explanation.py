@@ -20,6 +20,9 @@ from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 from sparktune.space.distributions import FloatArray
 
+#: Algorithms that go on with the points of the start as long as all losses are the same.
+EVEN_WHERE_FLAT = {"auto", "gp"}
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -106,6 +109,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
     # By hyperopt's rules those that run count toward the start-up as well.
     n_counted_running = len(history.running_rows) if record["algo"] == classic_tpe.ALGO else 0
     is_startup = gp.is_starting(history, record["n_startup"] - n_counted_running) or not len(space)
+    if record["algo"] in EVEN_WHERE_FLAT:
+        is_startup = is_startup or gp.is_flat(history)
     expected: tuple[float, float, float] | None = None
     log_good = log_bad = log_improvement = log_ranks = None
     log_ratios: dict[str, float] = {}

@@ -50,6 +50,28 @@ def test_without_a_loss_the_start_goes_on(state, history_of, rng):
     assert stats.kstest(auto.propose(LINE, history, rng, 200)[:, 0], "uniform").pvalue > 1e-3
 
 
+@pytest.mark.parametrize("algo", [auto, gp])
+@pytest.mark.parametrize("loss", [1.0, INF])
+def test_where_all_losses_are_the_same_the_start_goes_on(algo, loss, history_of):
+    """40 points of a plateau: the next 40 are spread evenly, not in corners; one other loss, and there is a slope."""
+    values = SQUARE.sample(np.random.default_rng(0), 40)
+    proposed = algo.propose(SQUARE, history_of(SQUARE, values, np.full(40, loss)), np.random.default_rng(1), 40)
+    cells = np.histogram2d(*proposed.T, bins=4, range=[[0, 1], [0, 1]])[0]
+    assert cells.min() >= 1  # of the 16, each
+    history = history_of(SQUARE, values, np.append(np.full(39, loss), 0.0))
+    near = np.abs(algo.propose(SQUARE, history, np.random.default_rng(1), 10) - values[39]).max(axis=1)
+    assert near.min() < 0.2
+
+
+def test_a_needle_on_a_plateau_is_found(study):
+    """A box of 2 % of the square, 100 trials: even points come on it, corners and edges do not."""
+
+    def needle(point):
+        return float(max(abs(point["x"] - 0.73), abs(point["y"] - 0.73)) > 0.07)
+
+    assert [study(gp.propose, SQUARE, needle, 100, seed)[0].losses.min() for seed in range(3)] == [0.0] * 3
+
+
 def test_a_share_of_one_is_tpe(history_of, rng):
     """With tpe_share=1 each proposal is that of TPE's densities, drawn after one number that picks the algorithm."""
     history = history_of(SQUARE, SQUARE.sample(rng, 20), losses=range(20))

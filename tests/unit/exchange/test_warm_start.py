@@ -187,7 +187,7 @@ def test_a_restart_does_not_add_them_twice(old, tmp_path, kind):
 
 @pytest.mark.parametrize("kept", [False, True], ids=["in memory", "in a storage"])
 def test_a_borrowed_point_can_be_evaluated_anew(old, tmp_path, kept):
-    """The best point of the earlier study, given as the first to try, is tried; when the program restarts, not again."""
+    """The best point of the earlier study, given as the first to try, is tried; after a restart not again."""
     best = old.argmin
     options = {"storage": tmp_path / "study"} if kept else {}
     for _ in range(2):

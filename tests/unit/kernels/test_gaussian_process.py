@@ -299,6 +299,15 @@ def test_penalties_leave_the_other_losses_apart(penalty, rng):
     assert np.corrcoef(scale(measured), without(measured))[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("measured", [[3.0], [0.0, 0.0], [-2.0, 5.0], [1.7e308, -1.7e308]])
+def test_an_infinite_loss_is_worse_than_any_other(measured):
+    """Also where one was measured alone: else that would count as no better."""
+    scale = LossScale(np.array([*measured, INF, INF]))
+    worst, infinite = scale(np.array([max(measured), INF]))
+    assert infinite > worst
+    assert np.isfinite(infinite)
+
+
 def test_without_penalties_all_losses_count(rng):
     """A worst loss that is alone, or not far above the others, is kept as it is."""
     for worst in ([1e6], [1.5, 1.5]):

@@ -1,5 +1,6 @@
 """``trials.explain``: what a proposal saw, and what that said of its point."""
 
+import math
 import pickle
 
 import numpy as np
@@ -63,6 +64,21 @@ def test_a_point_of_the_start_is_not_said_to_be_drawn(algo):
     explanation = run(algo, 1).explain(0)
     assert explanation.is_startup
     assert "draw" not in str(explanation)
+
+
+@pytest.mark.parametrize(("algo", "is_startup"), [(auto.suggest, True), (gp.suggest, True), (tpe.suggest, False)])
+def test_on_a_plateau_the_start_goes_on(algo, is_startup):
+    """Where all losses are the same, for those who then take points of the start."""
+    trials = Trials()
+    fmin(lambda point: 1.0, SPACE, algo, 15, trials=trials, rstate=0, verbose=False)
+    assert trials.explain(14).is_startup == is_startup
+
+
+def test_infinite_losses_are_not_expected_to_be_numbers():
+    """Where there is no finite loss, no number is expected."""
+    trials = Trials()
+    fmin(lambda point: math.inf, SPACE, tpe.suggest, 15, trials=trials, rstate=0, verbose=False)
+    assert trials.explain(14).expected_loss is None
 
 
 def test_by_hyperopts_rules_running_trials_end_the_start():
