@@ -5,12 +5,11 @@ A rule is a function ``f(trials, *state) -> (stop, state)``, called after every 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.space.nodes import is_number
+from sparktune.space.nodes import is_finite, is_number
 
 __all__ = ["no_progress_loss"]
 
@@ -31,6 +30,11 @@ def no_progress_loss(
         raise InvalidArgumentError(
             f"iteration_stop_count is a positive number of trials, got {iteration_stop_count!r}: "
             "write early_stop_fn=no_progress_loss(20)"
+        )
+    if not is_finite(percent_increase):
+        raise InvalidArgumentError(
+            f"percent_increase is a finite number, got {percent_increase!r}: "
+            "write no_progress_loss(20, 1.5) for 1.5 percent"
         )
 
     def stop_fn(
@@ -57,6 +61,4 @@ def no_progress_loss(
             front,
         ]
 
-    if not math.isfinite(percent_increase):
-        raise InvalidArgumentError(f"percent_increase is a finite number, got {percent_increase!r}")
     return stop_fn

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import ENDED, STOPPED, Blob, Task, translated, unless_stopped
+from sparktune.spark.gateway import APPLICATION_ENDED, STOPPED, translated, unless_stopped
 from sparktune.spark.resources import is_local_master
+from sparktune.worker.task import Blob, Task
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -257,7 +258,7 @@ class ClassicGateway:
 
         def run() -> T:
             if self.is_stopped:
-                raise SparkUnavailableError(ENDED)
+                raise SparkUnavailableError(APPLICATION_ENDED)
             context = self._context
             scala_context = context._jsc.sc()
             before = scala_context.getLocalProperties().clone()  # all: the objective may set others

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import ENDED, STOPPED, Blob, SparkJobError, Task, translate, translated, unless_stopped
+from sparktune.spark.gateway import APPLICATION_ENDED, STOPPED, SparkJobError, translate, translated, unless_stopped
 from sparktune.spark.resources import is_local_master, master_of
 from sparktune.spark.shipping import ship
+from sparktune.worker.task import Blob, Task
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -196,7 +197,7 @@ class ConnectGateway:
 
         def run() -> T:
             if self.is_stopped:
-                raise SparkUnavailableError(ENDED)
+                raise SparkUnavailableError(APPLICATION_ENDED)
             return self._in_session(lambda: self._tagged(function, tag, properties))
 
         return run

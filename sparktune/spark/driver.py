@@ -12,7 +12,7 @@ from sparktune.exceptions import SparkUnavailableError
 from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain
 from sparktune.run.threads import Evaluation, ThreadsExecutor
-from sparktune.spark.gateway import ENDED, Gateway, cancel_until, translate, trial_tag
+from sparktune.spark.gateway import APPLICATION_ENDED, Gateway, cancel_until, translate, trial_tag
 
 logger = logging.getLogger("sparktune")
 
@@ -68,10 +68,10 @@ class DriverExecutor(ThreadsExecutor):
     def _raise_if_ended(self, failure: Failure) -> None:
         """Tell a trial that failed for want of Spark from one that failed."""
         if self._gateway.is_stopped:
-            raise SparkUnavailableError(ENDED) from failure.exception
+            raise SparkUnavailableError(APPLICATION_ENDED) from failure.exception
         if failure.exception is not None:  # the server may be gone without a word
             error = translate(failure.exception, is_stopped=False)
-            if str(error).startswith(ENDED):
+            if str(error).startswith(APPLICATION_ENDED):
                 raise error from failure.exception
 
     def _stop(self, evaluation: Evaluation) -> None:

@@ -7,31 +7,22 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-
-if TYPE_CHECKING:
-    from pyspark.resource import ResourceProfile
-    from pyspark.sql import SparkSession
+from sparktune.worker.task import Blob, Task
 
 logger = logging.getLogger("sparktune")
 
 T = TypeVar("T")
 
-#: What a worker makes of one row, in an iterator, the one row of an iterator. It must read its input to the end first,
-#: or Spark throws the worker away after it.
-Task = Callable[[Iterator[bytes]], Iterator[bytes]]
-
-#: Bytes sent once: ``("bytes", themselves)``, ``("broadcast", a broadcast variable)`` or ``("file", a file's name)``;
-#: small to pickle, and read on a worker with ``open_blob`` of :mod:`sparktune.worker.task`.
-Blob = tuple[str, Any]
-
 STOPPED = (
     "the Spark session is stopped: make a new one and new SparkTrials on it (pickled and unpickled trials find the new "
     "session, and go on)"
 )
-ENDED = "the Spark application ended while trials were running; finished trials are kept in the trials object"
+APPLICATION_ENDED = (
+    "the Spark application ended while trials were running; finished trials are kept in the trials object"
+)
 
 
 class SparkJobError(SparkUnavailableError):
@@ -122,23 +113,6 @@ class Gateway(Protocol):
     ) -> Callable[[], T]:
         """``function`` for a thread of the driver: Spark jobs that it starts run under the tag, and in the pool."""
         ...
-
-
-def connect_to(session: SparkSession, resource_profile: ResourceProfile | None = None) -> Gateway:
-    """The gateway that fits a session.
-
-    Args:
-        session: Classic or Connect.
-        resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`.
-
-    Raises:
-        SparkUnavailableError: If the session is stopped, or unfit.
-    """
-    from sparktune.spark.classic import ClassicGateway
-    from sparktune.spark.connect import ConnectGateway
-    from sparktune.spark.resources import is_connect
-
-    return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)
 
 
 def trial_tag(run_id: str, tid: Any) -> str:
@@ -245,7 +219,7 @@ def translate(error: BaseException, *, is_stopped: bool) -> SparkUnavailableErro
         return error
     text = _text(error)
     if is_stopped or _is_unavailable(error) or any(sign in text for sign in _GONE):
-        return SparkUnavailableError(f"{ENDED} ({_first_line(text) or type(error).__name__})")
+        return SparkUnavailableError(f"{APPLICATION_ENDED} ({_first_line(text) or type(error).__name__})")
     for sign, sentence in _UNFIT.items():
         if sign in text:
             return SparkUnavailableError(f"{sentence} ({_line_with(sign, text)})")

@@ -14,7 +14,8 @@ from sparktune.exceptions import SerializationError
 from sparktune.worker.child import shared_module
 
 if TYPE_CHECKING:
-    from sparktune.spark.gateway import Blob, Gateway
+    from sparktune.spark.gateway import Gateway
+    from sparktune.worker.task import Blob
 
 T = TypeVar("T")
 

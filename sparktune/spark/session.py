@@ -1,4 +1,4 @@
-"""A Spark session: the one that is there, or a new one that suits tuning."""
+"""A Spark session: the one that is there, or a new one that suits tuning; and the gateway to it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sparktune.exceptions import SparkUnavailableError
+from sparktune.spark.classic import ClassicGateway
+from sparktune.spark.connect import ConnectGateway
+from sparktune.spark.gateway import Gateway
 from sparktune.spark.java import ensure_java
+from sparktune.spark.resources import is_connect
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
+#: Spark's own progress bar, which would write over ours. Spark turns it on by itself where a program is started with
+#: python, so what the configuration says of it cannot be told from that: it is off unless a program asks for it.
+PROGRESS = "spark.ui.showConsoleProgress"
 #: Settings of a session that we start ourselves, unless given; ``conf/spark-defaults.conf`` says why for each.
-DEFAULTS = {
-    "spark.python.task.killTimeout": "200ms",
-    "spark.scheduler.mode": "FAIR",
-    "spark.ui.showConsoleProgress": "false",
-}
-#: A local session needs no address but the loopback one: this starts on machines whose own name does not resolve.
+DEFAULTS = {"spark.python.task.killTimeout": "200ms", "spark.scheduler.mode": "FAIR"}
+#: A local session needs no address but the loopback one, whatever the machine's own name resolves to.
 LOCAL_DEFAULTS = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 
 
@@ -28,7 +32,10 @@ def get_session(
 ) -> SparkSession:
     """The active Spark session; if there is none, a new one.
 
-    Starting one finds a Java first, see :func:`sparktune.spark.java.ensure_java`.
+    Starting one finds a Java first, see :func:`sparktune.spark.java.ensure_java`. What neither ``config`` nor Spark's
+    configuration (``spark-defaults.conf``, ``PYSPARK_SUBMIT_ARGS``) says is set to what suits tuning, and Spark's own
+    progress bar is off unless ``config`` turns it on. In a program that spark-submit has started, and on Spark
+    Connect, all is left as it is.
 
     Args:
         master: Spark master of a new session, such as ``"local[4]"``; None: what spark-submit or the configuration
@@ -54,18 +61,56 @@ def get_session(
 
     if SparkContext._active_spark_context is not None:
         return SparkSession.builder.getOrCreate()
+    asked = {} if master is None else {"spark.master": master}
+    settings = {"spark.app.name": app_name, **asked, **(config or {})}
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started Java for us
-    if not is_submitted and "SPARK_REMOTE" not in os.environ:
+    if not is_submitted and not _is_for_connect(settings):
         ensure_java()
-        # Workers of a local session run this very Python; elsewhere the cluster's settings know better.
-        if master is None or master.startswith("local"):
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName(app_name)
-    if master is not None:
-        builder = builder.master(master)
-    is_local = master.startswith("local") if master is not None else not is_submitted and "MASTER" not in os.environ
-    settings = {**DEFAULTS, **(LOCAL_DEFAULTS if is_local else {}), **(config or {})}
+        settings = _completed(settings)
+    builder = SparkSession.builder
     for key, value in settings.items():
-        if not is_submitted or key in (config or {}):
-            builder = builder.config(key, value)
+        builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _is_for_connect(settings: Mapping[str, str]) -> bool:
+    """Whether pyspark makes a Connect session of them, here or on a server: most settings are the server's then."""
+    mode = settings.get("spark.api.mode", os.environ.get("SPARK_API_MODE", ""))
+    asked = {"SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"} & os.environ.keys()
+    return bool(asked) or "spark.remote" in settings or mode.lower() == "connect"
+
+
+def _completed(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings, and ours where neither they nor Spark's configuration say anything.
+
+    Starts Java, in which the session will run, and asks Spark there: a master can come from four places, and on a
+    cluster executors could not reach a driver at the loopback address.
+    """
+    from pyspark import SparkConf, SparkContext
+
+    # Java keeps what it is started with for all sessions to come, so ours, which it can do without, must not be in it.
+    ours = {PROGRESS, *DEFAULTS, *LOCAL_DEFAULTS}
+    for_java = [(key, value) for key, value in settings.items() if key not in ours]
+    SparkContext._ensure_initialized(conf=SparkConf(loadDefaults=False).setAll(for_java))
+    given = {**dict(SparkConf().getAll()), **settings}
+    defaults = dict(DEFAULTS)
+    if given.get("spark.master", "").startswith("local"):
+        # Workers there run this very Python; elsewhere the cluster's settings know better.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        if not LOCAL_DEFAULTS.keys() & given.keys():  # one alone would not fit the other
+            defaults.update(LOCAL_DEFAULTS)
+    missing = {key: value for key, value in defaults.items() if key not in given}
+    return {PROGRESS: "false", **missing, **settings}
+
+
+def connect_to(session: SparkSession, resource_profile: ResourceProfile | None = None) -> Gateway:
+    """The gateway that fits a session.
+
+    Args:
+        session: Classic or Connect.
+        resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`.
+
+    Raises:
+        SparkUnavailableError: If the session is stopped, or unfit.
+    """
+    return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)

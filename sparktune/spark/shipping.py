@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 #: The modules of ``sparktune.worker`` in an order in which each imports only those before it.
-MODULES = ("alias", "frames", "processes", "child", "guardian", "evaluator", "task", "pilot")
+MODULES = ("alias", "frames", "processes", "readiness", "child", "guardian", "evaluator", "task", "pilot")
 
 
 class PrePickled:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune import rand
@@ -22,12 +22,12 @@ from sparktune.run.loop import FMinIter
 from sparktune.run.stopping import validate_loss_threshold, validate_timeout
 from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.driver import DriverExecutor
-from sparktune.spark.gateway import Gateway, connect_to
+from sparktune.spark.gateway import Gateway
 from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.objective import SharedValue
 from sparktune.spark.parallelism import Parallelism, Slots, validate, warn_if_blind
 from sparktune.spark.resources import build_profile
-from sparktune.spark.session import get_session
+from sparktune.spark.session import connect_to, get_session
 from sparktune.spark.workers import WorkersExecutor
 from sparktune.trials import Trials
 from sparktune.worker.evaluator import Limits
@@ -139,6 +139,11 @@ class SparkTrials(Trials):
         self.refresh()
 
     def _connect(self) -> Gateway:
+        if "resource_profile" not in self.__dict__:
+            raise InvalidArgumentError(
+                "the trials of this study ran with a resource_profile, which its pickle does not keep: load it, set "
+                "trials.resource_profile to one made in this session, or to None to run without, and pass fmin trials="
+            )
         profile = build_profile(self._spark, self.cpus_per_trial, self.gpus_per_trial, self.resource_profile)
         return connect_to(self._spark, profile)
 
@@ -194,7 +199,9 @@ class SparkTrials(Trials):
             self.loss_threshold if bound.get("loss_threshold") is None else bound["loss_threshold"]
         )
         bound["catch_eval_exceptions"] = True
-        bound["callbacks"] = [HyperoptLog(), *(bound.get("callbacks") or ())]
+        callbacks = bound.get("callbacks", ())
+        if isinstance(callbacks, Iterable | None):  # else Trials says what they must be
+            bound["callbacks"] = [HyperoptLog(), *(() if callbacks is None else callbacks)]
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
         if bound.get("algo") is not rand.suggest:  # which learns nothing anyway
             warn_if_blind(self._slots(), as_max_evals(bound.get("max_evals")) - len(self.trials))
@@ -244,13 +251,15 @@ class SparkTrials(Trials):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state["_saved_parallelism"] = self.parallelism
+        state["_lacks_profile"] = "resource_profile" not in state or state["resource_profile"] is not None
         for key in ("_spark", "_gateway", "_slots", "resource_profile"):  # they live in this process
             state.pop(key, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.resource_profile = None
+        if not self.__dict__.pop("_lacks_profile", False):
+            self.resource_profile = None
 
     def __getattr__(self, name: str) -> Any:
         # Only missing attributes come here: an unpickled object finds its session when it first needs one, so that
@@ -265,6 +274,8 @@ class SparkTrials(Trials):
         if name == "_slots":
             self._slots = Slots(self._gateway, self.user_specified_parallelism, self.engine)
             return self._slots
+        if name == "resource_profile":  # lost with the pickle: results can be read, but see _connect
+            return None
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 

@@ -50,6 +50,7 @@ def serve(connection: socket.socket, output: int, cpus: int | None) -> NoReturn:
     while (message := frames.receive(connection)) is not None:
         request = pickle.loads(message)
         reply = _load(objectives, request) if request["op"] == "load" else _evaluate(objectives, request)
+        reply["number"] = request["number"]  # so that no reply is taken for that to another request
         del request, message  # what an evaluation was given must not stay while this waits for the next
         if os.getpid() != me:  # the objective has forked, and this is its child
             os._exit(0)

@@ -8,18 +8,19 @@ reads along what is printed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import re
-import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import child, frames, guardian, processes
+from .readiness import readable
 
 #: Objectives that the process keeps: the current run's and the one before, so that two runs side by side do not load
 #: theirs anew for every trial, and data of old runs do not pile up.
@@ -116,6 +117,7 @@ class _Process:
     pid: int | None = None
     loaded: dict[str, frozenset[str]] = field(default_factory=dict)  # objectives, with the values each needs
     log: bytearray = field(default_factory=bytearray)
+    numbers: Iterator[int] = field(default_factory=itertools.count)  # of the requests
 
     @classmethod
     def start(cls, cpus: int | None) -> _Process:
@@ -151,7 +153,7 @@ class _Process:
 
     def is_over(self) -> bool:
         """Whether it has ended, or lost its guardian, while nothing was asked of it."""
-        return bool(select.select([self.connection, self.guard], [], [], 0)[0])
+        return bool(readable([self.connection, self.guard], 0.0))
 
     def end(self) -> int:
         """Kill it with all it has started, and wait until it is gone; its wait status."""
@@ -189,7 +191,7 @@ class Evaluator:
         self, objective: Objective, packages: list[str], limits: Limits, context: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Load an objective anew; a reply with the versions of Python and of ``packages`` beside what became of it."""
-        return self._guarded(limits, None, lambda process: self._load(process, objective, context, packages, None))
+        return self._guarded(limits, lambda process: self._load(process, objective, context, packages, None))
 
     def evaluate(
         self,
@@ -223,11 +225,9 @@ class Evaluator:
             request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
             return _exchange(process, request, limits, watch)
 
-        return self._guarded(limits, watch, run)
+        return self._guarded(limits, run)
 
-    def _guarded(
-        self, limits: Limits, watch: Watch | None, run: Callable[[_Process], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _guarded(self, limits: Limits, run: Callable[[_Process], dict[str, Any]]) -> dict[str, Any]:
         if self._process is not None and (self._process.cpus != limits.cpus or self._process.is_over()):
             self.close()  # its thread pools have the size they had at the start, or it was killed between evaluations
         process = self._process or _Process.start(limits.cpus)
@@ -242,6 +242,10 @@ class Evaluator:
             self._process = None
             record = {"host": socket.gethostname(), "pid": process.pid, "start": start, "end": time.time()}
             reply = {"kind": end.kind, "message": end.message, "record": record}
+        except BaseException:  # of the watch, for want of memory: whether a reply is still to come, nobody knows
+            with contextlib.suppress(OSError):  # it had ended, and this came on top
+                self.close()
+            raise
         if process.log:
             reply["record"]["log"] = _text(process.log)
         return reply
@@ -278,9 +282,9 @@ class Evaluator:
 
     def close(self) -> None:
         """End the process, with all it has started."""
-        if self._process is not None:
-            self._process.end()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
 
 
 def _become_guardian(guarded: socket.socket, connection: socket.socket, sink: int, cpus: int | None) -> None:
@@ -331,29 +335,34 @@ def _exchange(process: _Process, request: Mapping[str, Any], limits: Limits, wat
     Raises:
         _Ended: If the process died, went over a limit, or the watch says it must end; it is gone then.
     """
+    number = next(process.numbers)
     try:
-        frames.send(process.connection, pickle.dumps(request))
+        frames.send(process.connection, pickle.dumps({**request, "number": number}))
     except OSError:
         raise _Ended("lost", _epitaph(process)) from None
     clock = _Clock(limits, watch)
-    waiting: list[Any] = [process.connection, process.guard, process.output]
+    waiting: list[socket.socket | int] = [process.connection, process.guard, process.output]
     if watch is not None:
         waiting.append(watch.connection)
     while True:
-        readable, _, _ = select.select(waiting, [], [], clock.remaining())
-        if process.output in readable:
+        ready = readable(waiting, clock.remaining())
+        if process.output in ready:
             process.drain()
-        if process.connection in readable:
+        if process.connection in ready:
             try:
                 message = frames.receive(process.connection)
             except OSError:
                 message = None
-            if message is not None:
-                return pickle.loads(message)  # type: ignore[no-any-return]
+            if message is None:
+                raise _Ended("lost", _epitaph(process))
+            reply: dict[str, Any] = pickle.loads(message)
+            if reply.pop("number", None) != number:
+                process.end()
+                raise _Ended("lost", "the process of the evaluation answered what it was not asked: it was killed")
+            return reply
+        if process.guard in ready:
             raise _Ended("lost", _epitaph(process))
-        if process.guard in readable:
-            raise _Ended("lost", _epitaph(process))
-        if watch is not None and watch.connection in readable and watch.is_cancelled():
+        if watch is not None and watch.connection in ready and watch.is_cancelled():
             process.end()
             raise _Ended("cancelled", "cancelled")
         verdict = clock.verdict(process)
@@ -401,7 +410,7 @@ class _Clock:
 
 def _epitaph(process: _Process) -> str:
     """Why a process no longer answers, in words. It is gone then."""
-    is_dead = bool(select.select([process.guard], [], [], END_DELAY)[0])
+    is_dead = bool(readable([process.guard], END_DELAY))
     status = process.end()
     if is_dead:
         return f"the process of the evaluation {processes.describe(status)}"

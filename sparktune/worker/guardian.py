@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from . import processes
+from .readiness import readable
 
 KILL = b"k"
 
@@ -39,11 +39,11 @@ def run(worker: socket.socket, start: Callable[[], int]) -> NoReturn:
     child = start()
     status = None
     while status is None:
-        readable = select.select([worker.fileno(), wake_up], [], [])[0]
-        if wake_up in readable:
+        ready = readable([worker, wake_up])
+        if wake_up in ready:
             os.read(wake_up, 4096)
             status = _status_of(child)
-        if status is None and worker.fileno() in readable:
+        if status is None and worker in ready:
             processes.kill(child)
             status = _wait_for(child)
     processes.kill_descendants()

@@ -10,10 +10,12 @@ from typing import Any
 
 from .evaluator import Evaluator, Limits, Objective
 
-#: Bytes on their way to a worker: ("bytes", themselves), ("broadcast", a broadcast variable), or ("file", the name of a
-#: file that was added to the session).
+#: Bytes sent once, small to pickle: ("bytes", themselves), ("broadcast", a broadcast variable), or ("file", the name of
+#: a file that was added to the session). :func:`open_blob` reads them on a worker.
 Blob = tuple[str, Any]
 
+#: What a worker makes of one row, in an iterator: the one row of an iterator. It must read its input to the end first,
+#: or Spark throws the worker away after it.
 Task = Callable[[Iterator[bytes]], Iterator[bytes]]
 
 _evaluator = Evaluator()  # one per Python worker: Spark runs its tasks one after another

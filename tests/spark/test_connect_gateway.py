@@ -10,8 +10,9 @@ from pyspark.sql import SparkSession
 
 from sparktune.exceptions import SparkUnavailableError
 from sparktune.spark.connect import INLINE_BYTES
-from sparktune.spark.gateway import SparkJobError, connect_to
+from sparktune.spark.gateway import SparkJobError
 from sparktune.spark.resources import build_profile
+from sparktune.spark.session import connect_to
 from sparktune.spark.shipping import ship
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]

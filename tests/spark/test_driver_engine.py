@@ -18,9 +18,8 @@ from sparktune import SparkTrials, fmin, hp, rand
 from sparktune.exceptions import SparkUnavailableError, TrialTimeoutError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR, Call
 from sparktune.run.domain import Domain
-from sparktune.spark import get_session
 from sparktune.spark.driver import DriverExecutor
-from sparktune.spark.gateway import connect_to
+from sparktune.spark.session import connect_to, get_session
 
 pytestmark = pytest.mark.spark
 

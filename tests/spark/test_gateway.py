@@ -9,9 +9,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparktune.exceptions import InvalidArgumentError, SparkUnavailableError
-from sparktune.spark import get_session
-from sparktune.spark.gateway import SparkJobError, connect_to
+from sparktune.spark.gateway import SparkJobError
 from sparktune.spark.resources import build_profile
+from sparktune.spark.session import connect_to, get_session
 from sparktune.spark.shipping import ship
 
 pytestmark = pytest.mark.spark

@@ -4,9 +4,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark import get_session
-from sparktune.spark.gateway import connect_to
 from sparktune.spark.resources import build_profile
+from sparktune.spark.session import connect_to, get_session
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 

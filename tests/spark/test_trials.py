@@ -444,6 +444,17 @@ def test_bad_arguments_are_refused_with_what_was_given(session, arguments, error
     assert isinstance(caught.value, SparktuneError)
 
 
+@pytest.mark.parametrize("callbacks", [5, 0, len, [len]], ids=repr)
+def test_callbacks_out_of_their_rule_are_refused_as_by_trials(session, callbacks):
+    """What is no list of callbacks gives the error that Trials gives."""
+    texts = []
+    for trials in (Trials(), SparkTrials(1, spark_session=session)):
+        with pytest.raises(InvalidTypeError, match="callback") as caught:
+            fmin(float, hp.uniform("x", 0, 1), rand.suggest, 1, trials=trials, callbacks=callbacks, **QUIET)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+
+
 def test_resource_profile_is_refused_in_local_mode(session):
     """Spark schedules no resources on a local session, so asking for them is an error, not a no-op."""
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
@@ -485,6 +496,23 @@ def test_pickled_trials_resume(tune):
     tune(float, [2, 3], trials=trials)
     assert trials.losses() == [0.0, 1.0, 2.0, 3.0]
     assert trials.tids == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("n_pickled", [1, 2])
+def test_a_pickle_that_lacks_its_resource_profile_can_be_read_but_not_go_on(session, tune, n_pickled):
+    """Results are there; before more trials run on less than was asked for, the user must say on what."""
+    trials = tune(float, 2)
+    trials.resource_profile = "of a cluster"
+    for _ in range(n_pickled):
+        trials = pickle.loads(pickle.dumps(trials))
+    assert trials.losses() == [0.0, 1.0]
+    assert trials.resource_profile is None
+    with pytest.raises(InvalidArgumentError, match=r"ran with a resource_profile.*set trials\.resource_profile"):
+        tune(float, [2], trials=trials)
+    assert len(trials) == 2
+    trials.resource_profile = None
+    assert tune(float, [2], trials=trials).losses() == [0.0, 1.0, 2.0]
+    assert len(tune(float, [3], trials=pickle.loads(pickle.dumps(trials)))) == 4
 
 
 def test_trials_save_file_resumes_a_spark_run(session, tmp_path):

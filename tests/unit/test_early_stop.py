@@ -104,10 +104,10 @@ def test_the_rule_itself_in_place_of_its_result():
         n_trials([1], no_progress_loss)
 
 
-@pytest.mark.parametrize("percent", [float("nan"), np.inf])
+@pytest.mark.parametrize("percent", [float("nan"), np.inf, "5", None])
 def test_percentages_out_of_their_rule(percent):
-    """The percentage must be finite."""
-    with pytest.raises(InvalidArgumentError, match="percent_increase is a finite number"):
+    """The percentage must be a finite number; an error shows how the rule is passed."""
+    with pytest.raises(InvalidArgumentError, match=r"percent_increase is a finite number, got .*loss\(20, 1.5\)"):
         no_progress_loss(5, percent)
 
 

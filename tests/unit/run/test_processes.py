@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from descriptors import many_open_files
 from waiting import wait_until, wait_until_gone
 
 import sparktune
@@ -172,6 +173,13 @@ def test_hundreds_of_evaluations_come_back_each_with_its_own_result(executor_for
     executor = executor_for(lambda x: x)
     futures = [executor.submit(call(tid, x=tid / 100)) for tid in range(500)]
     assert [future.result(60).result["loss"] for future in futures] == [tid / 100 for tid in range(500)]
+
+
+def test_driver_with_many_open_files(executor_for):
+    """A program with a thousand open files evaluates as any other."""
+    with many_open_files():
+        executor = executor_for(lambda x: x)
+        assert executor.submit(call(x=0.5)).result(60).result["loss"] == 0.5
 
 
 def test_objective_can_import_what_this_process_can(executor_for, tmp_path, monkeypatch):

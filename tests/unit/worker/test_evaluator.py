@@ -1,6 +1,7 @@
 """The process of an evaluation: what it reports, what limits it, and that nothing of it is left."""
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -10,12 +11,14 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import cloudpickle
 import pytest
+from descriptors import many_open_files
 from waiting import wait_until_gone
 
-from sparktune.worker import child, processes
+from sparktune.worker import child, frames, processes
 from sparktune.worker.evaluator import KEPT_OBJECTIVES, LOG_BYTES, Evaluator, Limits, Objective, Watch
 
 MiB = 2**20
@@ -215,6 +218,58 @@ def test_child_of_the_objective_that_returns_does_not_answer(evaluate):
     assert pickle.loads(evaluate(lambda x: x, 3)["value"]) == 3
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError(), KeyboardInterrupt()])
+def test_failed_watch_ends_the_process(evaluate, error):
+    """What goes wrong while an evaluation runs ends its process, whose reply would be read as that to the next."""
+
+    def objective(x):
+        if x == "first":
+            time.sleep(600)
+        return x, os.getpid()
+
+    def tick():
+        raise error
+
+    _, pid = pickle.loads(evaluate(objective, "before")["value"])
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(type(error)):
+        evaluate(objective, "first", watch=Watch(ours, lambda: False, tick, 0.01))
+    wait_until_gone(pid)
+    assert pickle.loads(evaluate(objective, "second")["value"])[0] == "second"
+
+
+def test_failed_look_at_the_memory_ends_the_process(evaluate, monkeypatch):
+    """Where a limit of memory cannot be kept, because a process has all files open it may, nothing runs on without."""
+    pid = pickle.loads(evaluate(lambda x: os.getpid())["value"])
+
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
+        patch.setattr(processes, "descendants", fail)
+        evaluate(lambda x: time.sleep(600), memory=300 * MiB)
+    wait_until_gone(pid)
+    assert pickle.loads(evaluate(lambda x: x, 5)["value"]) == 5
+
+
+def test_reply_to_another_request_is_refused(evaluate, monkeypatch):
+    """A reply has the number of its request; one that comes once more is taken for no result."""
+    sent = []
+
+    def send(connection, message):
+        for old in sent:
+            frames.send(connection, old)
+        sent.append(message)
+        frames.send(connection, message)
+
+    with monkeypatch.context() as patch:  # for the process that is forked here
+        patch.setattr(child, "frames", types.SimpleNamespace(receive=frames.receive, send=send))
+        reply = evaluate(lambda x: x, 1)
+    assert reply["kind"] == "lost"
+    assert "what it was not asked" in reply["message"]
+    assert pickle.loads(evaluate(lambda x: x, 2)["value"]) == 2
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +392,17 @@ def test_cancelling_ends_the_evaluation(evaluate):
         reply = evaluate(objective, watch=Watch(ours, lambda: ours.recv(1) == b"x", tick, 0.05))
     assert reply["kind"] == "cancelled"
     assert ticks
+
+
+def test_worker_with_many_open_files(evaluate):
+    """An evaluation runs in a process with a thousand open files as in any other, is watched and killed."""
+    with many_open_files():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"x")
+            watch = Watch(ours, lambda: ours.recv(1) == b"", lambda: None, 60.0)
+            assert evaluate(lambda x: time.sleep(0.1), watch=watch)["kind"] == "ok"
+            assert evaluate(lambda x: time.sleep(600), timeout=0.1)["kind"] == "timeout"
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
