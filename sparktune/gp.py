@@ -203,7 +203,7 @@ class Surrogate:
         return total
 
     def expected_loss(self, point: Points) -> tuple[float, float, float] | None:
-        """Median loss expected at one point, with bounds of the central 68 %; None without one finite loss per trial."""
+        """Median loss expected at one point, bounds of the central 68 %; None without one finite loss per trial."""
         if self._scale is None:
             return None
         means, sds = self._loss.predict(self._state.inputs(point))

@@ -211,7 +211,7 @@ class Results(Collection):
         return float(weights @ true_losses)
 
     def _nothing_to_return(self) -> str:
-        reasons = [text for document in self._own_documents() if (text := documents.failure_text(document))]
+        reasons = [text for document in self.own_documents() if (text := documents.failure_text(document))]
         if not reasons:
             n = len(self._dynamic_trials) - n_borrowed(self._dynamic_trials)
             return f"{NOTHING_TO_RETURN} " + (
@@ -234,7 +234,7 @@ class Results(Collection):
             free; and the value of each active parameter as ``params_<label>``.
         """
         known = None if space is None else self._known_space(space, "to_records(space)")
-        return export.records_of(self._own_documents(), self._space if known is None else known)
+        return export.records_of(self.own_documents(), self._space if known is None else known)
 
     def to_dataframe(self, space: Any = None) -> Any:
         """The rows of :meth:`to_records` as a pandas data frame, ``tid`` as its index.
@@ -259,7 +259,7 @@ class Results(Collection):
             space: The search space; None: that of this object's last ``fmin``. Choices are written as options if one
                 is known, else as their numbers. Columns: :func:`sparktune.exchange.export.table_of`.
         """
-        export.to_csv(self._own_documents(), self._space_or_none(space), path)
+        export.to_csv(self.own_documents(), self._space_or_none(space), path)
 
     def to_parquet(self, path: str | os.PathLike[str], space: Any = None) -> None:
         """Write a row for each trial into a Parquet file, see :meth:`to_csv`.
@@ -267,7 +267,7 @@ class Results(Collection):
         Raises:
             MissingPackageError: If pandas or pyarrow is not installed.
         """
-        export.to_parquet(self._own_documents(), self._space_or_none(space), path)
+        export.to_parquet(self.own_documents(), self._space_or_none(space), path)
 
     def to_spark(self, session: Any, space: Any = None) -> Any:
         """A Spark data frame with a row for each trial and columns of fixed types, see :meth:`to_csv`.
@@ -276,7 +276,7 @@ class Results(Collection):
             session: A Spark session, classic or Connect.
             space: The search space; None: that of this object's last ``fmin``.
         """
-        return export.to_spark(self._own_documents(), self._space_or_none(space), session)
+        return export.to_spark(self.own_documents(), self._space_or_none(space), session)
 
     def _space_or_none(self, space: Any) -> Space | None:
         return self._space if space is None else self._known_space(space, "")
@@ -289,7 +289,7 @@ class Results(Collection):
         Raises:
             InvalidArgumentError: If there is no such trial.
         """
-        for document in self._own_documents():
+        for document in self.own_documents():
             if document["tid"] == tid:
                 return documents.log_text(document)
         raise InvalidArgumentError(f"logs takes the id of a trial of these, got {tid!r}: see trials.tids")
@@ -324,7 +324,7 @@ class Results(Collection):
             InvalidArgumentError: If no space is known or the trial is of another one, there is no such trial, its
                 proposal was not recorded, or trials that it saw were removed.
         """
-        return explain(self._known_space(space, f"explain({tid!r}, space)"), self._own_documents(), tid)
+        return explain(self._known_space(space, f"explain({tid!r}, space)"), self.own_documents(), tid)
 
     def _known_space(self, space: Any, call: str) -> Space:
         known = self._space if space is None else space if isinstance(space, Space) else Space(space)

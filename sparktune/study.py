@@ -10,12 +10,12 @@ from typing import Any, overload
 import numpy as np
 
 from sparktune import auto
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SearchExhausted
+from sparktune.exceptions import InvalidArgumentError, InvalidResultStatus, InvalidTypeError, SearchExhausted
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Replica, n_renewed
-from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
+from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
 from sparktune.run.algos import algo_description, stored_algo
 from sparktune.run.arguments import require_algo
 from sparktune.run.asktell import AskTell
@@ -186,8 +186,8 @@ class Study:
 
         Args:
             trial: What :meth:`ask` gave, or its ``tid``.
-            result: What an objective would return: a number, or a dict with ``status`` and ``loss``. An exception for
-                a trial that failed. None for one that was given up: it counts as cancelled.
+            result: What an objective would return: a number, or a dict with ``status``, ok or fail, and ``loss``. An
+                exception for a trial that failed. None for one that was given up: it counts as cancelled.
 
         Raises:
             InvalidLoss, InvalidResultStatus: If it is no result; the trial stays open.
@@ -279,7 +279,7 @@ class Study:
 
     def _open_document(self, trial: Trial | Any) -> Document:
         tid = trial.tid if isinstance(trial, Trial) else trial
-        for document in reversed(self.trials._own_documents()):  # most often one of the last
+        for document in reversed(self.trials.own_documents()):  # most often one of the last
             if document["tid"] == tid:
                 is_late = document["state"] == JOB_STATE_NEW and n_renewed(document) > 0
                 if document["state"] != JOB_STATE_RUNNING and not is_late:
@@ -301,6 +301,12 @@ class Study:
         if isinstance(result, BaseException):
             return Outcome(failure=failure_from(result))
         read = self._domain.result_of(result)
+        if read["status"] not in (STATUS_OK, STATUS_FAIL):
+            raise InvalidResultStatus(
+                result,
+                f"tell takes the result of a trial that has ended, its status {STATUS_OK!r} or {STATUS_FAIL!r}, got "
+                f"{read['status']!r}: tell it when it has ended (None if it was given up); it is open until then",
+            )
         attachments = dict(read.pop("attachments", None) or {})
         return Outcome(read, attachments=attachments)
 

@@ -183,7 +183,7 @@ class Trials(Results):
         if not keeper.has_study:
             raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
         trials._space = keeper.space()
-        trials._read_runs = keeper._runs
+        trials._read_runs = keeper.runs
         trials._forget_index()
         trials.refresh()
         return trials
@@ -211,7 +211,7 @@ class Trials(Results):
         """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
         before = self._space
         if before is None and self._keeper is not None:
-            return spaces_of_runs(self._keeper._runs)
+            return spaces_of_runs(self._keeper.runs)
         return lambda _: before
 
     @property
@@ -290,7 +290,7 @@ class Trials(Results):
             self._begin(domain.space, algo_description(algo))
             if warm_start is not None:
                 borrow(self, warm_start, domain)
-            n_total += n_borrowed(self._own_documents())  # they are not trials of this study
+            n_total += n_borrowed(self.own_documents())  # they are not trials of this study
             points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
             n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
             with self._executor(domain) as executor:
@@ -331,7 +331,7 @@ class Trials(Results):
         new = point_documents(points, domain, self)
         if self._keeper is None:
             return new
-        known = [documents.raw_values(document) for document in self._own_documents() if not is_borrowed(document)]
+        known = [documents.raw_values(document) for document in self.own_documents() if not is_borrowed(document)]
         return [document for document in new if documents.raw_values(document) not in known]
 
     def _lagged(self, reproducible: bool | int, executor: Executor | None) -> Lagged | None:

@@ -173,7 +173,7 @@ def log(
     known = client.get_experiment_by_name(name)
     experiment_id = client.create_experiment(name) if known is None else known.experiment_id
     compiled = trials._space_or_none(space)
-    found: list[Document] = trials._own_documents()
+    found: list[Document] = trials.own_documents()
     parent = client.create_run(experiment_id, run_name=run_name)
     parent_id = str(parent.info.run_id)
     for row, params in zip(table_of(found, compiled).rows, text_params(found, compiled), strict=True):

@@ -73,36 +73,54 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> None:
         domain: Gives the space, and how many losses a trial has, if that is known.
 
     Raises:
-        InvalidArgumentError: If the trials of a source have another number of losses than those that are there.
+        InvalidArgumentError: If the trials of a source have another number of losses than those that are there. What
+            only the first result will say is found then, see :class:`~sparktune.history.columns.History`.
     """
     known = {mark["key"] for document in trials._dynamic_trials if (mark := borrowed_from(document)) is not None}
     for source in sources_of(warm_start):
         rows = [row for row in source.rows if row.key not in known]
-        _check_losses(source, rows, trials, domain)
         matcher = Matcher(domain.space, source)
         used = [(row, fitted) for row, fitted in zip(rows, matcher.fitted(rows), strict=True) if not fitted.is_outside]
+        # Of what is inserted alone: the rest is here again at each restart, when results may say how many there are.
+        _check_losses(source, [row for row, _ in used], trials, domain)
+        numbers = trials.history(domain.space.labels).numbers
         tids = trials.new_trial_ids(len(used))
         new = [_borrowed(*pair, source.name, tid, domain, trials) for pair, tid in zip(used, tids, strict=True)]
         trials.insert_trial_docs(new)
         trials.refresh()
         known.update(row.key for row, _ in used)
-        _explain(source, rows, len(new), matcher)
+        _explain(source, rows, [row for row, _ in used], matcher, None if numbers is None else numbers[1])
 
 
-def _explain(source: Source, rows: Sequence[Row], n_used: int, matcher: Matcher) -> None:
+def _explain(
+    source: Source, rows: Sequence[Row], used: Sequence[Row], matcher: Matcher, n_constraints: int | None
+) -> None:
+    """Log in one line what became of the rows of a source.
+
+    Args:
+        source: The source.
+        rows: Those of its rows that are not here already.
+        used: Those of them that were inserted.
+        matcher: Has read them.
+        n_constraints: How many constraints the study's own results have; None if there are none yet.
+    """
+    n_unlike = sum(len(row.constraints) not in (0, n_constraints) for row in used if row.losses)
+    fate = {None: "constraints, which count if results here have as many", 0: "constraints, which are dropped"}
     counts = [
         (sum(not row.losses for row in rows), "failed"),
+        (n_unlike, f"with {fate.get(n_constraints, 'another number of constraints, of which nothing is learned')}"),
         (source.n_open, "more unfinished"),
         (len(source.rows) - len(rows), "more here already"),
     ]
     noted = ", ".join(f"{n} {what}" for n, what in counts if n)
     # People see warnings unasked: where something of theirs is not used, they should; once, not at each restart.
-    is_known = n_used == 0 and len(rows) < len(source.rows)
+    is_known = not used and len(rows) < len(source.rows)
+    has_loss = matcher.has_loss or (n_constraints is not None and n_unlike > 0)
     logger.log(
-        logging.WARNING if rows and matcher.has_loss and not is_known else logging.INFO,
+        logging.WARNING if rows and has_loss and not is_known else logging.INFO,
         "warm start from %s: %d of %d trials%s; %s",
         source.name,
-        n_used,
+        len(used),
         len(rows),
         f" ({noted})" if noted else "",
         matcher.summary(),
@@ -163,6 +181,8 @@ def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space
         if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR):
             candidates.append(document)
             rows.append(Row(document["tid"], documents.raw_values(document), space=old))
+    if not candidates:  # of a large space the matcher looks at every option, as deep as it goes
+        return
     matcher = Matcher(space, Source("earlier trials", rows))
     is_changed = [
         _rewrite(document, fitted, space) for document, fitted in zip(candidates, matcher.fitted(rows), strict=True)

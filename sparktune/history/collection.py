@@ -56,14 +56,15 @@ class Collection:
         self._n_seen = len(self._dynamic_trials)
         self._history.sync(own)
 
-    def _own_documents(self) -> list[Document]:
+    def own_documents(self) -> list[Document]:
+        """The documents with this object's ``exp_key``, all if it has none, as they are now; not to be changed."""
         if self._exp_key is None:
             return self._dynamic_trials
         return [document for document in self._dynamic_trials if document["exp_key"] == self._exp_key]
 
     def _learned_from(self) -> list[Document]:
         """The documents as the columns have them: without those that are outside of the present space."""
-        own = self._own_documents()
+        own = self.own_documents()
         return [self._set_aside.get(document["tid"], document) for document in own] if self._set_aside else own
 
     def history(self, labels: Sequence[str]) -> History:
@@ -257,4 +258,4 @@ class Collection:
 
     def count_by_state_unsynced(self, arg: int | Iterable[int]) -> int:
         """How many trials are in a state, or in one of several, now."""
-        return self.count_by_state_synced(arg, self._own_documents())
+        return self.count_by_state_synced(arg, self.own_documents())

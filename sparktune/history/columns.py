@@ -17,7 +17,7 @@ from sparktune.history.documents import Document, losses_of, raw_values
 from sparktune.history.leaders import Leaders
 from sparktune.history.marks import BORROWED, POINT, standing_of
 from sparktune.history.proposals import record_of
-from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, reading_of, result_of
+from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, is_alike, reading_of, result_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -34,16 +34,20 @@ _UNREAD = object()
 class History:
     """Append-only columns of trials, for one set of labels.
 
+    How many losses and constraints there are, the first results of this study say; until there is one, the first of a
+    warm start. Once there is one, those of a warm start are read again if they are of another kind.
+
     Attributes (read-only views, n rows in the order the trials were inserted):
         tids: Trial ids.
         losses: Shape (n,); NaN where the trial has no usable loss (yet), and where it has several and no scalar one.
         objectives: Shape (n, m): the ``losses`` of a trial, or its one loss; NaN where there is none.
-        constraints: Shape (n, c); NaN where missing. c is 0 where no trial has any.
+        constraints: Shape (n, c); NaN where missing. c is 0 where no trial has any, or none of this study.
         violations: Shape (n,): total violation of the constraints, infinite where a finished trial does not say.
         values: Shape (n, d), a column per label, NaN where inactive.
         standings: Shape (n,): POINT, NO_POINT or BORROWED, see :mod:`sparktune.history.marks`.
         kinds: Shape (n,): PENDING, OK (losses that are numbers), FAILED (an error, status fail, a NaN loss, another
-            number of losses than the first trial), or IGNORED (cancelled: says nothing of the point).
+            number of losses than the first trial), or IGNORED (cancelled, or of a warm start and with another number of
+            losses or constraints: says nothing of the point).
 
     Other attributes:
         memo: Where algorithms keep what they computed from the values of the first rows; emptied when those change.
@@ -66,17 +70,25 @@ class History:
         self._losses = np.empty(0)
         self._kinds = np.empty(0, dtype=np.int8)
         self._values = np.empty((0, len(self.labels)))
+        self._standings: NDArray[np.int8] | None = None  # kept where some trial is no point of this study
+        self._forget_results()
+        self.memo.clear()
+        self._next_check = 0
+
+    def _forget_results(self) -> None:
+        """Have all rows pending, and their results to be read."""
+        self._kinds[: self._n], self._losses[: self._n] = PENDING, np.nan
+        self._counts = [0, 0, 0, 0]
+        self._counts[PENDING] = self._n
+        self._open, self._ignored = set(range(self._n)), set[int]()
         self._n_objectives = 0  # 0 until a trial says
         self._objectives: FloatArray | None = None  # kept where there are several
         self._constraints: FloatArray | None = None
         self._violations: FloatArray | None = None
-        self._standings: NDArray[np.int8] | None = None  # kept where some trial is no point of this study
-        self._counts = [0, 0, 0, 0]
+        self._has_own = False  # whether a trial of this study says how many losses and constraints there are
+        self._n_own_ok = 0
+        self._is_stale = False  # whether results were read as they are not to be read any more
         self._leaders = Leaders(self)
-        self.memo.clear()
-        self._open: set[int] = set()
-        self._ignored: set[int] = set()
-        self._next_check = 0
 
     def __len__(self) -> int:
         return self._n
@@ -100,6 +112,11 @@ class History:
     def n_objectives(self) -> int:
         """How many losses each trial has; 1 as long as none has any."""
         return max(1, self._n_objectives)
+
+    @property
+    def numbers(self) -> tuple[int, int] | None:
+        """How many losses and constraints a result of this study has; None until there is one that is not borrowed."""
+        return (self.n_objectives, self.n_constraints) if self._has_own else None
 
     @property
     def objectives(self) -> FloatArray:
@@ -161,7 +178,7 @@ class History:
 
     @property
     def ignored_rows(self) -> IntArray:
-        """The rows of cancelled trials, ascending."""
+        """The rows of trials that say nothing, ascending."""
         return np.array(sorted(self._ignored), dtype=np.intp)
 
     def newest_rows(self, n: int) -> IntArray:
@@ -209,10 +226,12 @@ class History:
         start, stop = self._next_check, min(self._next_check + CHECKED_PER_SYNC, n_known)
         self._next_check = stop if stop < n_known else 0
         self._check_finished(documents, start, stop)
+        self._settle()
 
     def check_all(self) -> None:
         """Find edits of all finished documents; :meth:`sync` looks at some at a time."""
         self._check_finished(self._documents, 0, self._n)
+        self._settle()
 
     def _grow(self, n: int) -> None:
         if n > len(self._losses):
@@ -243,6 +262,9 @@ class History:
         if self._standings is not None:
             self._standings[row] = standing
 
+    def _is_own(self, row: int) -> bool:
+        return self._standings is None or int(self._standings[row]) != BORROWED
+
     def _read_values(self, row: int) -> None:
         self._values[row] = np.nan
         for label, value in raw_values(self._documents[row]).items():
@@ -259,13 +281,11 @@ class History:
                     ) from None
 
     def _read_result(self, row: int) -> None:
-        document = self._documents[row]
+        document, is_own = self._documents[row], self._is_own(row)
         kind, loss, losses, constraints = result_of(document)
-        if kind == OK:
-            self._n_objectives = self._n_objectives or len(losses)
-            if len(losses) != self._n_objectives:
-                kind, loss, losses = FAILED, np.nan, ()
         was = int(self._kinds[row])
+        if kind == OK and (kind := self._kind_among_others(is_own, losses, constraints)) != OK:
+            loss, losses = np.nan, ()
         if kind == PENDING:
             self._open.add(row)
             if was == PENDING:
@@ -278,11 +298,27 @@ class History:
             self._ignored.discard(row)
         self._counts[was] -= 1
         self._counts[kind] += 1
+        if is_own:
+            self._n_own_ok += (kind == OK) - (was == OK)
+            self._is_stale |= was == OK and not self._n_own_ok  # no trial of this study says any more
         self._kinds[row], self._losses[row] = kind, loss
         self._write_objectives(row, losses)
+        if self._constraints is None and kind == OK and constraints and (is_own or not self._has_own):
+            self._begin_constraints(len(constraints))
         self._write_constraints(row, kind, constraints)
         self._leaders.note(row, was)
         self._read[row] = reading_of(document)
+
+    def _kind_among_others(self, is_own: bool, losses: tuple[float, ...], constraints: tuple[float, ...]) -> int:
+        """What a trial with losses is beside the others; the first says how many losses and constraints there are."""
+        self._n_objectives = self._n_objectives or len(losses)
+        if is_own and not self._has_own:
+            self._has_own = True
+            is_as_known = (len(losses), len(constraints)) == (self._n_objectives, self.n_constraints)
+            self._is_stale |= self._standings is not None and not is_as_known
+        if is_own:
+            return OK if len(losses) == self._n_objectives else FAILED
+        return OK if is_alike(losses, constraints, self._n_objectives, self.n_constraints) else IGNORED
 
     def _write_objectives(self, row: int, losses: tuple[float, ...]) -> None:
         if self._objectives is None and self._n_objectives > 1:
@@ -290,12 +326,14 @@ class History:
         if self._objectives is not None:
             self._objectives[row] = losses or np.nan
 
+    def _begin_constraints(self, n: int) -> None:
+        """Have n constraints, which the trials so far do not have: of borrowed ones they were not read."""
+        self._constraints = np.full((len(self._losses), n), np.nan)
+        self._violations = np.where((self._kinds == OK) | (self._kinds == FAILED), np.inf, 0.0)
+        self._leaders.rank_all()
+        self._is_stale |= self._has_own and self._standings is not None
+
     def _write_constraints(self, row: int, kind: int, constraints: tuple[float, ...]) -> None:
-        if self._constraints is None and kind == OK and constraints:
-            # The first trial that has any: of those before it nobody knows.
-            self._constraints = np.full((len(self._losses), len(constraints)), np.nan)
-            self._violations = np.where((self._kinds == OK) | (self._kinds == FAILED), np.inf, 0.0)
-            self._leaders.rank_all()
         if self._constraints is not None and self._violations is not None:
             is_given = kind == OK and len(constraints) == self.n_constraints
             self._constraints[row] = constraints if is_given else np.nan
@@ -328,9 +366,19 @@ class History:
                     return
                 self._read_result(row)
 
+    def _settle(self) -> None:
+        """Read the results again if they are to be read in another way: this study's first, which say how."""
+        if self._is_stale:
+            self._forget_results()
+            for row in np.argsort(self.standings == BORROWED, kind="stable").tolist():
+                self._read_result(row)
+            self._is_stale = False
+
     def _replace(self, row: int, document: Document) -> None:
+        was_own = self._is_own(row)
         self._documents[row] = document
         self._read_standing(row)
+        self._is_stale |= self._is_own(row) != was_own
         self._read_values(row)
         self.memo.clear()
         self._read_result(row)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sparktune.history.documents import Document
+from sparktune.history.documents import Document, constraints_of, losses_of
+from sparktune.history.reading import is_alike
 from sparktune.history.trial import JOB_STATE_CANCEL
 
 WARM_START, OTHER_SPACE = "warm_start", "other_space"
@@ -33,6 +34,22 @@ def is_borrowed(document: Document) -> bool:
 def n_borrowed(found: Iterable[Document]) -> int:
     """How many trials come from other studies."""
     return sum(map(is_borrowed, found))
+
+
+def misfits(found: Iterable[Document], n_losses: int, n_constraints: int) -> tuple[int, int]:
+    """How many trials from other studies have other numbers of losses or constraints than a study's own results.
+
+    Args:
+        found: Documents.
+        n_losses, n_constraints: How many the study's own results have.
+
+    Returns:
+        Those that say nothing in this study; and those that have constraints where it has none, which are dropped.
+    """
+    results = [(losses, constraints_of(d)) for d in found if is_borrowed(d) and (losses := losses_of(d))]
+    alike = [result for result in results if is_alike(*result, n_losses, n_constraints)]
+    n_dropped = 0 if n_constraints else sum(bool(constraints) for _, constraints in alike)
+    return len(results) - len(alike), n_dropped
 
 
 def is_outside(document: Document) -> bool:

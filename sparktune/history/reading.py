@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from sparktune.history.documents import Document, constraints_of, loss_of, losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
 
-#: Without a result yet; with losses that are numbers; without, though it has ended; cancelled, which says nothing.
+#: Without a result yet; with losses that are numbers; without, though it has ended; cancelled, or another study's that
+#: has other numbers of losses or constraints than this one, which says nothing.
 PENDING, OK, FAILED, IGNORED = range(4)
 
 
@@ -24,6 +26,11 @@ def result_of(document: Document) -> tuple[int, float, tuple[float, ...], tuple[
     if not losses:
         return FAILED, np.nan, (), ()
     return OK, loss_of(document), losses, constraints_of(document)
+
+
+def is_alike(losses: Sequence[float], constraints: Sequence[float], n_losses: int, n_constraints: int) -> bool:
+    """Whether a result has as many losses as others have, and as many constraints, where both have any."""
+    return len(losses) == n_losses and (not constraints or n_constraints in (0, len(constraints)))
 
 
 def reading_of(document: Document) -> Any:

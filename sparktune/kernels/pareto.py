@@ -104,16 +104,21 @@ def hypervolume(losses: FloatArray, reference: FloatArray) -> float:
         reference: Shape (m,). Points that are not below it in every loss add nothing.
 
     Returns:
-        The volume; infinite if a point below the reference has a loss of minus infinity.
+        The volume; infinite if a point below the reference has a loss of minus infinity, or if the box around them all
+        is too large for a float.
 
     Source:
-        While, Bradstreet and Barone 2012 (WFG): exclusive volumes, added up; the points are taken by their last loss,
-        so that each is a problem with one loss less.
+        Lacour, Klamroth and Fonseca 2017, "A box decomposition algorithm to compute the hypervolume indicator", the
+        non-incremental algorithm (HBDA-NI). Time grows about as n ** ((m - 1) // 2 + 1): 60 points with 8 losses take
+        a tenth of a second, and 100 with 10 a few.
     """
     inside = np.asarray(losses[(losses < reference).all(axis=1)], dtype=float)
-    if np.isinf(inside).any():
-        return np.inf
-    return _volume(inside, np.asarray(reference, dtype=float)) if len(inside) else 0.0
+    if not len(inside):
+        return 0.0
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.prod(reference - inside.min(axis=0))):
+            return np.inf
+    return _volume(inside, np.asarray(reference, dtype=float))
 
 
 def _volume(losses: FloatArray, reference: FloatArray) -> float:
@@ -125,10 +130,8 @@ def _volume(losses: FloatArray, reference: FloatArray) -> float:
     # By the last loss: those that come before a point reach as deep as it does, or deeper.
     losses = losses[np.argsort(losses[:, -1], kind="stable")]
     depths = reference[-1] - losses[:, -1]
-    total = 0.0
-    for i, depth in enumerate(depths):
-        total += float(depth) * _exclusive(losses[i, :-1], losses[:i, :-1], reference[:-1])
-    return total
+    region = _Region(losses[:, :-1], reference[:-1])
+    return sum(float(depth) * region.add(row) for row, depth in enumerate(depths))
 
 
 def _area(losses: FloatArray, reference: FloatArray) -> float:
@@ -138,25 +141,61 @@ def _area(losses: FloatArray, reference: FloatArray) -> float:
     return float(np.diff(x, append=reference[0]) @ (reference[1] - lowest))
 
 
-def _exclusive(point: FloatArray, others: FloatArray, reference: FloatArray) -> float:
-    """Volume that ``point`` adds to that of ``others``; all below the reference."""
-    own = float(np.prod(reference - point))
-    if not len(others):
-        return own
-    shared = np.maximum(others, point)
-    if shared.shape[1] > 2:
-        shared = _front_of_few(shared)
-    return max(0.0, own - _volume(shared, reference))
+class _Region:
+    """What points dominate below a reference, one point after the other.
 
+    Kept are the local upper bounds of the points so far: what lies below none of these corners is dominated. Each
+    coordinate of a corner is that of one point, its maker. A corner and its makers give a box; the boxes of all corners
+    are disjoint, and together they are what is dominated.
 
-def _front_of_few(losses: FloatArray) -> FloatArray:
-    """The points that no other dominates, each once."""
-    losses = np.unique(losses, axis=0)
-    is_worse = np.ones((len(losses), len(losses)), dtype=bool)
-    for column in losses.T:
-        is_worse &= column[:, None] >= column
-    is_best = np.count_nonzero(is_worse, axis=1) == 1  # each is no better than itself
-    return np.asarray(losses[is_best])
+    Args:
+        points: Shape (n, d), below the reference.
+        reference: Shape (d,), finite.
+
+    Source:
+        Lacour, Klamroth and Fonseca 2017; for the corners Klamroth, Lacour and Vanderpooten 2015, "On the
+        representation of the search region in multi-objective optimization".
+    """
+
+    def __init__(self, points: FloatArray, reference: FloatArray) -> None:
+        n, d = points.shape
+        # The first corner is the reference, each of its coordinates made by a point that is infinitely good elsewhere.
+        first = np.where(np.eye(d, dtype=bool), reference, -np.inf)
+        self._points = np.vstack([points, first])
+        self._reference = reference
+        self._corners, self._makers = reference[None, :], np.arange(n, n + d)[None, :]
+
+    def add(self, row: int) -> float:
+        """Add the point ``row``; the volume that it adds."""
+        point = self._points[row]
+        is_above = (self._corners > point).all(axis=1)
+        if not is_above.any():
+            return 0.0
+        corners, makers = self._corners[is_above], self._makers[is_above]
+        all_corners, all_makers = [self._corners[~is_above]], [self._makers[~is_above]]
+        added = -self._volume(corners, makers)
+        for j in range(len(point)):
+            # Moved back to the point, a corner is still one if its other makers are no worse in this coordinate.
+            others = np.delete(makers, j, axis=1)
+            is_corner = (self._points[others, j] <= point[j]).all(axis=1)
+            moved, moved_makers = corners[is_corner], makers[is_corner]
+            moved[:, j], moved_makers[:, j] = point[j], row
+            added += self._volume(moved, moved_makers)
+            all_corners.append(moved)
+            all_makers.append(moved_makers)
+        self._corners, self._makers = np.vstack(all_corners), np.vstack(all_makers)
+        return max(0.0, added)
+
+    def _volume(self, corners: FloatArray, makers: IntArray) -> float:
+        """Volume of the boxes of corners (b, d): from each up in the first coordinate, down to its makers in others."""
+        volumes = self._reference[0] - corners[:, 0]
+        is_box = volumes > 0
+        corners, makers, volumes = corners[is_box], makers[is_box], volumes[is_box]
+        lowest = self._points[makers[:, 0]]
+        for j in range(1, corners.shape[1]):
+            volumes *= corners[:, j] - lowest[:, j]
+            lowest = np.maximum(lowest, self._points[makers[:, j]])
+        return float(volumes.sum())
 
 
 def hypervolume_subset(losses: FloatArray, reference: FloatArray, k: int) -> IntArray:

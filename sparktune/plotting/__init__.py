@@ -294,8 +294,9 @@ def plot_pareto_front(
             f"objectives are the numbers of two of the losses, of which these trials have {trials.n_objectives}, "
             f"got {objectives!r}"
         )
-    found = [document for document in all_documents(trials) if documents.losses_of(document)]
-    n_constraints = max((len(documents.constraints_of(document)) for document in found), default=0)
+    # Trials of a warm start may have other losses and constraints than the study itself.
+    found = [d for d in all_documents(trials) if len(documents.losses_of(d)) == trials.n_objectives]
+    n_constraints = trials.history(()).n_constraints
     is_feasible = np.array([documents.violation_of(document, n_constraints) <= 0 for document in found])
     points = np.array([[documents.losses_of(document)[number] for number in objectives] for document in found])
     front = trials.front_losses[:, list(objectives)]

@@ -30,7 +30,7 @@ MAX_TEXT = 18
 
 def all_documents(trials: Any) -> list[Document]:
     """All trials, failed ones included."""
-    found: list[Document] = trials._own_documents()
+    found: list[Document] = trials.own_documents()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -10,11 +11,15 @@ import numpy as np
 
 from sparktune.exceptions import InvalidLoss
 from sparktune.history import documents, proposals
+from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.history.marks import misfits
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
 from sparktune.run.domain import Domain, failure_from
 from sparktune.storage.keeper import Keeper
+
+logger = logging.getLogger("sparktune")
 
 #: hyperopt's algorithm form: (new_ids, domain, trials, seed) -> one document per id; an empty list ends the run.
 Algo: TypeAlias = Callable[..., list[Document]]
@@ -96,7 +101,7 @@ class AskTell:
 
     def tell(self, document: Document, outcome: Outcome) -> Outcome:
         """Write what became of a trial into its document; returns that, or why it cannot be accepted."""
-        outcome = self.checked(outcome)
+        outcome, known = self.checked(outcome), self._history.numbers
         for name, attachment in outcome.attachments.items():
             self.trials.trial_attachments(document)[name] = attachment
         error_is_traceback = getattr(self.trials, "error_is_traceback", False)
@@ -104,17 +109,43 @@ class AskTell:
         if self._keeper is not None:
             self._keeper.note_end(document)
         self.trials.refresh()
+        if (numbers := self._history.numbers) is not None and numbers != known:
+            self._warn_of_misfits(*numbers)
         return outcome
 
     def checked(self, outcome: Outcome) -> Outcome:
         """The outcome, or a failed one if its result is not of the kind that the study's other results are."""
-        history = self.trials.history(self.domain.space.labels)
-        if outcome.result is None or not history.n_ok:
+        numbers = self._history.numbers
+        if outcome.result is None or numbers is None:
             return outcome
-        text = documents.mismatch(outcome.result, history.n_objectives, history.n_constraints)
+        text = documents.mismatch(outcome.result, *numbers)
         if text is None:
             return outcome
         return replace(outcome, result=None, failure=failure_from(InvalidLoss(outcome.result, text)))
+
+    @property
+    def _history(self) -> History:
+        history: History = self.trials.history(self.domain.space.labels)
+        return history
+
+    def _warn_of_misfits(self, n_losses: int, n_constraints: int) -> None:
+        """Say which trials of a warm start are unlike the study's first result, which has just come in."""
+        n_unlike, n_dropped = misfits(self._history.documents, n_losses, n_constraints)
+        if n_unlike:
+            logger.warning(
+                "warm_start: all trials of a study have the same numbers of losses and constraints, in its first "
+                "result %d and %d, got %d earlier trials with others: nothing is learned from these any more; give "
+                "warm_start trials with the losses that are returned here, or leave them out",
+                n_losses,
+                n_constraints,
+                n_unlike,
+            )
+        if n_dropped:
+            logger.warning(
+                "warm_start: a study has the constraints that its own results have, the first of which has none, got "
+                "%d earlier trials with constraints: these are dropped; return 'constraints' here too if they count",
+                n_dropped,
+            )
 
     def _own_seed(self) -> int:
         """A new seed; of the drivers of one study with the same ``rstate``, each gets others."""

@@ -405,7 +405,7 @@ class FMinIter(AskTell):
 
     def _new_documents(self) -> list[Document]:
         self.trials.refresh()
-        return [document for document in self.trials._own_documents() if document["state"] == JOB_STATE_NEW]
+        return [document for document in self.trials.own_documents() if document["state"] == JOB_STATE_NEW]
 
     def _queue_for_others(self, n: int) -> None:
         """Keep ``max_queue_len`` new trials in ``trials``, for whoever evaluates them, until n were proposed."""

@@ -31,12 +31,12 @@ class Lagged:
     @property
     def is_ready(self) -> bool:
         """Whether the results that the next proposal sees are in."""
-        own = self._trials._own_documents()
+        own = self._trials.own_documents()
         return all(document["state"] not in OPEN for document in own[self._n_told : len(own) - self._lag + 1])
 
     def advance(self) -> bool:
         """Show what the next proposal sees; whether there is a result that the last one did not see."""
-        own = self._trials._own_documents()
+        own = self._trials.own_documents()
         shown = self.seen._dynamic_trials
         shown.extend(_as_running(document) for document in own[len(shown) :])
         n_told = max(self._n_told, len(own) - self._lag + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any, TypeAlias
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.space.nodes import is_number
+
+logger = logging.getLogger("sparktune")
 
 EarlyStop: TypeAlias = Callable[..., tuple[bool, Sequence[Any]]]
 
@@ -41,7 +44,7 @@ class Stopping:
 
     Args:
         timeout: Seconds from when the object was made; None for no limit.
-        loss_threshold: The run ends when the best loss is below it.
+        loss_threshold: The run ends when the best loss is below it; of several losses none is compared with it.
         early_stop_fn: Called as ``f(trials, *state)``, returns (stop, state).
     """
 
@@ -50,6 +53,7 @@ class Stopping:
     early_stop_fn: EarlyStop | None = None
     _started: float = field(default_factory=time.monotonic)
     _state: Sequence[Any] = ()
+    _has_warned: bool = False
 
     def __post_init__(self) -> None:
         validate_timeout(self.timeout)
@@ -71,6 +75,8 @@ class Stopping:
             return REASON_TIMEOUT
         if self.loss_threshold is not None and best_loss is not None and best_loss < self.loss_threshold:
             return REASON_LOSS
+        if self.loss_threshold is not None and best_loss is None and not self._has_warned:
+            self._warn_without_loss(trials)
         if has_new_result and self.early_stop_fn is not None:
             answer = self.early_stop_fn(trials, *self._state)
             try:
@@ -84,3 +90,13 @@ class Stopping:
             if stop:
                 return REASON_EARLY_STOP
         return None
+
+    def _warn_without_loss(self, trials: Any) -> None:
+        """Say once, as soon as that is known, that there is no loss for the threshold."""
+        self._has_warned = getattr(trials, "_has_only_several_losses", False)
+        if self._has_warned:
+            logger.warning(
+                "loss_threshold is compared with the 'loss' of a result, got results with %d 'losses' and no 'loss': "
+                "the run does not end by it; return a 'loss' beside the 'losses', or give an early_stop_fn",
+                trials.n_objectives,
+            )

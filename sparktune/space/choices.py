@@ -9,7 +9,7 @@ import numpy as np
 
 from sparktune.exceptions import BadSearchSpace
 from sparktune.space.compile import Space
-from sparktune.space.nodes import Apply, dfs
+from sparktune.space.nodes import Apply, as_apply, dfs
 from sparktune.space.numbers import Integer, Real
 from sparktune.space.scope import rec_eval
 
@@ -70,13 +70,20 @@ def named_values(space: Space, raw: Mapping[str, Any], nodes: Mapping[str, Apply
         raw: Value by label, choices by index.
         nodes: As :func:`value_nodes` gives them for the space.
     """
-    values: dict[str, Any] = {}
-    for label in filter(raw.__contains__, space.labels):
-        try:
-            values[label] = native(space.evaluate(raw, of=nodes[label]))
-        except BadSearchSpace:  # a document of an older space: an option with parameters that it has not
-            values[label] = native(raw[label])
-    return values
+    labels = [label for label in space.labels if label in raw]
+    try:
+        # All at once: an evaluation for each would look at every parameter each time.
+        values = space.evaluate(raw, of=as_apply([nodes[label] for label in labels]))
+    except BadSearchSpace:
+        return {label: native(_value_or_raw(space, raw, nodes, label)) for label in labels}
+    return {label: native(value) for label, value in zip(labels, values, strict=True)}
+
+
+def _value_or_raw(space: Space, raw: Mapping[str, Any], nodes: Mapping[str, Apply], label: str) -> Any:
+    try:
+        return space.evaluate(raw, of=nodes[label])
+    except BadSearchSpace:  # a document of an older space: an option with parameters that it has not
+        return raw[label]
 
 
 def native(value: Any) -> Any:

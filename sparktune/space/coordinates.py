@@ -141,6 +141,8 @@ class Coordinates:
         self._logs = self.numeric[is_log]
         # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
         self._tiny = np.where(q > 0, 0.25 * q, np.finfo(float).tiny)[is_log]
+        # Far out, a value of a fine grid is finite and its number of steps is not.
+        self._max_exponents = MAX_EXPONENT + np.log(np.where((q > 0) & (q < 1), q, 1.0))[is_log]
         offset = np.array([getattr(space.parameters[c].distribution, "low", 0) for c in self.categorical], dtype=float)
         # Of every column, for whole rows at once: a category is its value less the lowest, and has no bounds.
         self._shift, self._scale = self._of_columns(shift, offset), self._of_columns(scale, 1.0)
@@ -193,7 +195,7 @@ class Coordinates:
         values = z * self._scale
         values += self._shift
         if len(self._logs):
-            values[:, self._logs] = np.exp(np.minimum(values.take(self._logs, axis=1), MAX_EXPONENT))
+            values[:, self._logs] = np.exp(np.minimum(values.take(self._logs, axis=1), self._max_exponents))
         if len(self._grids):
             steps = values.take(self._grids, axis=1) / self._q
             values[:, self._grids] = np.rint(steps, out=steps) * self._q + 0.0  # not -0.0

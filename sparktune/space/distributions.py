@@ -26,6 +26,12 @@ Size: TypeAlias = int | tuple[int, ...]
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 #: Exponents are cut here: exp(709.8) is the largest double.
 MAX_EXPONENT = 700.0
+#: Larger arguments of normal distributions are refused: a search that goes far from the mean must not leave the floats.
+LARGEST = 1e300
+#: Steps of at most so many standard deviations: kernels square them.
+MAX_DEVIATIONS = 1e150
+#: No draw is so many standard deviations from the mean.
+REACH = 40.0
 #: Beyond, a float cannot hold every integer.
 MAX_INTEGER = 2**53
 #: Grids of more points are not corrected for what rounding takes from the ends, half of a share that is next to none.
@@ -65,6 +71,20 @@ def _require_positive(kind: str, name: str, value: float) -> None:
     _require_numbers(kind, **{name: value})
     if not value > 0:
         raise InvalidSpaceError(f"{kind} needs {name} > 0, got {name}={value}")
+
+
+def _require_moderate(kind: str, **arguments: float) -> None:
+    for name, value in arguments.items():
+        if abs(float(value)) > LARGEST:
+            raise InvalidSpaceError(
+                f"{kind} needs {name} within {LARGEST:g} of 0 (values may become infinite beyond), got {name}={value}: "
+                "use a smaller one, and scale it inside the space"
+            )
+
+
+def _require_multiples(kind: str, largest: float, q: float) -> None:
+    if not is_finite(float(largest) / float(q)):
+        raise InvalidSpaceError(f"{kind} has too many multiples of q={q} up to {largest:g}: use a larger q")
 
 
 def _require_exponent(kind: str, high: float) -> None:
@@ -116,6 +136,11 @@ class QUniform:
             raise InvalidSpaceError(
                 f"quniform needs multiples of q up to 2**53 * q (a float cannot hold every one beyond), "
                 f"got low={self.low}, high={self.high}, q={self.q}: use a larger q"
+            )
+        if not is_finite((last + 0.5) * float(self.q) - (first - 0.5) * float(self.q)):
+            raise InvalidSpaceError(
+                f"quniform needs bounds that are finite with half a step beyond each, got low={self.low}, "
+                f"high={self.high}, q={self.q}: use a smaller q"
             )
 
     @property
@@ -234,6 +259,7 @@ class Normal:
     def __post_init__(self) -> None:
         _require_numbers("normal", mu=self.mu)
         _require_positive("normal", "sigma", self.sigma)
+        _require_moderate("normal", mu=self.mu, sigma=self.sigma)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -262,6 +288,12 @@ class QNormal:
         _require_numbers("qnormal", mu=self.mu)
         _require_positive("qnormal", "sigma", self.sigma)
         _require_positive("qnormal", "q", self.q)
+        _require_moderate("qnormal", mu=self.mu, sigma=self.sigma, q=self.q)
+        _require_multiples("qnormal", 1e6 * (abs(float(self.mu)) + float(self.sigma)), self.q)
+        if float(self.q) / float(self.sigma) > MAX_DEVIATIONS:
+            raise InvalidSpaceError(
+                f"qnormal needs q <= {MAX_DEVIATIONS:g} * sigma, got sigma={self.sigma}, q={self.q}: use a smaller q"
+            )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -290,6 +322,7 @@ class LogNormal:
     def __post_init__(self) -> None:
         _require_numbers("lognormal", mu=self.mu)
         _require_positive("lognormal", "sigma", self.sigma)
+        _require_moderate("lognormal", mu=self.mu, sigma=self.sigma)
         _require_exponent("lognormal", self.mu)
 
     @property
@@ -321,8 +354,11 @@ class QLogNormal:
     def __post_init__(self) -> None:
         _require_numbers("qlognormal", mu=self.mu)
         _require_positive("qlognormal", "sigma", self.sigma)
+        _require_moderate("qlognormal", mu=self.mu, sigma=self.sigma)
         _require_exponent("qlognormal", self.mu)
         _require_positive("qlognormal", "q", self.q)
+        highest = min(float(self.mu) + REACH * float(self.sigma), MAX_EXPONENT)
+        _require_multiples("qlognormal", math.exp(highest), self.q)
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -45,9 +45,13 @@ class Keeper:
 
     While the storage takes nothing, a full disk for one, events wait in memory and are written once it does again.
 
+    Attributes:
+        storage: Where to.
+        runs: The events of the runs so far, as the storage has them.
+
     Args:
         trials: The object.
-        storage: Where to.
+        storage: See above.
         trust: Whether to open pickles that are in there.
     """
 
@@ -62,7 +66,7 @@ class Keeper:
         self._is_open = False
         self._evaluates = True
         self._failed_at: float | None = None
-        self._runs: list[Event] = []
+        self.runs: list[Event] = []
         self._attached = AttachmentIndex()
 
     # -- the beginning and the end of writing ------------------------------------------------------------------------
@@ -86,7 +90,7 @@ class Keeper:
         self._is_open, self._evaluates = True, evaluates
         try:
             self.take_up()
-            if self.storage.is_worth_compacting(self._n_events, len(self._runs) + self._n_kept):
+            if self.storage.is_worth_compacting(self._n_events, len(self.runs) + self._n_kept):
                 self._compact()
             for document in self._trials._dynamic_trials[: self._n_kept]:
                 if document["state"] == JOB_STATE_RUNNING and not self._stays_open(document):
@@ -121,7 +125,7 @@ class Keeper:
                 for name, attachment in replica.attachments.get(document["tid"], {}).items():
                     self._trials.trial_attachments(document)[name] = attachment
         self._n_kept = len(replica.documents)  # what it has not is new to it
-        self._runs = replica.runs
+        self.runs = replica.runs
         self._n_events = len(stored)
         self._revision = revision
 
@@ -217,14 +221,14 @@ class Keeper:
             space: Its search space; a stored study has that of its last run.
             algo: The algorithm, as it can be found again; None if it cannot.
         """
-        event = _run_event(space, algo, len(self._trials._dynamic_trials), self._runs)
+        event = _run_event(space, algo, len(self._trials._dynamic_trials), self.runs)
         if event is not None:
-            self._runs.append(event)
+            self.runs.append(event)
             self._note(event)
 
     def space(self) -> Space | None:
         """The search space of the last run that noted one; None, with a warning, if it must not be read untrusted."""
-        nodes = next((run["space"] for run in reversed(self._runs) if run.get("space")), None)
+        nodes = next((run["space"] for run in reversed(self.runs) if run.get("space")), None)
         try:
             return None if nodes is None else decode_space(nodes, self._trust)
         except InvalidStorage as error:
@@ -234,7 +238,7 @@ class Keeper:
     @property
     def has_study(self) -> bool:
         """Whether there is something in the storage, as of the last look."""
-        return bool(self._runs or self._trials._dynamic_trials)
+        return bool(self.runs or self._trials._dynamic_trials)
 
     def save(self, begun: tuple[Space, Any, int] | None, runs: Sequence[Event] = ()) -> None:
         """Write all that the object has into the storage, in place of what is there.
@@ -253,7 +257,7 @@ class Keeper:
             return
         self.storage.open()
         try:
-            known = list(runs if own is None else own._runs)
+            known = list(runs if own is None else own.runs)
             if begun is not None and (event := _run_event(*begun, known)) is not None:
                 known.append(event)
             self.storage.replace(self._all_events(known))
@@ -309,7 +313,7 @@ class Keeper:
             # That a trial has started may be lost with the machine: it is then taken for one that has not.
             self.storage.append(self._backlog, any(event["event"] != "start" for event in self._backlog))
         except FileNotFoundError:  # removed: write all there is to a new one
-            self.storage.replace(self._all_events(self._runs))
+            self.storage.replace(self._all_events(self.runs))
 
     # -- events -------------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class SharedKeeper(Keeper):
             try:
                 return self._shared.new_ids(n)
             except FileNotFoundError:
-                self._shared.replace(self._all_events(self._runs))
+                self._shared.replace(self._all_events(self.runs))
             except OSError as error:
                 if time.monotonic() > end:
                     raise
@@ -130,7 +130,7 @@ class SharedKeeper(Keeper):
 
     def _take(self, event: Event) -> None:
         if event["event"] == "run":
-            self._runs.append(event)
+            self.runs.append(event)
         if event["event"] == "new":
             if event["trial"]["tid"] in self._known.documents:  # inserted here and there with an id of the user's
                 return

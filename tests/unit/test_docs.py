@@ -1,6 +1,12 @@
 """What README and docs show works."""
 
+import contextlib
+import os
 import re
+import shutil
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +58,36 @@ def test_code_in_the_storage_page_runs(tmp_path, monkeypatch):
     assert len(names["study"]) == 1
     assert not names["study"].open_trials
     assert {"study.jsonl", "copy.jsonl", "jobs.jsonl"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_code_in_the_page_on_databases_runs(tmp_path, monkeypatch):
+    """The study is in the file, and the page's queries find its trials."""
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.chdir(tmp_path)
+    run_blocks("docs/databases.md")
+    queries = re.findall(r"^select .*;$", (ROOT / "docs/databases.md").read_text(), re.MULTILINE)
+    if sqlite3.sqlite_version_info < (3, 38):  # the first with ->>
+        queries = [query for query in queries if "->>" not in query]
+    assert queries
+    with contextlib.closing(sqlite3.connect("study.db")) as database:
+        assert [len(database.execute(query).fetchall()) for query in queries] == [50] * len(queries)
+
+
+def test_code_in_the_page_on_migration_runs(tmp_path):
+    """In a program of its own: hyperopt is sparktune, and a pickle of hyperopt's becomes Trials."""
+    shutil.copy(ROOT / "tests/unit/compat/pickles/trials.pickle", tmp_path)
+    blocks = PYTHON_BLOCK.findall((ROOT / "docs/migration.md").read_text())
+    check = "import hyperopt, sparktune; print(hyperopt is sparktune, type(trials) is sparktune.Trials, len(trials))"
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join([*blocks, check])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "True True 6\n", run.stderr
 
 
 def test_code_in_the_sklearn_page_runs():

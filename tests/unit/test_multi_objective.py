@@ -299,6 +299,18 @@ def test_an_infeasible_loss_does_not_reach_the_threshold():
     assert len(trials) == 3
 
 
+@pytest.mark.parametrize("backend", [{}, {"reproducible": True}], ids=["plain", "reproducible"])
+def test_a_threshold_of_several_losses_is_warned_of(caplog, backend):
+    """loss_threshold ends no run whose trials have several losses and no scalar one, and the log says so, once."""
+    minimise(lambda x: ok(losses=[x, -x]), loss_threshold=9.0, **backend)
+    (record,) = [record for record in caplog.records if "loss_threshold" in record.getMessage()]
+    assert record.levelname == "WARNING"
+    assert "got results with 2 'losses' and no 'loss'" in record.getMessage()
+    caplog.clear()
+    minimise(lambda x: ok(losses=[x, -x], loss=x, constraints=[1.0]), loss_threshold=9.0, **backend)
+    assert "loss_threshold" not in caplog.text
+
+
 def test_an_early_stop_waits_for_feasible_progress():
     """Better losses that violate constraints are no progress."""
     results = [(5, 0), (4, 1), (4.5, 0), (2, 1), (1, 1), (0, 1), (0, 0)]
@@ -352,8 +364,9 @@ def test_a_dominated_result_costs_no_look_at_the_whole_study(monkeypatch):
     """The front is found among the former one and what came in, also while a run is going on."""
     trials = run([ok(losses=[tid % 7, -(tid % 7)]) for tid in range(300)])
     sizes = []
-    leading = trials._history._leading
-    monkeypatch.setattr(trials._history, "_leading", lambda rows: sizes.append(len(rows)) or leading(rows))
+    leaders = trials._history._leaders
+    leading = leaders._leading_of
+    monkeypatch.setattr(leaders, "_leading_of", lambda rows: sizes.append(len(rows)) or leading(rows))
     assert len(trials.front_losses) == 7
     document = trials.trials[0] | {"tid": 300, "misc": trials.trials[0]["misc"] | {"tid": 300}}
     trials.insert_trial_doc(document)

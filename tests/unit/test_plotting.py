@@ -228,6 +228,29 @@ def test_pareto_front_is_marked():
     np.testing.assert_array_equal(np.column_stack(ax.lines[0].get_data()), trials.front_losses)
 
 
+def test_earlier_trials_of_another_kind_are_not_in_the_plot():
+    """Of a warm start with one loss nothing is drawn, and constraints that the study does not have rule none out."""
+    space = hp.uniform("x", -1, 2)
+    results = iter([{"loss": 1.0}] * 5 + [{"losses": [0.1, 0.9], "constraints": [1.0]}] * 5)
+    first, second = Trials(), Trials()
+    for source in (first, second):
+        fmin(
+            lambda _: {"status": STATUS_OK, **next(results)},
+            space,
+            rand.suggest,
+            5,
+            trials=source,
+            rstate=0,
+            verbose=False,
+        )
+    for source, n in ((first, 8), (second, 13)):
+        trials = Trials()
+        options = {"trials": trials, "warm_start": source, "rstate": 1, "verbose": False}
+        fmin(lambda x: {"status": STATUS_OK, "losses": [x**2, (x - 1) ** 2]}, space, rand.suggest, 8, **options)
+        (met,) = (points(collection) for collection in plotting.plot_pareto_front(trials, do_show=False).collections)
+        assert len(met) == n
+
+
 def test_pareto_front_needs_several_losses(trials):
     """With one loss the message says how many there are; the history of several losses points to their own plot."""
     with pytest.raises(InvalidArgumentError, match="of which these trials have 1"):

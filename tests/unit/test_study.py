@@ -8,7 +8,21 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, auto, fmin, hp, rand, space_eval, tpe
+from sparktune import (
+    STATUS_FAIL,
+    STATUS_NEW,
+    STATUS_OK,
+    STATUS_RUNNING,
+    STATUS_SUSPENDED,
+    Study,
+    Trials,
+    auto,
+    fmin,
+    hp,
+    rand,
+    space_eval,
+    tpe,
+)
 from sparktune.exceptions import (
     AllTrialsFailed,
     BadSearchSpace,
@@ -39,6 +53,9 @@ NO_RESULTS = [
     ({"status": STATUS_OK, "losses": [1.0, "a"]}, InvalidLoss),
     ({"loss": 1.0}, InvalidResultStatus),
     ({"status": "perhaps", "loss": 1.0}, InvalidResultStatus),
+    ({"status": STATUS_NEW}, InvalidResultStatus),
+    ({"status": STATUS_RUNNING, "loss": 1.0}, InvalidResultStatus),
+    ({"status": STATUS_SUSPENDED}, InvalidResultStatus),
 ]
 
 
@@ -237,6 +254,14 @@ def test_a_trial_with_another_number_of_losses_stays_open(first, wrong):
     assert study.trials.attachments == {}
     study.tell(trial, first)
     assert states(study) == [2, 2]
+
+
+def test_a_status_that_is_no_end():
+    """The error says which status ends a trial, and what to do until then."""
+    study = study_of()
+    with pytest.raises(InvalidResultStatus, match="'ok' or 'fail', got 'running': tell it when it has ended"):
+        study.tell(study.ask(), {"status": STATUS_RUNNING})
+    assert len(study.open_trials) == 1
 
 
 def test_an_exception_is_a_failed_trial():

@@ -1,5 +1,6 @@
 """Searches that begin with earlier results of another space."""
 
+import itertools
 import logging
 import pickle
 import re
@@ -256,6 +257,67 @@ def test_several_losses_and_constraints():
     assert found.front_losses.shape == (0, 2)
 
 
+def ok(**result):
+    return {"status": STATUS_OK, **result}
+
+
+KINDS = {
+    "one loss": lambda x: ok(loss=square(x)),
+    "two losses": lambda x: ok(losses=[square(x), square(x + 2)]),
+    "a constraint": lambda x: ok(loss=square(x), constraints=[-1.0]),
+    "two constraints": lambda x: ok(loss=square(x), constraints=[-1.0, x]),
+}
+
+
+def search(kind, n, **options):
+    """The trials of a search with results of this kind."""
+    trials = options.setdefault("trials", Trials())
+    fmin(KINDS[kind], X, max_evals=n, **{"algo": rand.suggest, "rstate": 0, "show_progressbar": False, **options})
+    return trials
+
+
+@pytest.mark.parametrize("algo", [auto.suggest, tpe.suggest, anneal.suggest])
+@pytest.mark.parametrize(("there", "here"), list(itertools.permutations(KINDS, 2)))
+def test_results_of_another_kind_do_not_fail_here(there, here, algo):
+    """A search whose results have other numbers of losses or constraints than the earlier ones loses none of them."""
+    found = search(here, 12, algo=algo, warm_start=search(there, 15))
+    assert [trial["result"]["status"] for trial in own(found)] == [STATUS_OK] * 12
+    assert found.history(("x",)).n_own_finished == 12
+    assert all(trial in own(found) for trial in found.pareto_front)
+    assert len(found.pareto_front) > 0
+
+
+def test_constraints_of_earlier_trials_alone_are_dropped(caplog):
+    """A study without constraints gets none by a warm start: its trials are feasible, and a line of the log says so."""
+    earlier = search("a constraint", 12)
+    with caplog.at_level(logging.INFO, "sparktune"):
+        found = search("one loss", 12, algo=tpe.suggest, warm_start=earlier)
+    assert "12 of 12 trials (12 with constraints, which count if results here have as many)" in caplog.text
+    assert found.best_feasible is found.best_trial
+    assert found.best_loss == found.best_trial["result"]["loss"]
+    assert found.history(("x",)).n_constraints == 0
+    caplog.clear()
+    search("one loss", 14, trials=found, warm_start=search("a constraint", 3, rstate=1))
+    (line,) = [record for record in caplog.records if "warm" in record.getMessage()]
+    assert line.levelname == "WARNING"
+    assert "3 of 3 trials (3 with constraints, which are dropped)" in line.getMessage()
+    search("a constraint", 15, trials=found)
+    search("a constraint", 15, trials=found, warm_start=search("two constraints", 3))
+    assert "(3 with another number of constraints, of which nothing is learned)" in caplog.text
+
+
+def test_a_restart_with_results_of_another_kind(tmp_path):
+    """A program that went on although nothing could be learned goes on when it is started again."""
+    two = Trials()
+    fmin(KINDS["two losses"], hp.uniform("x", -50, 50), rand.suggest, 20, trials=two, rstate=0, show_progressbar=False)
+    for n in (3, 5):
+        search("one loss", n, trials=None, storage=tmp_path / "study", warm_start=two)
+    found = Trials.load(tmp_path / "study")
+    assert 5 < len(found) < 25  # what is outside is not there
+    assert found.best_trial in own(found)
+    assert len(own(found)) == 5
+
+
 @pytest.mark.parametrize("wrong", [3, {"x": 1}, [object()], lambda: None])
 def test_what_is_no_source(wrong):
     """Anything else is an error that lists what can be given."""
@@ -267,6 +329,13 @@ def test_what_is_no_source(wrong):
 
 
 # -- the same study over another space ---------------------------------------------------------------------------------
+
+
+def test_a_study_without_earlier_trials_is_not_matched(monkeypatch):
+    """Nor is one that goes on in its own space: matching looks at every option of the space, as deep as it goes."""
+    monkeypatch.setattr("sparktune.exchange.warm_start.Matcher", None)
+    trials = minimum(OLD, 3)
+    assert len(minimum(OLD, 6, trials=trials)) == 6
 
 
 def test_a_study_goes_on_in_another_space(caplog):

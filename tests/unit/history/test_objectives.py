@@ -7,7 +7,7 @@ import pytest
 
 from sparktune.history.columns import CHECKED_PER_SYNC, History
 from sparktune.history.marks import BORROWED, NO_POINT, POINT
-from sparktune.history.reading import FAILED, OK, PENDING
+from sparktune.history.reading import FAILED, IGNORED, OK, PENDING
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK
 
 
@@ -321,6 +321,165 @@ def test_counts_follow_every_change(history, finished):
     documents[1] = finished(1, loss=1.0, state=JOB_STATE_RUNNING)
     history.sync(documents)
     assert (history.n_finished, history.n_ok) == (1, 0)
+
+
+# -- trials of a warm start --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def borrowed(finished):
+    """Makes the document of a finished trial of another study."""
+
+    def make(tid, **result):
+        document = finished(tid, **result)
+        document["misc"]["warm_start"] = {"from": "there"}
+        return document
+
+    return make
+
+
+def columns(history):
+    """All that algorithms read of results."""
+    arrays = (history.losses, history.objectives, history.constraints, history.violations)
+    counts = (history.numbers, history.n_finished, history.n_ok, history.n_own_finished)
+    rows = (history.ignored_rows, history.running_rows, history.lowest_rows(5))
+    leading = (history.best_row, history.front_rows)
+    return repr([history.kinds.tolist(), *(array.tolist() for array in arrays + rows), counts, leading])
+
+
+def test_borrowed_trials_are_used_as_they_are_at_first(history, borrowed, finished):
+    """Until a trial of this study has a loss, those of a warm start say how many losses and constraints there are."""
+    history.sync([borrowed(0, losses=[1.0, 2.0], constraints=[3.0]), finished(1, status=STATUS_FAIL)])
+    assert (history.n_objectives, history.n_constraints, history.numbers) == (2, 1, None)
+    assert history.kinds.tolist() == [OK, FAILED]
+    assert history.violations.tolist() == [3.0, math.inf]
+
+
+@pytest.mark.parametrize("end", ["after", "before"])
+def test_own_trials_say_whether_there_are_constraints(history, borrowed, finished, end):
+    """Constraints of borrowed trials are dropped where this study's have none, whichever trials are read first."""
+    documents = [borrowed(0, loss=1.0, constraints=[-1.0]), borrowed(1, loss=2.0, constraints=[1.0])]
+    own = finished(2, loss=3.0)
+    documents = [*documents, own] if end == "after" else [own, *documents]
+    for n in (1, 2, 3):
+        history.sync(documents[:n] if n < 3 else documents)
+    assert history.n_constraints == 0
+    assert history.numbers == (1, 0)
+    assert history.violations.tolist() == [0] * 3
+    assert sorted(history.losses.tolist()) == [1, 2, 3]
+    assert history.is_feasible(documents.index(own))
+    assert history.best_row == documents.index(own)
+
+
+def test_constraints_that_come_late_are_those_of_the_borrowed_trials_too(history, borrowed, finished):
+    """Once a trial of this study has constraints, those of borrowed ones count that have as many, and were not read."""
+    documents = [borrowed(0, loss=1.0, constraints=[-1.0]), borrowed(1, loss=2.0), finished(2, loss=3.0)]
+    history.sync(documents)
+    documents.append(finished(3, loss=4.0, constraints=[2.0]))
+    history.sync(documents)
+    assert history.numbers == (1, 1)
+    assert history.violations.tolist() == [0, math.inf, math.inf, 2]
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ({"losses": [1.0, 2.0]}, {"loss": 3.0}),
+        ({"loss": 3.0}, {"losses": [1.0, 2.0]}),
+        ({"losses": [1.0, 2.0, 3.0]}, {"losses": [1.0, 2.0], "loss": 0.0}),
+        ({"loss": 1.0, "constraints": [0.0, 0.0]}, {"loss": 3.0, "constraints": [0.0]}),
+        ({"loss": 1.0, "constraints": [0.0]}, {"loss": 3.0, "constraints": [0.0, 0.0]}),
+    ],
+    ids=str,
+)
+def test_borrowed_trials_of_another_kind_say_nothing(history, borrowed, finished, there, here):
+    """The first result of this study says how many losses and constraints there are; borrowed ones follow or go."""
+    documents = [borrowed(0, **there), borrowed(1, **here), borrowed(2, status=STATUS_FAIL)]
+    documents += [finished(tid, **here, state=JOB_STATE_RUNNING) for tid in (3, 4)]
+    history.sync(documents)
+    history.memo["kept"] = "of values"
+    for row in (3, 4):
+        documents[row]["state"] = JOB_STATE_DONE
+        history.sync(documents)
+        assert history.kinds.tolist() == [IGNORED, OK, FAILED, OK, OK if row == 4 else PENDING]
+    losses = here.get("losses", [here.get("loss")])
+    np.testing.assert_array_equal(history.objectives[[0, 1, 3]], [[math.nan] * len(losses), losses, losses])
+    assert history.numbers == (len(losses), len(here.get("constraints", [])))
+    assert history.ignored_rows.tolist() == [0]
+    assert (history.n_ok, history.n_finished, history.n_own_finished) == (3, 4, 2)
+    assert history.memo == {"kept": "of values"}
+
+
+def test_without_a_loss_of_its_own_the_borrowed_ones_say_again(history, borrowed, finished):
+    """When the only result of this study is taken back, the borrowed ones are read as before it came."""
+    documents = [borrowed(0, losses=[1.0, 2.0]), finished(1, loss=1.0)]
+    history.sync(documents)
+    assert history.kinds.tolist() == [IGNORED, OK]
+    documents[1]["result"]["status"] = STATUS_FAIL
+    history.sync(documents)
+    assert history.kinds.tolist() == [OK, FAILED]
+    assert (history.n_objectives, history.numbers) == (2, None)
+
+
+def test_a_document_may_turn_into_a_borrowed_one(history, borrowed, finished):
+    """Another document in the place of the only result of this study leaves the borrowed ones to say."""
+    documents = [borrowed(0, losses=[1.0, 2.0]), finished(1, loss=1.0), finished(2, state=JOB_STATE_RUNNING)]
+    history.sync(documents)
+    documents[1] = borrowed(1, losses=[3.0, 4.0])
+    history.sync(documents)
+    assert history.objectives[:2].tolist() == [[1, 2], [3, 4]]
+
+
+def test_columns_of_mixed_trials_are_the_same_when_read_at_once(rng, borrowed, finished):
+    """Results that come in in any order, with borrowed trials among them, give the columns that one look gives."""
+    for _ in range(80):
+        watched, documents = History(["x"]), []
+        n_losses, n_constraints = rng.integers(1, 3), rng.integers(0, 3)
+
+        def result(n, m):
+            status = STATUS_FAIL if rng.random() < 0.1 else STATUS_OK
+            numbers = rng.integers(-3, 3, n + m).astype(float).tolist()
+            return {"status": status, "losses": numbers[:n], "constraints": numbers[n:]}
+
+        for tid in range(20):
+            if rng.random() < 0.5:
+                documents.append(borrowed(tid, **result(rng.integers(1, 3), rng.integers(0, 3))))
+            else:
+                documents.append(finished(tid, state=JOB_STATE_RUNNING))
+            for document in documents:
+                if document["state"] == JOB_STATE_RUNNING and rng.random() < 0.2:
+                    document["state"] = int(rng.choice([JOB_STATE_DONE, JOB_STATE_DONE, JOB_STATE_CANCEL]))
+                    document["result"] = result(n_losses, n_constraints if rng.random() < 0.8 else 0)
+            watched.sync(documents)
+            fresh = History(["x"])
+            fresh.sync(documents)
+            assert columns(watched) == columns(fresh)
+
+
+def test_borrowed_trials_are_read_again_once(history, borrowed, finished, monkeypatch):
+    """The first own result of another kind has thousands of borrowed ones read again; those after it none."""
+    documents = [borrowed(tid, losses=[1.0, 2.0], constraints=[0.0]) for tid in range(3000)]
+    history.sync(documents)
+    rows = []
+    read = history._read_result
+    monkeypatch.setattr(history, "_read_result", lambda row: rows.append(row) or read(row))
+    for tid in range(3000, 3010):
+        documents.append(finished(tid, loss=1.0))
+        history.sync(documents)
+    assert rows == [3000, 3000, *range(3000), *range(3001, 3010)]
+
+
+def test_borrowed_trials_that_fit_are_not_read_again(history, borrowed, finished, monkeypatch):
+    """Where the first own result is like the borrowed ones, it is all that is read."""
+    documents = [borrowed(tid, losses=[1.0, 2.0], constraints=[0.0]) for tid in range(9)]
+    history.sync(documents)
+    rows = []
+    read = history._read_result
+    monkeypatch.setattr(history, "_read_result", lambda row: rows.append(row) or read(row))
+    documents.append(finished(9, losses=[0.0, 0.0], constraints=[1.0]))
+    history.sync(documents)
+    assert rows == [9]
+    assert history.numbers == (2, 1)
 
 
 def test_memory_of_the_columns_is_bounded(document):

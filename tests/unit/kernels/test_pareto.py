@@ -1,6 +1,8 @@
 """Comparison by several losses: examples worked out by hand, extremes, and costs in calls."""
 
+import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -31,10 +33,48 @@ def test_infinitely_good_loss_has_infinite_volume():
     assert pareto.hypervolume(losses, np.array([1.0, 1.0])) == math.inf
 
 
-@pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
-def test_volume_agrees_with_sampling(rng, m):
+def test_volume_that_no_float_holds():
+    """It is infinite, not NaN."""
+    losses = np.array([[-1e200, 0.0, -1e200], [0.0, -1e200, -1e200]])
+    assert pareto.hypervolume(losses, np.full(3, 1e200)) == math.inf
+
+
+@pytest.mark.parametrize("m", [3, 4, 5, 6, 8])
+def test_volume_is_that_of_inclusion_and_exclusion(rng, m):
+    """The volumes that all subsets share, added and taken away in turn, with ties; whole numbers make both exact."""
+    for losses in rng.integers(0, 4, (10, 8, m)).astype(float):
+        subsets = [losses[list(rows)] for k in range(1, 9) for rows in itertools.combinations(range(8), k)]
+        shared = sum((-1) ** (len(subset) + 1) * np.prod(5.0 - subset.max(axis=0)) for subset in subsets)
+        assert pareto.hypervolume(losses, np.full(m, 5.0)) == shared
+
+
+def sphere(rng, n, m):
+    """n points with m losses of which none dominates another."""
+    directions = np.abs(rng.normal(size=(n, m)))
+    return 1 - directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+def test_volume_with_many_losses_in_few_calls(rng):
+    """The calls of functions are as many as points times losses, a few times; what grows faster is in arrays."""
+    n_calls = 0
+
+    def count(frame, event, _):
+        nonlocal n_calls
+        n_calls += event == "call"
+
+    losses, before = sphere(rng, 60, 6), sys.getprofile()
+    sys.setprofile(count)
+    try:
+        pareto.hypervolume(losses, np.full(6, 1.1))
+    finally:
+        sys.setprofile(before)
+    assert n_calls < 20 * 60 * 6
+
+
+@pytest.mark.parametrize(("n", "m"), [(20, 1), (20, 2), (20, 3), (20, 4), (20, 5), (60, 8)])
+def test_volume_agrees_with_sampling(rng, n, m):
     """The share of random points that are dominated is the volume, within five standard errors."""
-    losses, samples = rng.random((20, m)), rng.random((40_000, m))
+    losses, samples = rng.random((n, m)), rng.random((40_000, m))
     dominated = (losses[:, None] <= samples).all(axis=2).any(axis=0).mean()
     error = math.sqrt(dominated * (1 - dominated) / len(samples)) + 1e-9
     assert pareto.hypervolume(losses, np.ones(m)) == pytest.approx(dominated, abs=5 * error)
@@ -43,8 +83,7 @@ def test_volume_agrees_with_sampling(rng, m):
 @pytest.mark.parametrize("m", [2, 3])
 def test_subset_of_a_sphere_is_near_the_whole(rng, m):
     """Fifteen of 300 points on a sphere dominate at least 1 - 1/e of the volume of all, as the greedy choice must."""
-    directions = np.abs(rng.normal(size=(300, m)))
-    losses = 1 - directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    losses = sphere(rng, 300, m)
     picked = pareto.hypervolume_subset(losses, np.full(m, 1.1), 15)
     whole = pareto.hypervolume(losses, np.full(m, 1.1))
     assert pareto.hypervolume(losses[picked], np.full(m, 1.1)) >= (1 - 1 / math.e) * whole

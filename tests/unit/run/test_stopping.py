@@ -23,6 +23,28 @@ def test_threshold(best, expected):
     assert reason(Stopping(loss_threshold=1.0), best) == expected
 
 
+class Results:
+    """Trials with two losses each, and no scalar one if that is so."""
+
+    n_objectives = 2
+
+    def __init__(self, has_only_several_losses):
+        self._has_only_several_losses = has_only_several_losses
+
+
+def test_a_threshold_without_a_loss_is_warned_of_once(caplog):
+    """That no loss can be compared with the threshold is said as soon as results show it, and not again."""
+    stopping = Stopping(loss_threshold=1.0)
+    assert stopping.reason(Results(False), None, has_new_result=True) is None
+    assert not caplog.records
+    for _ in range(3):
+        assert stopping.reason(Results(True), None, has_new_result=True) is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith("loss_threshold is compared with the 'loss' of a result, got results with 2 ")
+    assert Stopping().reason(Results(True), None, has_new_result=True) is None
+    assert len(caplog.records) == 1
+
+
 def test_timeout_goes_before_the_other_rules():
     """When the time is over, that is the reason."""
     stopping = Stopping(timeout=1e-9, loss_threshold=1.0)

@@ -84,6 +84,28 @@ def test_an_option_that_is_a_parameter():
     assert named(hp.choice("c", [hp.uniform("u", 0, 1), 5]), c=0, u=0.5) == {"c": 0.5, "u": 0.5}
 
 
+class Counted(dict):
+    """Counts how often it is looked into."""
+
+    n_looks = 0
+
+    def __contains__(self, key):
+        self.n_looks += 1
+        return super().__contains__(key)
+
+    def __getitem__(self, key):
+        self.n_looks += 1
+        return super().__getitem__(key)
+
+
+def test_each_value_is_looked_at_a_few_times():
+    """The work for all values grows as their number, not as its square."""
+    space = Space([hp.uniform(f"u{number}", 0, 1) for number in range(100)])
+    raw = Counted({label: 0.5 for label in space.labels})
+    assert named_values(space, raw, value_nodes(space)) == raw
+    assert raw.n_looks <= 10 * len(raw)
+
+
 # -- options -----------------------------------------------------------------------------------------------------------
 
 

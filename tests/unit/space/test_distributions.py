@@ -1,12 +1,15 @@
 """Distributions: densities that integrate to one, draws that follow them, arguments that are checked."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
 from sparktune.exceptions import InvalidSpaceError
+from sparktune.space.compile import Space
+from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import (
     Categorical,
     LogNormal,
@@ -263,12 +266,60 @@ def test_a_quantised_loguniform_of_logarithms_given_by_mistake():
         (lambda: Uniform(-1.7e308, 1.7e308), "high=1.7e"),
         (lambda: RandInt(0, 2**53 + 1), "high=9007199254740993"),
         (lambda: Categorical(()), "none"),
+        (lambda: Normal(0, 1e308), "sigma=1e"),
+        (lambda: Normal(-(10**305), 1), "mu=-1000"),
+        (lambda: LogNormal(0, 1e308), "sigma=1e"),
+        (lambda: LogNormal(-1e308, 1), "mu=-1e"),
+        (lambda: QNormal(0, 1e308, 1), "sigma=1e"),
+        (lambda: QNormal(0, 1, 1e308), "q=1e"),
+        (lambda: QNormal(0, 1, 1e200), "q=1e"),
+        (lambda: QNormal(0, 1e300, 1e-20), "q=1e-20"),
+        (lambda: QNormal(0, 1, 1e-320), "q=1e-320"),
+        (lambda: QLogNormal(0, 1e308, 1), "sigma=1e"),
+        (lambda: QLogNormal(0, 1000, 1e-5), "q=1e-05"),
+        (lambda: QUniform(0, 1.7e308, 1.5e308), "q=1.5e"),
     ],
 )
 def test_ranges_that_floats_cannot_hold_are_refused(make, received):
     """Too many multiples, none at all, or an infinite width: refused when made, with the value received."""
     with pytest.raises(InvalidSpaceError, match=received):
         make()
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        scope.uniform(-8e307, 8e307),
+        scope.quniform(-8e307, 8e307, 1e300),
+        scope.quniform(-8e307, 8e307, 1e308),
+        scope.loguniform(-1e308, 700),
+        scope.qloguniform(0, 700, 1),
+        scope.normal(-1e300, 1e300),
+        scope.normal(0, 5e-324),
+        scope.qnormal(1e300, 1e300, 1e300),
+        scope.qnormal(0, 1, 1e-300),
+        scope.lognormal(700, 1e300),
+        scope.lognormal(-1e300, 1e300),
+        scope.qlognormal(700, 1e300, 1),
+        scope.qlognormal(700, 1, 1e308),
+        scope.qlognormal(0, 10, 1e-5),
+        scope.qlognormal(0, 17, 1e-5),
+        scope.qnormal(np.float32(1), np.float32(2), np.float32(0.5)),
+        scope.qlognormal(np.float32(1), np.float32(2), np.float32(0.5)),
+        scope.quniform(np.float32(0), np.float32(3), np.float32(0.5)),
+        scope.randint(-(2**53), 2**53),
+    ],
+    ids=lambda node: re.sub(r"\s+", " ", str(node)),
+)
+@pytest.mark.filterwarnings("error")
+def test_the_widest_distributions_give_finite_values(node):
+    """Values are finite where the arguments are as extreme as they may be: draws, and what lies far from them."""
+    space = Space(scope.hyperopt_param("x", node))
+    coordinates, [parameter] = Coordinates(space), space.parameters
+    drawn = parameter.distribution.sample(np.random.default_rng(0), (1000, 1))
+    assert np.isfinite(drawn).all()
+    far = np.clip(100.0 * coordinates.encode(drawn), coordinates.low, coordinates.high)
+    assert np.isfinite(coordinates.decode(far)).all()
 
 
 @pytest.mark.parametrize(
