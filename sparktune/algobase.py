@@ -16,9 +16,9 @@ import numpy as np
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history.documents import Document, miscs_to_idxs_vals
 from sparktune.history.proposals import proposal_documents
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.tree import next_active
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply
 from sparktune.space.scope import rec_eval
 

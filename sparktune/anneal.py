@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.reading import OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.best import best_rows
 from sparktune.search.options import AT_LEAST_1, FINITE_AT_LEAST_0, check_options
 from sparktune.search.suggestion import suggested
 from sparktune.search.tried import Tried, kept
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["Settings", "propose", "suggest"]
 

@@ -25,10 +25,10 @@ from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.proposals import proposal_record
 from sparktune.history.reading import FAILED, OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.best import is_ordered_by_loss
 from sparktune.search.suggestion import Propose, suggested
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["propose", "suggest"]
 

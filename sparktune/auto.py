@@ -21,13 +21,13 @@ import numpy as np
 from sparktune import gp, tpe
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.blas import single_threaded
 from sparktune.search.even import even_points
 from sparktune.search.options import AT_LEAST_0, FROM_0_TO_1, check_options
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["Settings", "propose", "suggest"]
 

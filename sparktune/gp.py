@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, constraints_of
 from sparktune.history.reading import FAILED, OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.gaussian_process import (
     GaussianProcess,
@@ -41,7 +42,6 @@ from sparktune.search.options import AT_LEAST_0, check_options
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["Settings", "propose", "suggest"]
 

@@ -14,11 +14,12 @@ import numpy as np
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.suggestion import suggested
 from sparktune.search.tree import values_of
 from sparktune.search.tried import Tried
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray, LogNormal, LogUniform, QLogNormal
+from sparktune.space.distributions import LogNormal, LogUniform, QLogNormal
 
 __all__ = ["propose", "suggest"]
 

@@ -17,11 +17,11 @@ import numpy as np
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.sobol import halton, sobol
 from sparktune.search.even import even_points
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["Settings", "propose", "suggest"]
 

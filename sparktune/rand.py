@@ -9,10 +9,10 @@ import numpy as np
 
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, miscs_to_idxs_vals
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.suggestion import suggested
 from sparktune.search.tried import Tried
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = ["propose", "suggest", "suggest_batch"]
 

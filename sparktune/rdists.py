@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 from scipy.stats import rv_continuous
 
-from sparktune.space.distributions import Distribution, FloatArray, LogNormal, LogUniform, QLogNormal, QNormal, Uniform
+from sparktune.kernels.arrays import FloatArray
+from sparktune.space.distributions import (
+    Distribution,
+    LogNormal,
+    LogUniform,
+    QLogNormal,
+    QNormal,
+    Uniform,
+)
 
 __all__ = [
     "lognorm_gen",

@@ -12,12 +12,12 @@ from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, MissingP
 from sparktune.exchange import export
 from sparktune.history import documents
 from sparktune.history.collection import Collection
-from sparktune.history.columns import FloatArray
 from sparktune.history.documents import Document
 from sparktune.history.marks import BORROWED, POINT, is_borrowed, is_point, n_borrowed
 from sparktune.history.reading import OK
 from sparktune.history.trial import STATUS_OK
 from sparktune.kernels import pareto
+from sparktune.kernels.arrays import FloatArray
 from sparktune.run.arguments import as_reference
 from sparktune.run.domain import Domain
 from sparktune.search.explanation import Explanation, explain

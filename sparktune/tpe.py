@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.reading import OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.blas import single_threaded
 from sparktune.kernels.parzen import Points
 from sparktune.kernels.special import log_sum_exp
@@ -53,7 +54,6 @@ from sparktune.search.ranks import Ranks
 from sparktune.search.state import SearchState
 from sparktune.search.suggestion import suggested
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 __all__ = [
     "GMM1",

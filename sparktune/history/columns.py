@@ -7,7 +7,7 @@ long the history is. Edits of finished documents are found by checking a bounded
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,8 @@ from sparktune.history.marks import BORROWED, POINT, standing_of
 from sparktune.history.proposals import record_of
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, is_alike, reading_of, result_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
+from sparktune.kernels.arrays import FloatArray, IntArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)
 
 #: Finished documents compared with their columns at each sync: all of them up to this many, then in turns.

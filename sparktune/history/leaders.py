@@ -6,19 +6,18 @@ By the losses alone for the search, which learns from every trial; by constraint
 from __future__ import annotations
 
 from bisect import insort
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparktune.history.marks import NO_POINT, POINT
 from sparktune.history.reading import OK
 from sparktune.kernels import pareto
+from sparktune.kernels.arrays import IntArray
 
 if TYPE_CHECKING:
     from sparktune.history.columns import History
 
-IntArray: TypeAlias = NDArray[np.intp]
 
 #: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000

@@ -11,15 +11,11 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sparktune.kernels.arrays import FloatArray, IntArray
 from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass, log_sum_exp, truncnorm_ppf
-
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.intp]
 
 #: No kernel is narrower than the prior's sigma divided by this, however many points there are.
 MAX_RESOLUTION = 100.0

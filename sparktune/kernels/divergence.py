@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.intp]
+from sparktune.kernels.arrays import FloatArray, IntArray
 
 N_CELLS = 128
 #: Half of Scott's 1.06 standard deviations, that of a uniform variable being 12**-0.5. Good values lie in narrow or

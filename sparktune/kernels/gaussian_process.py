@@ -15,16 +15,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sparktune.kernels.arrays import BoolArray, FloatArray, IntArray
 from sparktune.kernels.special import LOG_SQRT_2PI
-
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.intp]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 SQRT5 = math.sqrt(5.0)
 #: Added to the diagonal, so that equal points have a Cholesky factor.

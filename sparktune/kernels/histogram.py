@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
+from sparktune.kernels.arrays import FloatArray, IntArray
 from sparktune.kernels.parzen import Layout, Points
 from sparktune.kernels.special import LOG_SQRT_2PI, log_mass_between, normal_cdf
-
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.intp]
 
 N_BINS = 128
 #: Added to the count of each category: one that was never seen is not known to be bad.

@@ -5,13 +5,10 @@ A point dominates another if it is no worse in any loss and better in one. Losse
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.intp]
+from sparktune.kernels.arrays import FloatArray, IntArray
 
 #: Points compared with all the others at once while a front is looked for: bounds the memory of the comparison.
 BLOCK = 64

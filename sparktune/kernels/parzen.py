@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparktune.kernels.arrays import BoolArray, FloatArray, IntArray
 from sparktune.kernels.special import (
     LOG_SQRT_2PI,
     NEGLIGIBLE,
@@ -31,10 +31,6 @@ from sparktune.kernels.special import (
     normal_ppf,
     truncnorm_ppf,
 )
-
-FloatArray: TypeAlias = NDArray[np.float64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.intp]
 
 #: No kernel is narrower than the range divided by this, however many points there are.
 MAX_RESOLUTION = 100.0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
+from sparktune.kernels.arrays import FloatArray
 
 
 def sobol(d: int, seed: int, start: int, n: int) -> FloatArray:

@@ -5,12 +5,10 @@ SciPy is imported where it is used: its import takes longer than all of sparktun
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
+from sparktune.kernels.arrays import FloatArray
 
 LOG_SQRT_2PI = 0.5 * float(np.log(2.0 * np.pi))
 #: Width times (1 + distance from 0) below which the midpoint rule, whose error is its square / 24, beats a difference.

@@ -29,13 +29,13 @@ from sparktune import rand
 from sparktune.history.columns import History
 from sparktune.history.reading import IGNORED, OK
 from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_parzen, pseudo_counts
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, check_options
 from sparktune.space.compile import Space
 from sparktune.space.distributions import (
     MAX_EXPONENT,
     Categorical,
     Distribution,
-    FloatArray,
     LogNormal,
     LogUniform,
     Normal,

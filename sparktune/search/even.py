@@ -9,11 +9,11 @@ import numpy as np
 
 from sparktune.history.columns import History
 from sparktune.history.proposals import proposal_record
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.sobol import sobol
 from sparktune.search.tried import Tried, kept
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
-from sparktune.space.distributions import FloatArray
 
 #: Beyond so many parameters even points cost more than they give, and draws from the prior take their place.
 MAX_DIMENSIONS = 1000

@@ -14,11 +14,11 @@ from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, raw_values
 from sparktune.history.proposals import as_it_was, is_as_seen, proposal_record
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.blas import single_threaded
 from sparktune.search import classic_tpe
 from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 #: Algorithms that go on with the points of the start as long as all losses are the same.
 EVEN_WHERE_FLAT = {"auto", "gp"}

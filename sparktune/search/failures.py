@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.history.reading import OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.gaussian_process import GaussianProcess, log_normal_cdf
-from sparktune.space.distributions import FloatArray
 
 #: The log probability of no failure counts so many times beside the log expected improvement. Once, the search goes
 #: into a region that fails as soon as it has come close to the best point outside; measured in docs/adr/0012.

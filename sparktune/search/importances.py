@@ -29,10 +29,10 @@ import numpy as np
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.columns import History
 from sparktune.history.reading import OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.divergence import excess_divergence, rank_cells, smoothing
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.coordinates import n_categories
-from sparktune.space.distributions import FloatArray
 from sparktune.space.nodes import is_number
 
 __all__ = ["importances"]

@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.kernels import special
 from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_bandwidths, forgetting_weights
-from sparktune.space.distributions import FloatArray, LogNormal, Size
+from sparktune.kernels.arrays import FloatArray
+from sparktune.space.distributions import LogNormal, Size
 
 # The names of arguments and functions are hyperopt's.
 # ruff: noqa: N802, N803

@@ -20,12 +20,12 @@ import numpy as np
 
 from sparktune.history.columns import History
 from sparktune.history.reading import OK
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.gaussian_process import GaussianProcess, log_expected_improvement
 from sparktune.kernels.parzen import Points
 from sparktune.kernels.special import normal_ppf
 from sparktune.search.failures import failure_targets, log_survival
 from sparktune.search.state import SearchState
-from sparktune.space.distributions import FloatArray
 
 #: So many of the best trials are regressed, and as many of the others, the newest. Twice as many find no better points.
 N_BEST = 32

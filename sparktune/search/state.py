@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.history.columns import History
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.gaussian_process import Prior
 from sparktune.kernels.histogram import Histogram, Smoothing
 from sparktune.kernels.parzen import Kernels, Mixture, Neighbours, Points, neighbour_bandwidths, neighbour_gaps
@@ -22,7 +23,6 @@ from sparktune.kernels.special import normal_cdf
 from sparktune.search.tried import Tried, kept
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
-from sparktune.space.distributions import FloatArray
 
 #: The kernels of the first rows are made anew when their number grew by this share, but by no more rows than
 #: ``MAX_STEP``; up to ``EXACT`` rows always. Rows since then have kernels of their own.

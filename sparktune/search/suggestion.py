@@ -10,8 +10,8 @@ import numpy as np
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.proposals import proposal_documents
+from sparktune.kernels.arrays import FloatArray
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 S = TypeVar("S")
 #: Gives n points or fewer, shape (n, d), from space, history, random stream, n and settings.

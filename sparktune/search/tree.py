@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sparktune.kernels.arrays import FloatArray
 from sparktune.space.compile import Space
 from sparktune.space.distributions import (
     Categorical,
     Distribution,
-    FloatArray,
     QLogNormal,
     QLogUniform,
     QNormal,

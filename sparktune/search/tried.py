@@ -14,9 +14,9 @@ import numpy as np
 
 from sparktune.history.columns import History
 from sparktune.history.reading import IGNORED
+from sparktune.kernels.arrays import FloatArray
 from sparktune.search.tree import PointTree, values_of
 from sparktune.space.compile import Space
-from sparktune.space.distributions import FloatArray
 
 T = TypeVar("T")
 

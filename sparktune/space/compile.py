@@ -14,17 +14,21 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidSpaceError
-from sparktune.space.distributions import Categorical, Distribution, FloatArray, RandInt, distribution_of
+from sparktune.kernels.arrays import BoolArray, FloatArray
+from sparktune.space.distributions import (
+    Categorical,
+    Distribution,
+    RandInt,
+    distribution_of,
+)
 from sparktune.space.nodes import Apply, Literal, as_apply, clone, dfs
 from sparktune.space.numbers import Integer, Real
 from sparktune.space.order import draw_order
 from sparktune.space.places import place_of
 from sparktune.space.scope import UndrawnParameterError, rec_eval
 
-BoolArray: TypeAlias = NDArray[np.bool_]
 #: One way to become active: each of its selector nodes has the option number beside it.
 Way: TypeAlias = frozenset[tuple[Apply, int]]
 ALWAYS: frozenset[Way] = frozenset([frozenset()])

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.parzen import Layout
 from sparktune.kernels.special import normal_ppf
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import (
     MAX_EXPONENT,
     Categorical,
-    FloatArray,
     LogNormal,
     LogUniform,
     Normal,

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidSpaceError
-from sparktune.kernels.special import log_gauss_mass
+from sparktune.kernels.arrays import FloatArray
+from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass
 from sparktune.space.grids import Cells, first_and_last, is_on_grid
 from sparktune.space.nodes import Apply, is_finite, is_number, literal_value
 
-FloatArray: TypeAlias = NDArray[np.float64]
 Size: TypeAlias = int | tuple[int, ...]
 
-LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 #: Exponents are cut here: exp(709.8) is the largest double.
 MAX_EXPONENT = 700.0
 #: Larger arguments of normal distributions are refused: a search that goes far from the mean must not leave the floats.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidSpaceError
+from sparktune.kernels.arrays import FloatArray
 from sparktune.space.nodes import is_finite
-
-FloatArray: TypeAlias = NDArray[np.float64]
 
 #: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
 GRID_SLACK = 1e-9

@@ -19,8 +19,8 @@ from sparktune.history import proposals
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING
+from sparktune.kernels.arrays import FloatArray
 from sparktune.space.compile import Parameter, Space
-from sparktune.space.distributions import FloatArray
 from sparktune.space.nodes import Apply
 from sparktune.space.scope import UndrawnParameterError, rec_eval
 
