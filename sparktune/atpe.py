@@ -33,11 +33,13 @@ from sparktune.space.compile import Space
 __all__ = ["propose", "suggest"]
 
 WIDE = tpe.Settings(prior_weight=4.0)
+#: The name of the way that :mod:`sparktune.auto` goes.
+BY_PROCESS = "atpe, with a Gaussian process"
 #: The ways to choose among, by the name that goes into the documents.
 WAYS: dict[str, Propose[None]] = {
     "atpe, close": lambda space, history, rng, n, _: tpe.propose(space, history, rng, n),
     "atpe, wide": lambda space, history, rng, n, _: tpe.propose(space, history, rng, n, WIDE),
-    "atpe, with a Gaussian process": lambda space, history, rng, n, _: auto.propose(space, history, rng, n),
+    BY_PROCESS: lambda space, history, rng, n, _: auto.propose(space, history, rng, n),
 }
 #: The name of what comes before there is anything to choose by: TPE's start-up.
 START = "atpe, start-up"
@@ -45,7 +47,7 @@ START = "atpe, start-up"
 WINDOW = 40
 #: Trials with and without success that each way is thought to have had before its first one; the last way, which does
 #: best on most problems, is given one success more.
-PRIORS = {"atpe, close": (1.0, 1.0), "atpe, wide": (1.0, 1.0), "atpe, with a Gaussian process": (2.0, 1.0)}
+PRIORS = {"atpe, close": (1.0, 1.0), "atpe, wide": (1.0, 1.0), BY_PROCESS: (2.0, 1.0)}
 #: Draws from the prior until this many trials have finished.
 N_STARTUP = tpe.DEFAULTS.n_startup_jobs
 

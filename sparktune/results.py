@@ -147,6 +147,11 @@ class Results(Collection):
         return self._history.n_objectives
 
     @property
+    def n_constraints(self) -> int:
+        """How many constraints the trials have."""
+        return self._history.n_constraints
+
+    @property
     def pareto_front(self) -> list[Document]:
         """Documents of the trials that meet the constraints and that no other such trial dominates, by the first loss.
 

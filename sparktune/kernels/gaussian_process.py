@@ -302,13 +302,21 @@ class LossScale:
 
     def __init__(self, losses: FloatArray) -> None:
         finite = losses[np.isfinite(losses)]
-        self._low, self._high = (float(finite.min()), _highest(losses)) if len(finite) else (0.0, 0.0)
-        losses = np.clip(losses if len(losses) else np.zeros(1), self._low, self._high)
+        self._low = self._high = self._infinite = 0.0
+        if len(finite):
+            self._low, self._high = float(finite.min()), _highest(finite)
+            # By halves, for the range of the largest floats overflows.
+            half_range = 0.5 * self._high - 0.5 * self._low or 0.5 * (abs(self._high) or 1.0)
+            self._infinite = 2.0 * min(0.5 * self._high + half_range, 0.5 * float(np.finfo(float).max))
+        losses = self._bounded(losses if len(losses) else np.zeros(1))
         # The largest floats may overflow in a sum or difference; halves of them do not.
         self._median = 2.0 * float(np.median(0.5 * losses))
         self._spread = _spread(0.5 * losses - 0.5 * self._median)
         z = self._drawn_in(losses)
         self._mean, self._sd = float(z.mean()), float(z.std()) or 1.0
+
+    def _bounded(self, losses: FloatArray) -> FloatArray:
+        return np.where(losses == np.inf, self._infinite, np.clip(losses, self._low, self._high))
 
     def _drawn_in(self, losses: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -317,7 +325,7 @@ class LossScale:
 
     def __call__(self, losses: FloatArray) -> FloatArray:
         """Losses on the scale, elementwise."""
-        return np.asarray((self._drawn_in(np.clip(losses, self._low, self._high)) - self._mean) / self._sd)
+        return np.asarray((self._drawn_in(self._bounded(losses)) - self._mean) / self._sd)
 
     def inverse(self, z: FloatArray) -> FloatArray:
         """Losses from the scale, elementwise."""
@@ -327,15 +335,10 @@ class LossScale:
 
 
 def _highest(losses: FloatArray) -> float:
-    """What the worst of some losses counts as, of which one at least is finite."""
-    finite = losses[np.isfinite(losses)]
-    worst, low = float(finite.max()), float(finite.min())
-    if (losses == np.inf).any():
-        # By halves, for the range of the largest floats overflows.
-        half_range = 0.5 * worst - 0.5 * low or 0.5 * (abs(worst) or 1.0)
-        return 2.0 * min(0.5 * worst + half_range, 0.5 * float(np.finfo(float).max))
-    others = finite[finite < worst]
-    if len(finite) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
+    """The worst of finite losses, or what it counts as if it is a penalty."""
+    worst, low = float(losses.max()), float(losses.min())
+    others = losses[losses < worst]
+    if len(losses) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
         return worst
     return 2.0 * min(top - 0.5 * low, 0.5 * worst)
 

@@ -296,7 +296,7 @@ def plot_pareto_front(
         )
     # Trials of a warm start may have other losses and constraints than the study itself.
     found = [d for d in all_documents(trials) if len(documents.losses_of(d)) == trials.n_objectives]
-    n_constraints = trials.history(()).n_constraints
+    n_constraints = trials.n_constraints
     is_feasible = np.array([documents.violation_of(document, n_constraints) <= 0 for document in found])
     points = np.array([[documents.losses_of(document)[number] for number in objectives] for document in found])
     front = trials.front_losses[:, list(objectives)]

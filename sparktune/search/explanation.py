@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune import gp, tpe
+from sparktune import atpe, gp, tpe
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document, raw_values
@@ -21,7 +21,7 @@ from sparktune.search.state import SearchState
 from sparktune.space.compile import Space
 
 #: Algorithms that go on with the points of the start as long as all losses are the same.
-EVEN_WHERE_FLAT = {"auto", "gp"}
+EVEN_WHERE_FLAT = {"auto", "gp", atpe.BY_PROCESS}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def get_session(
     Starting one finds a Java first, see :func:`sparktune.spark.java.ensure_java`. What neither ``config`` nor Spark's
     configuration (``spark-defaults.conf``, ``PYSPARK_SUBMIT_ARGS``) says is set to what suits tuning, and Spark's own
     progress bar is off unless ``config`` turns it on. In a program that spark-submit has started, and on Spark
-    Connect, all is left as it is.
+    Connect, all but the name is left as it is.
 
     Args:
         master: Spark master of a new session, such as ``"local[4]"``; None: what spark-submit or the configuration

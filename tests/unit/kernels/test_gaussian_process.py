@@ -285,7 +285,9 @@ def test_the_scale_of_losses_goes_both_ways(rng):
     losses = rng.standard_normal(30) ** 3
     scale = LossScale(losses)
     np.testing.assert_allclose(scale.inverse(scale(losses)), losses, rtol=1e-9, atol=1e-12)
-    assert scale(np.array([np.inf, -np.inf])).tolist() == scale(np.array([losses.max(), losses.min()])).tolist()
+    infinite, worst, best, minus = scale(np.array([INF, losses.max(), losses.min(), -INF]))
+    assert infinite > worst
+    assert minus == best
 
 
 @pytest.mark.parametrize("penalty", [1e4, 1e300, INF])
@@ -306,6 +308,15 @@ def test_an_infinite_loss_is_worse_than_any_other(measured):
     worst, infinite = scale(np.array([max(measured), INF]))
     assert infinite > worst
     assert np.isfinite(infinite)
+
+
+def test_infinite_losses_beside_penalties_leave_the_others_apart(rng):
+    """The range by which an infinite loss is above the others is theirs, and not that of the penalties."""
+    measured = rng.random(30)
+    scale = LossScale(np.array([*measured, *[1e10] * 6, INF]))
+    assert np.ptp(scale(measured)) > 0.5
+    penalty, infinite = scale(np.array([1e10, INF]))
+    assert measured.max() < penalty < infinite
 
 
 def test_without_penalties_all_losses_count(rng):

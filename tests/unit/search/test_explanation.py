@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from sparktune import STATUS_FAIL, Trials, auto, fmin, gp, hp, partial, qmc, rand, tpe, trials_from_docs
+from sparktune import STATUS_FAIL, Trials, atpe, auto, fmin, gp, hp, partial, qmc, rand, tpe, trials_from_docs
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.proposals import as_it_was
 
@@ -72,6 +72,15 @@ def test_on_a_plateau_the_start_goes_on(algo, is_startup):
     trials = Trials()
     fmin(lambda point: 1.0, SPACE, algo, 15, trials=trials, rstate=0, verbose=False)
     assert trials.explain(14).is_startup == is_startup
+
+
+def test_on_a_plateau_atpe_takes_points_of_the_start_by_one_of_its_ways():
+    """By that which auto goes, and by no other."""
+    trials = Trials()
+    fmin(lambda point: 1.0, SPACE, atpe.suggest, 40, trials=trials, rstate=0, verbose=False)
+    explained = [trials.explain(tid) for tid in range(10, 40)]
+    assert {e.algo for e in explained} == set(atpe.WAYS)
+    assert all(e.is_startup == (e.algo == atpe.BY_PROCESS) for e in explained)
 
 
 def test_infinite_losses_are_not_expected_to_be_numbers():
