@@ -1,8 +1,13 @@
 """What tests in several folders share."""
 
 import os
+import signal
 
 import pytest
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would the tests that send it to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Java processes of tests end before the optimising compiler pays: without it starting Spark takes half the CPU time.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
