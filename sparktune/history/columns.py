@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparktune.exceptions import InvalidTrial
 from sparktune.history.documents import Document, losses_of, raw_values
 from sparktune.history.leaders import Leaders
-from sparktune.history.marks import BORROWED, POINT, standing_of
+from sparktune.history.marks import BORROWED, POINT, borrowed_from, standing_of
 from sparktune.history.proposals import record_of
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, is_alike, reading_of, result_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
@@ -44,8 +44,8 @@ class History:
         values: Shape (n, d), a column per label, NaN where inactive.
         standings: Shape (n,): POINT, NO_POINT or BORROWED, see :mod:`sparktune.history.marks`.
         kinds: Shape (n,): PENDING, OK (losses that are numbers), FAILED (an error, status fail, a NaN loss, another
-            number of losses than the first trial), or IGNORED (cancelled, or of a warm start and with another number of
-            losses or constraints: says nothing of the point).
+            number of losses than the first trial), or IGNORED (cancelled, or of a warm start and there already or with
+            another number of losses or constraints: says nothing of the point).
 
     Other attributes:
         memo: Where algorithms keep what they computed from the values of the first rows; emptied when those change.
@@ -85,6 +85,7 @@ class History:
         self._violations: FloatArray | None = None
         self._has_own = False  # whether a trial of this study says how many losses and constraints there are
         self._n_own_ok = 0
+        self._borrowed_rows: dict[Hashable, int] = {}  # of each trial of a warm start the first, by its key
         self._is_stale = False  # whether results were read as they are not to be read any more
         self._leaders = Leaders(self)
 
@@ -282,7 +283,9 @@ class History:
         document, is_own = self._documents[row], self._is_own(row)
         kind, loss, losses, constraints = result_of(document)
         was = int(self._kinds[row])
-        if kind == OK and (kind := self._kind_among_others(is_own, losses, constraints)) != OK:
+        if not is_own and self._is_second(row):
+            kind, loss, losses = IGNORED, np.nan, ()
+        elif kind == OK and (kind := self._kind_among_others(is_own, losses, constraints)) != OK:
             loss, losses = np.nan, ()
         if kind == PENDING:
             self._open.add(row)
@@ -306,6 +309,11 @@ class History:
         self._write_constraints(row, kind, constraints)
         self._leaders.note(row, was)
         self._read[row] = reading_of(document)
+
+    def _is_second(self, row: int) -> bool:
+        """Whether a borrowed trial is there already: drivers that begin at the same time each bring it."""
+        key = (borrowed_from(self._documents[row]) or {}).get("key")
+        return key is not None and self._borrowed_rows.setdefault(key, row) != row
 
     def _kind_among_others(self, is_own: bool, losses: tuple[float, ...], constraints: tuple[float, ...]) -> int:
         """What a trial with losses is beside the others; the first says how many losses and constraints there are."""

@@ -13,7 +13,7 @@ from sparktune.exceptions import InvalidLoss
 from sparktune.history import documents, proposals
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
-from sparktune.history.marks import misfits
+from sparktune.history.marks import misfits, n_borrowed
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
 from sparktune.run.domain import Domain, failure_from
@@ -52,7 +52,8 @@ class AskTell:
         """Take in what other drivers of the study have done, where it has several.
 
         Returns:
-            Trials of drivers that are dead, which are for this one to evaluate now; and how many others have proposed.
+            Trials of drivers that are dead, which are for this one to evaluate now; and how many others have proposed,
+            those of a warm start not among them.
         """
         if self._keeper is None or not self._keeper.is_shared:
             return [], 0
@@ -61,7 +62,7 @@ class AskTell:
         new = self.trials._dynamic_trials[n_known:]
         self._used_seeds.update(map(proposals.seed_of, new))
         self.trials.refresh()
-        return adopted, len(new)
+        return adopted, len(new) - n_borrowed(new)
 
     def ask(self, n: int) -> list[Document]:
         """New documents for up to n proposals, inserted into ``trials``; none if the algorithm has no more."""

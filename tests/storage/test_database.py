@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from sparktune import STATUS_OK, Study, Trials, fmin, hp, rand
+from sparktune import STATUS_OK, Domain, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage, MissingPackageError
+from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents, events
 from sparktune.history.events import Replica
 from sparktune.history.trial import Failure, Outcome
@@ -329,6 +330,29 @@ def test_a_proposal_sees_the_results_of_other_drivers(url):
         fourth = one.ask()
     assert [trial.tid for trial in (first, second, third, fourth)] == [0, 1, 2, 3]
     assert seen == [{}, {0: 0.5}, {0: 0.5, 1: None}, {0: 0.5, 1: 0.25, 2: None}]
+
+
+def test_drivers_that_begin_at_once_learn_from_earlier_trials_once(url):
+    """Each brings the same ones: they say something once, and use up nothing of max_evals."""
+    earlier, space, fn = Trials(), hp.uniform("x", 0, 1), float
+    fmin(fn, space, algo=rand.suggest, max_evals=8, trials=earlier, verbose=False, rstate=0)
+    first, second = Trials(storage=url), Study(space, rand.suggest, storage=url)
+
+    class Late:
+        """The other driver has its warm start when this one has begun."""
+
+        def on_trial_start(self, trials, trial):
+            if not any("warm_start" in document["misc"] for document in second.trials._dynamic_trials):
+                borrow(second.trials, earlier, Domain(fn, space))
+                second.trials._keeper.flush()
+
+    options = {"max_evals": 6, "warm_start": earlier, "callbacks": [Late()], "rstate": 1, "verbose": False}
+    fmin(fn, space, algo=rand.suggest, trials=first, **options)
+    second.close()
+    for trials in (first, Trials.load(url)):
+        n_borrowed = sum("warm_start" in document["misc"] for document in trials.trials)
+        assert (n_borrowed, len(trials.trials) - n_borrowed) == (16, 6)
+        assert trials.n_finished == 8 + 6
 
 
 def test_drivers_with_the_same_seed_propose_different_points(url):
