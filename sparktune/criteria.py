@@ -51,6 +51,7 @@ def EI_gaussian(mean: ArrayLike, var: ArrayLike, thresh: ArrayLike) -> Any:  # n
     z = _ratio(gain, sigma)
     with np.errstate(under="ignore"):
         density = np.exp(-0.5 * z**2) / SQRT_2PI
+    gain = np.where(np.isneginf(gain), 0.0, gain)  # of no probability: the product would be NaN
     return np.where(sigma > 0, gain * ndtr(z) + sigma * density, np.maximum(gain, 0.0))[()]
 
 

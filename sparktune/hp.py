@@ -33,13 +33,14 @@ __all__ = [
 ]
 
 
-def _parameter(label: str, distribution: Apply, is_checked: bool = True) -> Apply:
+def _parameter(label: str, distribution: Apply, kind: str | None = None, is_checked: bool = True) -> Apply:
+    """A parameter; ``kind`` is its function here, where the distribution has another name."""
     if isinstance(label, bytes):
         label = label.decode()
     if not isinstance(label, str):
         raise InvalidTypeError(
             f"require string label: the first argument names the parameter, got {label!r}; "
-            f"write hp.{distribution.name}('name', ...)"
+            f"write hp.{kind or distribution.name}('name', ...)"
         )
     if is_checked:
         try:
@@ -84,7 +85,7 @@ def choice(label: str, options: Sequence[Any]) -> Apply:
     A choice without options is an error only in a space that is searched: programs that make spaces throw it away.
     """
     listed = _options(label, options, "choice")
-    return scope.switch(_parameter(label, scope.randint(len(listed)), is_checked=bool(listed)), *listed)
+    return scope.switch(_parameter(label, scope.randint(len(listed)), "choice", is_checked=bool(listed)), *listed)
 
 
 def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
@@ -95,14 +96,14 @@ def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
     """
     pairs = _options(label, p_options, "pchoice")
     if not pairs:
-        return scope.switch(_parameter(label, scope.categorical([]), is_checked=False))
+        return scope.switch(_parameter(label, scope.categorical([]), "pchoice", is_checked=False))
     try:
         probabilities, options = zip(*[(p, option) for p, option in pairs], strict=True)
     except (TypeError, ValueError):
         raise InvalidSpaceError(
             f"hp.pchoice({label!r}, ...) needs (probability, option) pairs, got {pairs!r}"
         ) from None
-    return scope.switch(_parameter(label, scope.categorical(list(probabilities))), *options)
+    return scope.switch(_parameter(label, scope.categorical(list(probabilities)), "pchoice"), *options)
 
 
 def randint(label: str, *args: int, **kwargs: int) -> Apply:
@@ -145,7 +146,7 @@ def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
         plain = value.obj if isinstance(value, Literal) else value
         if is_finite(plain) and not float(plain).is_integer():
             raise InvalidSpaceError(f"hp.uniformint({label!r}, ...) needs an integer for {bound}, got {plain!r}")
-    return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0))))
+    return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0), "uniformint")))
 
 
 def loguniform(label: str, low: float, high: float, *extra: float) -> Apply:

@@ -61,4 +61,5 @@ def _checked(p_suggest: Sequence[tuple[float, Suggest]]) -> tuple[list[float], l
                 f"mix.suggest needs algorithms that can be called, got {algorithm!r}: write tpe.suggest, or "
                 "partial(tpe.suggest, gamma=0.2)"
             )
-    return probabilities, [algorithm for _, algorithm in pairs]
+    total = sum(probabilities)  # numpy wants a sum of 1 with more digits than people write
+    return [p / total for p in probabilities], [algorithm for _, algorithm in pairs]

@@ -20,7 +20,7 @@ from sparktune.hp import randint as hp_randint
 from sparktune.hp import uniform as hp_uniform
 from sparktune.hp import uniformint as hp_uniformint
 from sparktune.space.functions import hyperopt_param
-from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply, is_number
+from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply, dfs, is_number
 from sparktune.space.scope import scope
 
 __all__ = [
@@ -130,12 +130,14 @@ def expr_to_config(expr: object, conditions: Collection[Any] | None, hps: dict[s
 
     Raises:
         DuplicateLabel: If two nodes have one label.
-        BadSearchSpace: If a label is not text.
+        BadSearchSpace: If a label is not text, or a node is below itself.
     """
     start = tuple(conditions or ())
     n_options: dict[str, int] = {}
     seen: set[tuple[Apply, tuple[Any, ...]]] = set()
-    stack: list[tuple[Apply, tuple[Any, ...]]] = [(as_apply(expr), start)]
+    root = as_apply(expr)
+    dfs(root)  # refuses a circle, around which the conditions would grow for ever
+    stack: list[tuple[Apply, tuple[Any, ...]]] = [(root, start)]
     while stack:
         node, holds = stack.pop()
         if (node, holds) in seen:

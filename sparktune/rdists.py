@@ -24,6 +24,8 @@ from sparktune.space.distributions import (
     QNormal,
     Uniform,
 )
+from sparktune.space.generators import generator_of
+from sparktune.space.grids import is_on_grid
 
 __all__ = [
     "lognorm_gen",
@@ -33,6 +35,8 @@ __all__ = [
     "qnormal_gen",
     "quniform_gen",
 ]
+
+MAX_INT64 = 2.0**63
 
 # -- continuous -------------------------------------------------------------------------------------------------------
 
@@ -105,8 +109,14 @@ class lognorm_gen(rv_continuous):  # type: ignore[misc]  # noqa: N801
     def _sf(self, x: FloatArray) -> FloatArray:
         return np.asarray(ndtr(-self._z(x)))
 
+    def _logsf(self, x: FloatArray) -> FloatArray:
+        return np.asarray(log_ndtr(-self._z(x)))
+
     def _ppf(self, q: FloatArray) -> FloatArray:
         return np.asarray(np.exp(self._mu + self._sigma * ndtri(q)))
+
+    def _isf(self, q: FloatArray) -> FloatArray:
+        return np.asarray(np.exp(self._mu - self._sigma * ndtri(q)))
 
 
 # -- quantised --------------------------------------------------------------------------------------------------------
@@ -126,14 +136,13 @@ class _Quantised:
         return self._logpmf(np.asarray(x, dtype=float))[()]
 
     def rvs(self, size: Any = (), random_state: Any = None) -> Any:
-        """Random variates: integers if q is an int, else floats.
+        """Random variates: integers if q is an int and all fit into 64 bits, else floats.
 
         Args:
             size: Shape of the result; ``()`` for a number.
-            random_state: Whatever ``numpy.random.default_rng`` takes; fresh entropy if None.
+            random_state: See :func:`~sparktune.space.generators.generator_of`.
         """
-        steps = np.round(self._draw(np.random.default_rng(random_state), size) / self.q)
-        values = (steps.astype(int) if isinstance(self.q, (int, np.integer)) else steps) * self.q
+        values = _multiples(self._draw(generator_of(random_state, "random_state"), size), self.q)
         return values.item() if values.ndim == 0 else values
 
     def _draw(self, rng: np.random.Generator, size: Any) -> NDArray[Any]:
@@ -142,6 +151,13 @@ class _Quantised:
 
     def _logpmf(self, x: FloatArray) -> FloatArray:
         raise NotImplementedError
+
+
+def _multiples(x: NDArray[Any], q: float) -> NDArray[Any]:
+    """The multiples of ``q`` nearest to ``x``: integers if ``q`` is one and they are no larger than 64 bits hold."""
+    steps = np.round(x / q)
+    is_integer = isinstance(q, (int, np.integer)) and bool((np.abs(steps) * float(q) < MAX_INT64).all())
+    return np.asarray((steps.astype(np.int64) if is_integer else steps) * q)
 
 
 class quniform_gen(_Quantised):  # noqa: N801
@@ -158,8 +174,7 @@ class quniform_gen(_Quantised):  # noqa: N801
     def __init__(self, low: float, high: float, q: float) -> None:
         self.low, self.high, self.q = float(low), float(high), q
         self._continuous, self._first, self._last = self._parts()
-        self.qlow = np.round(self._first / q).astype(int) * q
-        self.qhigh = np.round(self._last / q).astype(int) * q
+        self.qlow, self.qhigh = _multiples(np.asarray([self._first, self._last]), q)
 
     def _parts(self) -> tuple[Distribution, float, float]:
         """What is rounded, with its bounds."""
@@ -181,10 +196,9 @@ class quniform_gen(_Quantised):  # noqa: N801
 
     def _logpmf(self, x: FloatArray) -> FloatArray:
         steps = np.round(x / self.q)
-        is_on_grid = np.abs(x / self.q - steps) <= 1e-6 * np.maximum(1.0, np.abs(steps))
         lower, upper = (np.clip((steps + half) * self.q, self._first, self._last) for half in (-0.5, 0.5))
         with np.errstate(divide="ignore"):
-            return np.asarray(np.where(is_on_grid, np.log(self._mass(lower, upper)), -np.inf))
+            return np.asarray(np.where(is_on_grid(x, self.q), np.log(self._mass(lower, upper)), -np.inf))
 
     def _mass(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         return (upper - lower) / (self.high - self.low)

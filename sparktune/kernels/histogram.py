@@ -6,7 +6,7 @@ import numpy as np
 
 from sparktune.kernels.arrays import FloatArray, IntArray
 from sparktune.kernels.parzen import Layout, Points
-from sparktune.kernels.special import LOG_SQRT_2PI, log_mass_between, normal_cdf
+from sparktune.kernels.special import log_mass_between, normal_cdf
 
 N_BINS = 128
 #: Added to the count of each category: one that was never seen is not known to be bad.
@@ -32,7 +32,7 @@ class Histogram:
         """Bin of each coordinate in the order of ``Layout.columns``, shape (n, d); -1 where inactive."""
         layout, u = self.layout, points.numeric
         if layout.has_unbounded:
-            u = np.where(layout.is_numeric_unbounded, normal_cdf(u), u)
+            u = np.where(layout.is_numeric_unbounded, normal_cdf(u / layout.prior_sds), u)
         bins = np.empty(points.is_active.shape, dtype=np.intp)
         bins[:, : u.shape[1]] = np.minimum(u * N_BINS, N_BINS - 1).astype(np.intp) + self._first
         bins[:, u.shape[1] :] = points.cells + self._n_numeric
@@ -82,7 +82,7 @@ class Histogram:
         if layout.has_unbounded:
             p = len(self._first)
             is_unbounded = layout.is_numeric_unbounded & points.is_active[:, :p]
-            log_density[:, :p] += np.where(is_unbounded, -0.5 * points.numeric**2 - LOG_SQRT_2PI, 0.0)
+            log_density[:, :p] += np.where(is_unbounded, layout.log_normal(points.numeric), 0.0)
         return np.asarray(log_density)
 
 

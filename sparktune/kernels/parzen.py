@@ -46,6 +46,7 @@ class Layout:
         ordinal: Columns in [0, 1] with few steps, each with its mass.
         categorical: Columns of category numbers.
         low, high: Bounds, shape (d,); of categorical columns 0 and 1.
+        prior_sds: Standard deviations of the prior's normal on unbounded numeric columns, shape (p,); 1 on others.
         widths: Grid steps, shape (d,); 0 without one.
         n_features: Columns of :attr:`Points.features`.
 
@@ -77,6 +78,8 @@ class Layout:
         self.bounds = np.stack([low, high])[:, None, self.numeric]
         self.is_numeric_unbounded = self.is_unbounded[self.numeric]
         self.cell_variances = widths[self.numeric] ** 2 / 12.0
+        # As a kernel's: where cells are wide the standard normal is nothing at all grid points but its nearest.
+        self.prior_sds = np.where(self.is_numeric_unbounded, np.sqrt(1.0 + self.cell_variances), 1.0)
         self.n_categories = np.array([len(log_priors[c]) for c in self.categorical], dtype=np.intp)
         # Cells: the steps of all ordinal columns, then the categories of all categorical ones.
         sizes = [len(edges[c]) - 1 for c in self.ordinal] + [len(log_priors[c]) for c in self.categorical]
@@ -107,6 +110,10 @@ class Layout:
             # The edges of all columns are one ascending array, column c shifted by c.
             cells[:, :n_ordinal] = self._shifted.searchsorted(u + np.arange(n_ordinal), side="right") - 1
         return np.where(is_active, cells, -1)
+
+    def log_normal(self, x: FloatArray) -> FloatArray:
+        """Log of the prior's density on unbounded numeric coordinates, at numeric ones ``x`` (n, p)."""
+        return np.asarray(-0.5 * (x / self.prior_sds) ** 2 - np.log(self.prior_sds) - LOG_SQRT_2PI)
 
     @cached_property
     def prior(self) -> Kernels:
@@ -335,7 +342,9 @@ class Mixture:
             density = np.einsum("mkp,kp->mp", np.exp(z, out=z), marginals.heights)
             prior = marginals.prior
             if layout.has_unbounded:
-                prior = prior * np.where(layout.is_numeric_unbounded, np.exp(-0.5 * x * x - LOG_SQRT_2PI), 1.0)
+                with np.errstate(under="ignore"):  # nothing is left of a density that far out
+                    normal = np.exp(layout.log_normal(x))
+                prior = prior * np.where(layout.is_numeric_unbounded, normal, 1.0)
             log_density = np.log(np.maximum(density + prior, ZERO))
             out[:, :p] = np.where(points.is_active[:, :p], log_density, 0.0)
         out[:, p:] = self._marginals.log_cells[points.cells]

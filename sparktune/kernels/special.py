@@ -18,14 +18,15 @@ NARROW = 1e-5
 NEGLIGIBLE = -80.0
 
 
-def log_gauss_mass(a: ArrayLike, b: ArrayLike) -> FloatArray:
+def log_gauss_mass(a: ArrayLike, b: ArrayLike, width: ArrayLike | None = None) -> FloatArray:
     """Log of the standard normal mass of [a, b], elementwise.
 
     Args:
         a, b: Bounds in standard deviations, broadcast against each other, ``a <= b``; infinities are allowed.
+        width: ``b - a``, where it is known with more digits than rounding has left in the difference.
 
     Returns:
-        ``log(Phi(b) - Phi(a))``; ``-inf`` where ``a == b``.
+        ``log(Phi(b) - Phi(a))``; ``-inf`` where the width is 0.
     """
     from scipy.special import log_ndtr, ndtr
 
@@ -39,11 +40,11 @@ def log_gauss_mass(a: ArrayLike, b: ArrayLike) -> FloatArray:
         tail = log_high + np.log1p(-np.exp(np.minimum(log_low - log_high, 0.0)))
         straddling = np.log1p(-ndtr(a) - ndtr(-b))
         # Any difference cancels where the interval is narrow; its width times the density in the middle does not.
-        width, middle = b - a, 0.5 * (a + b)
+        width, middle = b - a if width is None else np.asarray(width, dtype=float), 0.5 * (a + b)
         narrow = np.log(width) - 0.5 * middle**2 - LOG_SQRT_2PI
         is_narrow = width * (1.0 + np.abs(middle)) < NARROW
     log_mass = np.where(is_narrow, narrow, np.where(straddles, straddling, tail))
-    return np.where((low == high) | np.isneginf(log_high), -np.inf, log_mass)
+    return np.where((width == 0) | np.isneginf(log_high), -np.inf, log_mass)
 
 
 def truncnorm_ppf(

@@ -33,7 +33,6 @@ from sparktune.kernels.arrays import FloatArray
 from sparktune.search.options import AT_LEAST_0, COUNT, FINITE_ABOVE_0, check_options
 from sparktune.space.compile import Space
 from sparktune.space.distributions import (
-    MAX_EXPONENT,
     Categorical,
     Distribution,
     LogNormal,
@@ -46,6 +45,7 @@ from sparktune.space.distributions import (
     RandInt,
     Uniform,
 )
+from sparktune.space.limits import MAX_EXPONENT
 
 __all__ = ["Settings", "propose"]
 

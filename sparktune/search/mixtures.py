@@ -22,6 +22,7 @@ from sparktune.kernels import special
 from sparktune.kernels.adaptive_parzen import NormalMixture, adaptive_bandwidths, forgetting_weights
 from sparktune.kernels.arrays import FloatArray
 from sparktune.space.distributions import LogNormal, Size
+from sparktune.space.generators import generator_of
 
 # The names of arguments and functions are hyperopt's.
 # ruff: noqa: N802, N803
@@ -46,7 +47,7 @@ def GMM1(
         mus, sigmas: Components before the cut, shape (k,); sigmas > 0.
         low, high: Bounds of the draws before they are rounded; None for none.
         q: Draws are rounded to its multiples; None for not at all.
-        rng: Whatever ``numpy.random.default_rng`` takes.
+        rng: See :func:`~sparktune.space.generators.generator_of`.
         size: Shape of the result.
     """
     return _rounded(_draws(_mixture(weights, mus, sigmas, low, high), rng, size), q)
@@ -121,7 +122,7 @@ def _mixture(
 
 def _draws(mixture: NormalMixture, rng: Any, size: Size | Sequence[int]) -> FloatArray:
     shape = (size,) if isinstance(size, int) else tuple(size)
-    generator, n = np.random.default_rng(rng), math.prod(shape)
+    generator, n = generator_of(rng), math.prod(shape)
     if math.isinf(mixture.low) and math.isinf(mixture.high):  # nothing to cut: a seed gives what it gives in hyperopt
         chosen = np.argmax(generator.multinomial(1, mixture.weights, n), axis=1)
         return np.reshape(generator.normal(mixture.means[chosen], mixture.sigmas[chosen]), shape)

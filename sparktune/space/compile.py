@@ -210,8 +210,13 @@ class Space:
             return rec_eval(self.expr if of is None else of, memo={**self._memo(raw), **(extra or {})})
         except UndrawnParameterError as error:
             labels = [p.label for p in self.parameters if p.value_node is error.node]
+            if not labels:
+                raise BadSearchSpace(
+                    f"the space draws from {error.node.name!r}, which has no label and so is no parameter: write "
+                    "hp.uniform(label, ...) for scope.uniform(...), and hp.choice(label, options) for scope.one_of(...)"
+                ) from None
             raise BadSearchSpace(
-                f"the space needs a value for {labels[0] if labels else error.node.name!r}, which is active in this "
+                f"the space needs a value for {labels[0]!r}, which is active in this "
                 f"point; values were given for {sorted(raw) or 'nothing'}"
             ) from None
 

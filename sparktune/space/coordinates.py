@@ -18,7 +18,6 @@ from sparktune.kernels.parzen import Layout
 from sparktune.kernels.special import normal_ppf
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import (
-    MAX_EXPONENT,
     Categorical,
     LogNormal,
     LogUniform,
@@ -30,6 +29,7 @@ from sparktune.space.distributions import (
     RandInt,
     Uniform,
 )
+from sparktune.space.limits import MAX_EXPONENT
 
 #: Up to this many integers a ``randint`` is a set of categories; above, neighbours are taken to be alike.
 MAX_CATEGORICAL_RANDINT = 10

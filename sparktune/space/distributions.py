@@ -18,23 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass
+from sparktune.space import limits
 from sparktune.space.grids import Cells, first_and_last, is_on_grid
-from sparktune.space.nodes import Apply, is_finite, is_number, literal_value
+from sparktune.space.nodes import Apply, literal_value, plain
 
 Size: TypeAlias = int | tuple[int, ...]
 
-#: Exponents are cut here: exp(709.8) is the largest double.
-MAX_EXPONENT = 700.0
-#: Larger arguments of normal distributions are refused: a search that goes far from the mean must not leave the floats.
-LARGEST = 1e300
-#: Steps of at most so many standard deviations: kernels square them.
-MAX_DEVIATIONS = 1e150
-#: No draw is so many standard deviations from the mean.
-REACH = 40.0
-#: Beyond, a float cannot hold every integer.
-MAX_INTEGER = 2**53
 #: Grids of more points are not corrected for what rounding takes from the ends, half of a share that is next to none.
 MAX_CELLS = 2**14
+EPSILON = float(np.finfo(float).eps)
 
 
 class Distribution(Protocol):
@@ -51,49 +43,6 @@ class Distribution(Protocol):
         """Log density (log mass, if discrete) of ``x``, elementwise."""
 
 
-def _require_numbers(kind: str, **arguments: object) -> None:
-    for name, value in arguments.items():
-        if not is_finite(value):
-            raise InvalidSpaceError(f"{kind} needs a finite number for {name}, got {name}={value!r}")
-
-
-def _require_range(kind: str, low: float, high: float) -> None:
-    _require_numbers(kind, low=low, high=high)
-    if not low < high:
-        hint = " (both are logarithms: use math.log(1e-4) for 1e-4)" if "log" in kind else ": swap or widen the bounds"
-        raise InvalidSpaceError(f"{kind}: low should be less than high, got low={low}, high={high}{hint}")
-    if not is_finite(float(high) - float(low)):
-        raise InvalidSpaceError(f"{kind} needs a finite high - low, got low={low}, high={high}: narrow the bounds")
-
-
-def _require_positive(kind: str, name: str, value: float) -> None:
-    _require_numbers(kind, **{name: value})
-    if not value > 0:
-        raise InvalidSpaceError(f"{kind} needs {name} > 0, got {name}={value}")
-
-
-def _require_moderate(kind: str, **arguments: float) -> None:
-    for name, value in arguments.items():
-        if abs(float(value)) > LARGEST:
-            raise InvalidSpaceError(
-                f"{kind} needs {name} within {LARGEST:g} of 0 (values may become infinite beyond), got {name}={value}: "
-                "use a smaller one, and scale it inside the space"
-            )
-
-
-def _require_multiples(kind: str, largest: float, q: float) -> None:
-    if not is_finite(float(largest) / float(q)):
-        raise InvalidSpaceError(f"{kind} has too many multiples of q={q} up to {largest:g}: use a larger q")
-
-
-def _require_exponent(kind: str, high: float) -> None:
-    if high > MAX_EXPONENT:
-        raise InvalidSpaceError(
-            f"{kind} takes the logarithms of its bounds, got high={high}, and exp({high}) is not a finite number: "
-            f"use math.log({high}) if you meant {high}"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Uniform:
     """U, uniform on [low, high]."""
@@ -102,7 +51,7 @@ class Uniform:
     high: float
 
     def __post_init__(self) -> None:
-        _require_range("uniform", self.low, self.high)
+        limits.require_range("uniform", self.low, self.high)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -128,19 +77,9 @@ class QUniform:
     q: float
 
     def __post_init__(self) -> None:
-        _require_range("quniform", self.low, self.high)
-        _require_positive("quniform", "q", self.q)
-        first, last = first_and_last("quniform", self.low, self.high, self.q)
-        if max(-first, last) > MAX_INTEGER:
-            raise InvalidSpaceError(
-                f"quniform needs multiples of q up to 2**53 * q (a float cannot hold every one beyond), "
-                f"got low={self.low}, high={self.high}, q={self.q}: use a larger q"
-            )
-        if not is_finite((last + 0.5) * float(self.q) - (first - 0.5) * float(self.q)):
-            raise InvalidSpaceError(
-                f"quniform needs bounds that are finite with half a step beyond each, got low={self.low}, "
-                f"high={self.high}, q={self.q}: use a smaller q"
-            )
+        limits.require_range("quniform", self.low, self.high)
+        limits.require_positive("quniform", "q", self.q)
+        limits.require_grid("quniform", self.low, self.high, self.q, *self.grid)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -177,8 +116,8 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
-        _require_range("loguniform", self.low, self.high)
-        _require_exponent("loguniform", self.high)
+        limits.require_range("loguniform", self.low, self.high)
+        limits.require_exponent("loguniform", self.high)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -191,8 +130,12 @@ class LogUniform:
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log density of ``x``, elementwise."""
-        log_x = _log(x)
-        return np.where((log_x >= self.low) & (log_x <= self.high), -log_x - math.log(self.high - self.low), -np.inf)
+        x = np.asarray(x, dtype=float)
+        low, high = self.bounds
+        # What is drawn at a bound may be rounded to the other side of it, by more the larger the logarithm.
+        slack = 4.0 * EPSILON * max(1.0, abs(self.low), abs(self.high))
+        inside = (x > 0) & (x >= low * (1.0 - slack)) & (x <= high * (1.0 + slack))
+        return np.where(inside, -_log(x) - math.log(self.high - self.low), -np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +150,9 @@ class QLogUniform:
     q: float
 
     def __post_init__(self) -> None:
-        _require_range("qloguniform", self.low, self.high)
-        _require_exponent("qloguniform", self.high)
-        _require_positive("qloguniform", "q", self.q)
+        limits.require_range("qloguniform", self.low, self.high)
+        limits.require_exponent("qloguniform", self.high)
+        limits.require_positive("qloguniform", "q", self.q)
         first_and_last("qloguniform", math.exp(self.low), math.exp(self.high), self.q)
 
     @property
@@ -243,7 +186,7 @@ class QLogUniform:
         """Log mass of ``x``, elementwise."""
         x = np.asarray(x, dtype=float)
         low, high = self.log_edges
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             cell = 2.0 * np.arctanh(0.5 * self.q / x)  # the difference of the logarithms of x + q / 2 and x - q / 2
             return np.where(is_on_grid(x, self.q, *self.grid), np.log(cell / (high - low)), -np.inf)
 
@@ -256,9 +199,9 @@ class Normal:
     sigma: float
 
     def __post_init__(self) -> None:
-        _require_numbers("normal", mu=self.mu)
-        _require_positive("normal", "sigma", self.sigma)
-        _require_moderate("normal", mu=self.mu, sigma=self.sigma)
+        limits.require_numbers("normal", mu=self.mu)
+        limits.require_positive("normal", "sigma", self.sigma)
+        limits.require_moderate("normal", mu=self.mu, sigma=self.sigma)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -271,8 +214,9 @@ class Normal:
 
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log density of ``x``, elementwise."""
-        z = (np.asarray(x, dtype=float) - self.mu) / self.sigma
-        return np.asarray(-0.5 * z**2 - math.log(self.sigma) - LOG_SQRT_2PI)
+        with np.errstate(over="ignore"):
+            z = (np.asarray(x, dtype=float) - self.mu) / self.sigma
+            return np.asarray(-0.5 * z**2 - math.log(self.sigma) - LOG_SQRT_2PI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,15 +228,12 @@ class QNormal:
     q: float
 
     def __post_init__(self) -> None:
-        _require_numbers("qnormal", mu=self.mu)
-        _require_positive("qnormal", "sigma", self.sigma)
-        _require_positive("qnormal", "q", self.q)
-        _require_moderate("qnormal", mu=self.mu, sigma=self.sigma, q=self.q)
-        _require_multiples("qnormal", 1e6 * (abs(float(self.mu)) + float(self.sigma)), self.q)
-        if float(self.q) / float(self.sigma) > MAX_DEVIATIONS:
-            raise InvalidSpaceError(
-                f"qnormal needs q <= {MAX_DEVIATIONS:g} * sigma, got sigma={self.sigma}, q={self.q}: use a smaller q"
-            )
+        limits.require_numbers("qnormal", mu=self.mu)
+        limits.require_positive("qnormal", "sigma", self.sigma)
+        limits.require_positive("qnormal", "q", self.q)
+        limits.require_moderate("qnormal", mu=self.mu, sigma=self.sigma, q=self.q)
+        limits.require_multiples("qnormal", 1e6 * (abs(float(self.mu)) + float(self.sigma)), self.q)
+        limits.require_deviations("qnormal", self.sigma, self.q)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -306,8 +247,10 @@ class QNormal:
     def log_pdf(self, x: ArrayLike) -> FloatArray:
         """Log mass of ``x``, elementwise."""
         x = np.asarray(x, dtype=float)
-        half = 0.5 * self.q
-        mass = log_gauss_mass((x - half - self.mu) / self.sigma, (x + half - self.mu) / self.sigma)
+        width = float(self.q) / float(self.sigma)
+        with np.errstate(over="ignore"):
+            z = (x - self.mu) / self.sigma
+        mass = log_gauss_mass(z - 0.5 * width, z + 0.5 * width, width)
         return np.where(is_on_grid(x, self.q), mass, -np.inf)
 
 
@@ -319,10 +262,10 @@ class LogNormal:
     sigma: float
 
     def __post_init__(self) -> None:
-        _require_numbers("lognormal", mu=self.mu)
-        _require_positive("lognormal", "sigma", self.sigma)
-        _require_moderate("lognormal", mu=self.mu, sigma=self.sigma)
-        _require_exponent("lognormal", self.mu)
+        limits.require_numbers("lognormal", mu=self.mu)
+        limits.require_positive("lognormal", "sigma", self.sigma)
+        limits.require_moderate("lognormal", mu=self.mu, sigma=self.sigma)
+        limits.require_exponent("lognormal", self.mu)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -337,7 +280,7 @@ class LogNormal:
         """Log density of ``x``, elementwise."""
         log_x = _log(x)
         z = (log_x - self.mu) / self.sigma
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             density = -0.5 * z**2 - math.log(self.sigma) - LOG_SQRT_2PI - log_x
         return np.where(np.isfinite(log_x), density, -np.inf)
 
@@ -351,13 +294,12 @@ class QLogNormal:
     q: float
 
     def __post_init__(self) -> None:
-        _require_numbers("qlognormal", mu=self.mu)
-        _require_positive("qlognormal", "sigma", self.sigma)
-        _require_moderate("qlognormal", mu=self.mu, sigma=self.sigma)
-        _require_exponent("qlognormal", self.mu)
-        _require_positive("qlognormal", "q", self.q)
-        highest = min(float(self.mu) + REACH * float(self.sigma), MAX_EXPONENT)
-        _require_multiples("qlognormal", math.exp(highest), self.q)
+        limits.require_numbers("qlognormal", mu=self.mu)
+        limits.require_positive("qlognormal", "sigma", self.sigma)
+        limits.require_moderate("qlognormal", mu=self.mu, sigma=self.sigma)
+        limits.require_exponent("qlognormal", self.mu)
+        limits.require_positive("qlognormal", "q", self.q)
+        limits.require_multiples("qlognormal", limits.highest_lognormal(self.mu, self.sigma), self.q)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -372,7 +314,10 @@ class QLogNormal:
         """Log mass of ``x``, elementwise."""
         x = np.asarray(x, dtype=float)
         lower, upper = _log(x - 0.5 * self.q), _log(x + 0.5 * self.q)
-        mass = log_gauss_mass((lower - self.mu) / self.sigma, (upper - self.mu) / self.sigma)
+        # Far out the difference of the logarithms has no digits, which the cell's width relative to x has.
+        with np.errstate(all="ignore"):
+            width = np.where(x > 0.5 * self.q, 2.0 * np.arctanh(0.5 * self.q / x), np.inf) / self.sigma
+        mass = log_gauss_mass((lower - self.mu) / self.sigma, (upper - self.mu) / self.sigma, width)
         return np.where(is_on_grid(x, self.q, first=0), mass, -np.inf)
 
 
@@ -384,18 +329,7 @@ class RandInt:
     high: int
 
     def __post_init__(self) -> None:
-        for name, value in (("low", self.low), ("high", self.high)):
-            if not is_finite(value) or not float(value).is_integer():
-                raise InvalidSpaceError(f"randint needs an integer for {name}, got {name}={value!r}")
-        if not self.low < self.high:
-            raise InvalidSpaceError(
-                f"randint draws from low to high - 1 and needs low < high, got low={self.low}, high={self.high}"
-            )
-        if self.low < -MAX_INTEGER or self.high > MAX_INTEGER:
-            raise InvalidSpaceError(
-                f"randint's bounds must lie within 2**53 of 0 (beyond, a float cannot hold every integer), "
-                f"got low={self.low}, high={self.high}"
-            )
+        limits.require_integers("randint", self.low, self.high)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -419,17 +353,7 @@ class Categorical:
     p: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.p:
-            raise InvalidSpaceError("pchoice needs at least one (probability, option) pair, got none")
-        for probability in self.p:
-            if not is_number(probability) or not 0 <= probability <= 1:
-                raise InvalidSpaceError(
-                    f"pchoice needs probabilities from 0 to 1, got {probability!r}: write (probability, option)"
-                )
-        if abs(sum(self.p) - 1.0) > 0.02:  # 0.33 three times is a thing people write: normalised, not refused
-            raise InvalidSpaceError(
-                f"pchoice needs probabilities that sum to 1, got {list(self.p)}, which sum to {sum(self.p):g}"
-            )
+        limits.require_probabilities("pchoice", self.p)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -487,7 +411,7 @@ def _clip(x: float, low: float, high: float) -> float:
 
 
 def _exp(x: ArrayLike) -> FloatArray:
-    return np.asarray(np.exp(np.minimum(x, MAX_EXPONENT)))
+    return np.asarray(np.exp(np.minimum(x, limits.MAX_EXPONENT)))
 
 
 #: Distribution by symbol name, with the names of its arguments in the order of the symbol's signature.
@@ -522,7 +446,7 @@ def distribution_of(node: Apply) -> Distribution:
             f"hyperopt_param holds {node.name!r}, which is not one of the distributions {', '.join(sorted(BY_SYMBOL))}"
         )
     arguments = {
-        name: literal_value(child, f"{node.name}'s {name}")
+        name: plain(literal_value(child, f"{node.name}'s {name}"))
         for name, child in node.arg.items()
         if isinstance(child, Apply) and name not in ("rng", "size")
     }

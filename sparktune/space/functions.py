@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparktune.space import distributions
-from sparktune.space.nodes import BUILT_IN, IMPLEMENTATIONS, INFO, Apply
+from sparktune.space.nodes import BUILT_IN, IMPLEMENTATIONS, INFO, Apply, plain
 from sparktune.space.symbols import SymbolTableEntry, scope
 
 #: Functions that draw: they take ``rng`` and ``size``, and have no value without a generator.
@@ -31,7 +31,7 @@ def _stochastic(symbol: str, make: Callable[..., distributions.Distribution]) ->
     parameters = ", ".join(name + defaults.get(name, "") for name in names)
 
     def draw(arguments: tuple[Any, ...], rng: Any, size: distributions.Size) -> Any:
-        value = make(*arguments).sample(np.random.default_rng(rng), size)
+        value = make(*map(plain, arguments)).sample(np.random.default_rng(rng), size)
         return value[()] if value.ndim == 0 else value
 
     # Built from text, since Apply.arg reads the argument names from the signature.

@@ -36,9 +36,12 @@ def first_and_last(kind: str, low: float, high: float, q: float) -> tuple[int, i
 
 def is_on_grid(x: ArrayLike, q: float, first: float = -np.inf, last: float = np.inf) -> NDArray[np.bool_]:
     """Whether ``x`` is a multiple of ``q`` but for rounding, from the first to the last, elementwise."""
-    steps = np.asarray(x, dtype=float) / q
-    nearest = np.round(steps)
-    near = np.abs(steps - nearest) <= 1e-6 * np.maximum(1.0, np.abs(steps))
+    with np.errstate(all="ignore"):
+        steps = np.asarray(x, dtype=float) / q
+        nearest = np.round(steps)
+        away, size = np.abs(steps - nearest), np.abs(steps)
+        # A share of a large number is more than a step: beyond that only what a float cannot tell apart is near.
+        near = away <= np.maximum(1e-6 * np.clip(size, 1.0, 1e3), 4.0 * np.finfo(float).eps * size)
     return np.asarray(near & (nearest >= first) & (nearest <= last))
 
 

@@ -41,6 +41,9 @@ class Apply:
         define_params: What a fresh process needs to register the function; pickling sets it, see ``space.symbols``.
     """
 
+    #: numpy leaves operators to the node: else an array and a node gave an array of nodes, which nobody would search.
+    __array_ufunc__ = None
+
     def __init__(
         self,
         name: str,
@@ -180,43 +183,43 @@ class Apply:
         return apply("add", self, other)
 
     def __radd__(self, other: object) -> Apply:
-        return apply("add", other, self)
+        return apply("add", plain(other), self)
 
     def __sub__(self, other: object) -> Apply:
         return apply("sub", self, other)
 
     def __rsub__(self, other: object) -> Apply:
-        return apply("sub", other, self)
+        return apply("sub", plain(other), self)
 
     def __mul__(self, other: object) -> Apply:
         return apply("mul", self, other)
 
     def __rmul__(self, other: object) -> Apply:
-        return apply("mul", other, self)
+        return apply("mul", plain(other), self)
 
     def __truediv__(self, other: object) -> Apply:
         return apply("truediv", self, other)
 
     def __rtruediv__(self, other: object) -> Apply:
-        return apply("truediv", other, self)
+        return apply("truediv", plain(other), self)
 
     def __floordiv__(self, other: object) -> Apply:
         return apply("floordiv", self, other)
 
     def __rfloordiv__(self, other: object) -> Apply:
-        return apply("floordiv", other, self)
+        return apply("floordiv", plain(other), self)
 
     def __mod__(self, other: object) -> Apply:
         return apply("mod", self, other)
 
     def __rmod__(self, other: object) -> Apply:
-        return apply("mod", other, self)
+        return apply("mod", plain(other), self)
 
     def __pow__(self, other: object) -> Apply:
         return apply("pow", self, other)
 
     def __rpow__(self, other: object) -> Apply:
-        return apply("pow", other, self)
+        return apply("pow", plain(other), self)
 
     def __neg__(self) -> Apply:
         return apply("neg", self)
@@ -305,26 +308,54 @@ def as_apply(obj: object) -> Apply:
     """``obj`` as a node: containers become ``dict`` and ``pos_args`` nodes, anything else a literal.
 
     Lists evaluate to tuples, as they do in hyperopt.
+
+    Raises:
+        InvalidSpaceError: If a container holds itself, or nodes are in one that is taken as it is: a set or an array.
     """
+    try:
+        return _as_node(obj)
+    except RecursionError:
+        raise InvalidSpaceError(
+            "a list, tuple or dict in the space holds itself, or they nest deeper than Python recurses: nest fewer"
+        ) from None
+
+
+def _as_node(obj: object) -> Apply:
     if isinstance(obj, Apply):
         return obj
     if isinstance(obj, (tuple, list)):
-        return Apply("pos_args", [as_apply(item) for item in obj], [], len(obj))
+        return Apply("pos_args", [_as_node(item) for item in obj], [], len(obj))
     if isinstance(obj, dict):
         if all(isinstance(key, str) for key in obj):
-            return Apply("dict", [], {key: as_apply(value) for key, value in obj.items()}, len(obj))
+            return Apply("dict", [], {key: _as_node(value) for key, value in obj.items()}, len(obj))
         try:
             items = sorted(obj.items(), key=lambda item: item[0])
         except TypeError:  # keys of several types cannot be ordered: the order written is as good
             items = list(obj.items())
-        return Apply("dict", [as_apply(items)], [], len(obj))
+        return Apply("dict", [_as_node(items)], [], len(obj))
+    is_array = isinstance(obj, np.ndarray) and obj.dtype == object
+    if (is_array or isinstance(obj, (set, frozenset))) and any(isinstance(item, Apply) for item in _items(obj)):
+        kind = "an array" if is_array else f"a {type(obj).__name__}"
+        raise InvalidSpaceError(
+            f"parameters in {kind} would not be searched, for it is taken as it is: use a list, or for an array "
+            "scope.asarray([...])"
+        )
     return Literal(obj)
 
 
+def _items(obj: Any) -> Any:
+    return obj.flat if isinstance(obj, np.ndarray) else obj
+
+
 def dfs(expr: Apply, seq: list[Apply] | None = None, seqset: set[Apply] | None = None) -> list[Apply]:
-    """All nodes below ``expr``, arguments before the nodes that use them, each once, ``expr`` last."""
+    """All nodes below ``expr``, arguments before the nodes that use them, each once, ``expr`` last.
+
+    Raises:
+        InvalidSpaceError: If a node is below itself.
+    """
     seq = [] if seq is None else seq
     seen = set(seq) if seqset is None else seqset
+    entered: set[Apply] = set()
     stack: list[tuple[Apply, bool]] = [(expr, False)]
     while stack:  # an explicit stack: spaces built by a loop nest deeper than Python recurses
         node, is_expanded = stack.pop()
@@ -333,10 +364,21 @@ def dfs(expr: Apply, seq: list[Apply] | None = None, seqset: set[Apply] | None =
         if is_expanded:
             seen.add(node)
             seq.append(node)
+        elif node in entered:
+            raise circle(node)
         else:
+            entered.add(node)
             stack.append((node, True))
             stack.extend((child, False) for child in reversed(node.inputs()) if child not in seen)
     return seq
+
+
+def circle(node: Apply) -> InvalidSpaceError:
+    """The error of a node that is below itself, as when its arguments were replaced by what uses it."""
+    return InvalidSpaceError(
+        f"the space goes in a circle: a {node.name!r} node is among its own arguments, or below them. Put clone(node) "
+        "into an expression that is to take the node's place"
+    )
 
 
 def toposort(expr: Apply) -> list[Apply]:
@@ -396,6 +438,11 @@ def is_finite(value: object) -> bool:
         return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # an int beyond the largest double
         return False
+
+
+def plain(value: object) -> Any:
+    """``value``, of numpy's numbers Python's own: these calculate without the bounds of 8 or 16 bits."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def literal_value(node: object, what: str) -> Any:

@@ -15,7 +15,8 @@ import numpy as np
 
 from sparktune.exceptions import BadSearchSpace, SparktuneError
 from sparktune.space.functions import STOCHASTIC_SYMBOLS
-from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply, clone, dfs
+from sparktune.space.generators import generator_of
+from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply, circle, clone, dfs
 from sparktune.space.symbols import SymbolTable, scope
 
 __all__ = [
@@ -68,12 +69,14 @@ def rec_eval(
         memo_gc, print_trace, print_node_on_error: Accepted for hyperopt's signature; nothing is printed.
 
     Raises:
-        BadSearchSpace: If a ``switch`` has no option for its index, or the program is too long.
+        BadSearchSpace: If a ``switch`` has no option for its index, the program is too long, or a value is needed for
+            itself.
         Exception: Whatever a function of the expression raises.
     """
     root = as_apply(expr)
     values: dict[Apply, Any] = dict(memo) if memo else {}
     called: dict[Apply, Apply] = {}  # calls that gave an expression, with that expression
+    waited: dict[Apply, list[Apply]] = {}  # by node the arguments that it was last seen to wait for
     stack = [root]
     while stack:
         node = stack[-1]
@@ -91,6 +94,9 @@ def rec_eval(
                 else:
                     waiting_for.append(child)
         if waiting_for:
+            if waited.get(node) == waiting_for:
+                raise circle(node)
+            waited[node] = waiting_for
             stack.extend(waiting_for)
             if max_program_len is not None and len(values) > max_program_len:
                 raise BadSearchSpace(f"the space has more than {max_program_len} nodes: raise max_program_len")
@@ -164,9 +170,9 @@ def sample(expr: object, rng: object = None, **kwargs: Any) -> Any:
 
     Args:
         expr: A space.
-        rng: Whatever ``numpy.random.default_rng`` takes; fresh entropy if None.
+        rng: See :func:`~sparktune.space.generators.generator_of`.
         **kwargs: Passed to :func:`rec_eval`.
     """
-    generator = rng if isinstance(rng, Apply) else Literal(np.random.default_rng(rng))  # type: ignore[arg-type]
+    generator = rng if isinstance(rng, Apply) else Literal(generator_of(rng))
     copied = recursive_set_rng_kwarg(clone(as_apply(expr)), generator)
     return rec_eval(copied, **kwargs)

@@ -57,3 +57,10 @@ def test_arrays_go_elementwise():
         np.testing.assert_array_equal(criterion(means, variances, 0.5), expected)
         assert np.ndim(criterion(0, 1, 2)) == 0
     assert criteria.UCB(1, 4, 2) == 5
+
+
+def test_a_threshold_at_infinity():
+    """Nothing is above it, and everything above minus infinity, by infinitely much."""
+    assert criteria.EI_gaussian(0.0, 1.0, np.inf) == 0.0
+    assert criteria.logEI_gaussian(0.0, 1.0, np.inf) == -np.inf
+    assert criteria.EI_gaussian(0.0, 1.0, -np.inf) == np.inf

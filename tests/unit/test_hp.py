@@ -116,6 +116,21 @@ def test_labels_are_strings(label):
     assert repr(label) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: hp.choice(3, ["a", "b"]), "choice"),
+        (lambda: hp.pchoice(3, [(0.5, "a"), (0.5, "b")]), "pchoice"),
+        (lambda: hp.uniformint(3, 0, 4), "uniformint"),
+        (lambda: hp.qnormal(3, 0, 4, 1), "qnormal"),
+    ],
+)
+def test_the_example_for_a_label_is_the_function_that_was_called(make, name):
+    """Not the distribution that is behind it."""
+    with pytest.raises(InvalidTypeError, match=rf"hp\.{name}\('name'"):
+        make()
+
+
 def test_a_label_may_be_bytes():
     """Bytes are decoded."""
     assert Space(hp.uniform(b"x", 0, 1)).labels == ("x",)

@@ -66,3 +66,12 @@ def test_probabilities_may_be_numpy_numbers():
     p = np.full(10, 0.1)
     docs = mix.suggest([0], Domain(lambda _: 0.0, SPACE), Trials(), 0, [(share, rand.suggest) for share in p])
     assert len(docs) == 1
+
+
+def test_probabilities_with_few_digits_are_scaled_to_one():
+    """A sum of 1 but for what was rounded off is one, although numpy wants more digits."""
+    calls = []
+    p_suggest = [(0.3333333, named(calls, "a")), (0.6666666, named(calls, "b"))]
+    for seed in range(40):
+        mix.suggest([0], Domain(lambda _: 0.0, SPACE), Trials(), seed, p_suggest)
+    assert {name for name, *_ in calls} == {"a", "b"}

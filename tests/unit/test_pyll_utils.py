@@ -124,3 +124,11 @@ def test_names_that_programs_take_from_here():
     assert pyll_utils.scope is pyll.scope
     assert pyll_utils.MissingArgument is pyll.base.MissingArgument
     assert pyll_utils.hyperopt_param("x", 3) == 3
+
+
+def test_a_circle_is_refused():
+    """Conditions would grow for ever around it."""
+    choice = hp.choice("c", [1, [2]])
+    choice.pos_args[2].pos_args[0] = choice
+    with pytest.raises(BadSearchSpace, match="circle"):
+        expr_to_config(choice, (), {})

@@ -1,5 +1,6 @@
 """scipy-style distributions: densities, masses and draws agree with one another."""
 
+import math
 import pickle
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_masses_are_those_of_the_draws(distribution):
     # 5 standard deviations of a frequency, and one count for what is rare.
     np.testing.assert_array_less(np.abs(counts / 20_000 - p), 5 * np.sqrt(p * (1 - p) / 20_000) + 1 / 20_000)
     assert 0.99 < p.sum() < 1 + 1e-9
-    np.testing.assert_allclose(distribution.logpmf(values), np.log(p))
+    np.testing.assert_allclose(distribution.logpmf(values), np.log(p), atol=1e-12)
 
 
 @pytest.mark.parametrize("distribution", QUANTISED[:5], ids=lambda d: f"{type(d).__name__}-{d.q}")
@@ -98,3 +99,29 @@ def test_in_domain():
     """Multiples of q, for the lognormal from 0 on."""
     assert rdists.qnormal_gen(0, 1, 2).in_domain([-2, 0, 1]).tolist() == [True, True, False]
     assert rdists.qlognormal_gen(0, 1, 2).in_domain([-2, 0, 1]).tolist() == [False, True, False]
+
+
+def test_draws_that_64_bits_cannot_hold_are_floats():
+    """Not integers that have come round to the other side of 0."""
+    drawn = rdists.qlognormal_gen(50, 10, 1).rvs(size=1000, random_state=0)
+    assert drawn.dtype == float
+    assert (drawn >= 0).all()
+    assert rdists.qlognormal_gen(100, 1, 1).rvs(random_state=0) > 1e30
+    assert rdists.quniform_gen(0, 1e20, 10**6).qhigh == 1e20
+
+
+@pytest.mark.parametrize(("mu", "sigma"), [(0, 1), (-3, 10)])
+def test_the_upper_tail_of_a_lognormal_has_its_digits(mu, sigma):
+    """As SciPy's has, where the distribution function is 1 but for rounding."""
+    ours, reference = rdists.lognorm_gen(mu, sigma), stats.lognorm(sigma, scale=math.exp(mu))
+    tail = np.array([1e-300, 1e-30, 1e-12, 0.3])
+    np.testing.assert_allclose(ours.isf(tail), reference.isf(tail), rtol=1e-10)
+    far = np.exp(mu + sigma * np.array([1.0, 9.0, 40.0]))
+    np.testing.assert_allclose(ours.logsf(far), reference.logsf(far), rtol=1e-10)
+    np.testing.assert_allclose(rdists.lognorm_gen(0, 1).logsf(1e100), stats.lognorm(1).logsf(1e100), rtol=1e-10)
+
+
+def test_masses_between_large_multiples():
+    """Half a step beside a large multiple is no multiple."""
+    np.testing.assert_array_equal(rdists.quniform_gen(0, 1e12, 1).pmf([1e9 + 0.5, 1e7 + 0.5]), 0)
+    assert rdists.quniform_gen(0, 1e12, 1).pmf(1e9) == pytest.approx(1e-12)

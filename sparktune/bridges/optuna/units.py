@@ -18,8 +18,6 @@ from sparktune import hp
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.compile import Parameter
 from sparktune.space.distributions import (
-    MAX_EXPONENT,
-    MAX_INTEGER,
     Categorical,
     LogNormal,
     LogUniform,
@@ -31,6 +29,7 @@ from sparktune.space.distributions import (
     RandInt,
     Uniform,
 )
+from sparktune.space.limits import MAX_EXPONENT, MAX_INTEGER
 from sparktune.space.nodes import Apply, is_finite
 
 #: Standard deviations to either side that a sampler searches of a normal parameter: all but 6e-7 of its mass.

@@ -170,3 +170,12 @@ def test_smoothed_steps_stay_in_their_column():
     layout = Layout(np.zeros(2), np.ones(2), np.zeros(2), {0: STEPS, 1: np.array([0.0, 0.5, 1.0])}, {})
     smoothed = Smoothing(layout, 5).smooth_steps(np.array([0.0, 4, 0, 0, 2, 0]))
     assert (smoothed[:4].sum(), smoothed[4:].sum()) == (pytest.approx(4), pytest.approx(2))
+
+
+@pytest.mark.parametrize("width", [0.0, 10.0])
+def test_without_points_an_unbounded_grid_has_the_density_of_the_kernels_prior(width):
+    """Widened by the grid's cells, also where the standard normal is nothing."""
+    layout = Layout(np.array([-INF]), np.array([INF]), np.array([width]), {}, {})
+    z = np.array([[0.0], [width], [-2.0 * width - 1.0]])
+    expected = layout.points(z).features @ layout.prior.coefficients[0]
+    np.testing.assert_allclose(marginals(layout, none_of(layout), z)[:, 0], expected, rtol=1e-9)

@@ -538,3 +538,22 @@ def test_draws_stay_finite_and_within_bounds_at_the_extremes(far, rng):
     assert np.isfinite(drawn).all()
     assert ((drawn[:, :2] >= 0) & (drawn[:, :2] <= 1)).all()
     assert abs(drawn[:, 2] - far).max() < 1
+
+
+def test_marginals_far_out_underflow_to_nothing():
+    """Forty deviations from the mean the prior has no density left, which is no error."""
+    layout = layout_of(0, 1)
+    estimate = mixture(layout, [[0.0], [1.0]])
+    with np.errstate(all="raise"):
+        log_density = estimate.log_marginals(layout.points(np.array([[0.5], [40.0], [-60.0]])))
+    assert log_density[0, 0] > -2
+    assert (log_density[1:] < -80).all()  # what exponents are cut at
+
+
+@pytest.mark.parametrize("width", [0.0, 1.0, 10.0, 1000.0])
+def test_a_marginal_of_an_unbounded_grid_is_its_joint_density(width):
+    """Both widen the prior by the grid's cells, as they do kernels: else points far out would differ by hundreds."""
+    layout = Layout(np.array([-INF]), np.array([INF]), np.array([width]), {}, {})
+    estimate = mixture(layout, [[0.0], [max(width, 0.5)]])
+    points = layout.points(np.array([[0.0], [-width], [3.0 * width + 1.0]]))
+    np.testing.assert_allclose(estimate.log_marginals(points)[:, 0], estimate.log_pdf(points), rtol=1e-9, atol=1e-9)

@@ -145,3 +145,13 @@ def test_log_sum_exp(dtype, rng):
     a[0, :3], a[1] = -np.inf, -np.inf
     assert np.isfinite(log_sum_exp(a)[0])
     assert log_sum_exp(a)[1] == -np.inf
+
+
+def test_log_gauss_mass_takes_a_width_that_the_bounds_have_lost():
+    """Bounds that are rounded to one number, or to neighbours, have the mass of the width that is given."""
+    for middle in (3.0, -30.0, 0.0, 1e6):
+        got = log_gauss_mass(middle, middle, 1e-20)
+        assert got == pytest.approx(math.log(1e-20) - 0.5 * middle**2 - LOG_SQRT_2PI, rel=1e-14)
+    assert log_gauss_mass(1.0, 1.0, 0.0) == -math.inf
+    np.testing.assert_array_equal(log_gauss_mass([-1, 0], [1, 2], [2.0, 2.0]), log_gauss_mass([-1, 0], [1, 2]))
+    assert log_gauss_mass(-math.inf, 0.0, math.inf) == pytest.approx(math.log(0.5))

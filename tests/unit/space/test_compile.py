@@ -323,3 +323,10 @@ def test_a_point_of_a_space_that_switches_on_arithmetic():
     for _ in range(50):
         raw = space.raw(space.draw(rng))
         assert set(raw) == ({"c"} if raw["c"] == 0 else {"c", "n", "x" if raw["n"] == 1 else "y"})
+
+
+def test_a_draw_without_a_label_is_named():
+    """Its function, and what to write: no label can be given."""
+    space = Space({"a": scope.uniform(0, 1) + hp.uniform("x", 0, 1)})
+    with pytest.raises(BadSearchSpace, match=r"draws from 'uniform', which has no label.*hp\.uniform\(label"):
+        space.evaluate({"x": 0.5})

@@ -23,7 +23,7 @@ from sparktune.space.distributions import (
     Uniform,
     distribution_of,
 )
-from sparktune.space.scope import scope
+from sparktune.space.scope import sample, scope
 
 CONTINUOUS = [
     Uniform(-3, 5),
@@ -338,3 +338,80 @@ def test_the_widest_distributions_give_finite_values(node):
 def test_distribution_of_a_node(node, expected):
     """A stochastic node gives its distribution, however its arguments were passed."""
     assert distribution_of(node) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-740, -739.9), (-740, -600), (-600, 600), (-7, 0.1), (-0.1, 0.3), (-0.1, 0), (0.01, 3), (0.2, 0.3), (690, 700)],
+)
+def test_a_loguniform_has_a_density_wherever_it_draws_and_at_its_bounds(low, high):
+    """exp and log of a bound may end up beside it by rounding: that is no value outside."""
+    distribution = LogUniform(low, high)
+    drawn = np.append(distribution.sample(np.random.default_rng(0), 2000), distribution.bounds)
+    np.testing.assert_allclose(distribution.log_pdf(drawn), -np.log(drawn) - math.log(high - low), rtol=1e-9)
+    beside = np.array(distribution.bounds) * [1 - 1e-9, 1 + 1e-9]
+    if low > -700:  # below, floats are not that close to each other
+        np.testing.assert_array_equal(distribution.log_pdf(beside), -np.inf)
+
+
+@pytest.mark.parametrize(("x", "q"), [(1e6, 1), (1e10, 1), (1e14, 1), (1e17, 1), (3e30, 1), (2.0**40, 2.0**-20)])
+def test_cells_far_out_in_a_wide_quantised_lognormal_keep_their_mass(x, q):
+    """A cell that is narrow beside its distance from 0 has the density in its middle times its width."""
+    mass = QLogNormal(1, 10, q).log_pdf(x)
+    # The midpoint rule's relative error is below the square of q / x, 1e-12 at most.
+    np.testing.assert_allclose(mass, LogNormal(1, 10).log_pdf(x) + math.log(q), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("mu", "sigma", "q"), [(0, 1, 2.0**-40), (2.0**40, 1, 2.0**-12), (0, 1e80, 1), (1e6, 3, 2**-30)]
+)
+def test_cells_of_a_fine_quantised_normal_keep_their_mass(mu, sigma, q):
+    """Where the step is next to nothing beside the value or the mean."""
+    x = QNormal(mu, sigma, q).sample(np.random.default_rng(0), 100)
+    expected = stats.norm(mu, sigma).logpdf(x) + math.log(q)
+    np.testing.assert_allclose(QNormal(mu, sigma, q).log_pdf(x), expected, rtol=1e-9)
+
+
+def test_what_lies_between_large_multiples_has_no_mass():
+    """Of a large number a small share is more than a step."""
+    halves = np.array([1e6, 1e7, 1e9, 1e12]) + 0.5
+    for distribution in (RandInt(0, 2**53), QUniform(0, 2**50, 1), QNormal(0, 1e9, 1), QLogNormal(20, 3, 1)):
+        np.testing.assert_array_equal(distribution.log_pdf(halves), -np.inf)
+        assert np.isfinite(distribution.log_pdf(halves - 0.5)).all()
+    tenths = np.arange(1, 10**6, 997) * 0.1
+    assert np.isfinite(QUniform(0, 10**6, 0.1).log_pdf(tenths)).all()
+
+
+@pytest.mark.parametrize("distribution", [*EVERY, Normal(0, 1e-200), QNormal(0, 1e-200, 1e-201)], ids=repr)
+def test_values_that_are_no_values_have_no_mass_and_give_no_warning(distribution):
+    """Infinities, and the largest floats, with every floating-point error an exception."""
+    x = np.array([math.inf, -math.inf, 1.7e308, -1.7e308])
+    with np.errstate(all="raise"):
+        log_pdf = distribution.log_pdf(x)
+    assert (log_pdf < -700).all()  # or less than a float holds
+
+
+@pytest.mark.parametrize(
+    ("node", "low", "high"),
+    [
+        (scope.uniform(np.int16(-(2**15)), np.int16(2**15 - 1)), -(2**15), 2**15 - 1),
+        (scope.uniform(np.float16(-60000), np.float16(60000)), -60000, 60000),
+        (scope.quniform(np.int8(-100), np.int8(100), np.int8(1)), -100, 100),
+        (scope.qloguniform(np.int8(0), np.int8(45), np.uint8(1)), 1, math.floor(math.exp(45))),
+        (scope.loguniform(np.int8(-100), np.int8(100)), math.exp(-100), math.exp(100)),
+        (scope.randint(np.int8(-100), np.int8(100)), -100, 99),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else "",
+)
+@pytest.mark.filterwarnings("error")
+def test_bounds_of_few_bits_do_not_overflow(node, low, high):
+    """As those of an array of samples or pixels have: they mean what Python's numbers mean."""
+    space = Space(scope.hyperopt_param("x", node))
+    [parameter], coordinates = space.parameters, Coordinates(space)
+    assert parameter.distribution.bounds == (low, high)
+    ends = np.array([[low], [high]], dtype=float)
+    np.testing.assert_allclose(coordinates.decode(coordinates.encode(ends)), ends)
+    drawn = coordinates.decode(coordinates.sample_prior(np.random.default_rng(0), 200))
+    assert low <= drawn.min() < drawn.max() <= high
+    assert np.isfinite(parameter.distribution.log_pdf(drawn)).all()
+    assert low <= sample(node, np.random.default_rng(0)) <= high

@@ -12,6 +12,7 @@ from sparktune.space.nodes import (
     apply,
     as_apply,
     clone,
+    clone_merge,
     dfs,
     is_finite,
     literal_value,
@@ -236,3 +237,49 @@ def test_graphs_may_be_deeper_than_python_recurses():
     assert len(dfs(node)) == 4001
     assert rec_eval(clone(node)) == 2000
     assert str(node).count("\n") == 4000
+
+
+def circular():
+    """A sum that is its own second argument, two nodes down."""
+    total = apply("add", Literal(1), apply("neg", Literal(2)))
+    total.pos_args[1].pos_args[0] = total
+    return total
+
+
+@pytest.mark.parametrize("walk", [dfs, clone, clone_merge, Apply.eval], ids=lambda walk: walk.__name__)
+def test_a_circle_is_refused(walk):
+    """A node that is below itself, by replaced arguments, is an error that says so: there is no end to walk to."""
+    with pytest.raises(InvalidSpaceError, match=r"circle.*'(add|neg)' node"):
+        walk(circular())
+
+
+def test_a_container_that_holds_itself_is_refused():
+    """As is what nests deeper than Python recurses."""
+    looped, deep = [1], []
+    looped.append({"again": looped})
+    for _ in range(5000):
+        deep = [deep]
+    for space in (looped, deep):
+        with pytest.raises(InvalidSpaceError, match="holds itself, or they nest deeper"):
+            as_apply(space)
+
+
+def test_numpy_arrays_calculate_with_nodes():
+    """On either side: the node takes the array in, and no array of nodes comes out, which nobody would search."""
+    x, array = Literal(3.0), np.array([1.0, 2.0])
+    for node, expected in [(array * x, [3, 6]), (x * array, [3, 6]), (array - x, [-2, -1]), (2 ** (array / x), None)]:
+        assert isinstance(node, Apply)
+        np.testing.assert_allclose(node.eval(), 2 ** (array / 3) if expected is None else expected)
+    assert type((np.float64(2) * x).eval()) is float
+    assert type((np.int64(2) + Literal(1)).eval()) is int
+    with pytest.raises(TypeError):
+        np.sqrt(x)
+
+
+@pytest.mark.parametrize("make", [lambda x: np.array([x, 1], dtype=object), lambda x: {x}, lambda x: frozenset([x, 2])])
+def test_parameters_where_nobody_looks_for_them_are_refused(make):
+    """Sets and arrays are taken as they are: nodes in them would reach the objective as nodes."""
+    with pytest.raises(InvalidSpaceError, match="would not be searched"):
+        as_apply({"a": make(Literal(3))})
+    assert as_apply({1, 2}).eval() == {1, 2}
+    assert as_apply(np.array(["a", None], dtype=object)).eval()[1] is None

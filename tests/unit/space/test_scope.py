@@ -169,3 +169,15 @@ def test_built_in_array_functions(node, expected):
     value = rec_eval(node)
     assert isinstance(value, np.ndarray)
     assert value.tolist() == expected
+
+
+def test_a_value_that_is_needed_for_itself_is_refused():
+    """A switch that takes itself for an option; another option is no matter."""
+    for chosen in (0, 1):
+        switch = scope.switch(chosen, 5, scope.add(1, 2))
+        switch.pos_args[2].pos_args[0] = switch
+        if chosen:
+            with pytest.raises(BadSearchSpace, match="circle"):
+                rec_eval(switch)
+        else:
+            assert rec_eval(switch) == 5
