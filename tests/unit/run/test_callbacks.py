@@ -27,12 +27,6 @@ def states(trials):
     return [document["state"] for document in trials._dynamic_trials]
 
 
-def executor_threads():
-    """Threads of executors that are still there."""
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("sparktune")]
-    return [name for name in names if name != "sparktune-presence"]  # of a study that another test holds
-
-
 class Recorder(Callback):
     """Keeps what it was told; raises ``error`` at ``event`` of the trial ``tid``, and at the end of the run."""
 
@@ -205,7 +199,7 @@ def test_objects_without_a_method(callback):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("error", [RuntimeError("of the callback"), KeyboardInterrupt()], ids=["error", "interrupt"])
 @pytest.mark.parametrize("event", ["start", "end", "run"])
-def test_an_error_ends_the_run(backend, error, event):
+def test_an_error_ends_the_run(backend, error, event, executor_threads):
     """An error in any event comes out of fmin; results are kept, all that was started has ended, nothing is left."""
     trials, recorder = trials_of(backend), Recorder(event, error)
     before = executor_threads()

@@ -3,6 +3,7 @@
 import os
 import pickle
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,62 @@ def test_each_attachment_is_looked_at_once(tmp_path, monkeypatch, document):
     assert len(saved._dynamic_trials) == 1
     saving.take_up(saved, path)
     assert [dict(saved.trial_attachments(d).items()) for d in saved._dynamic_trials] == [{"model": i} for i in range(n)]
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch, document):
+    """A file with the pickle of one trial, and a file of four results since then; the path of the first."""
+    monkeypatch.setattr(saving, "SMALL", 0)
+    monkeypatch.setattr(saving, "GROWTH", 1000)
+    path, trials = str(tmp_path / "trials.pkl"), Trials()
+    save_file = saving.SaveFile(trials, path)
+    for tid in range(5):
+        trials.insert_trial_doc(document(tid, {"x": 0.1}, float(tid)))
+        save_file.note(trials._dynamic_trials[-1])
+    return path
+
+
+def taken_up(path):
+    with open(path, "rb") as file:
+        trials = pickle.load(file)
+    saving.take_up(trials, path)
+    return [trial["tid"] for trial in trials._dynamic_trials]
+
+
+def test_results_that_cannot_be_told_whose_they_are_are_left_out_with_a_warning(saved, caplog):
+    """The first line says of which pickle they are; where it is damaged, that is said."""
+    assert taken_up(saved) == [0, 1, 2, 3, 4]
+    assert not caplog.text
+    since = Path(saved + saving.SINCE)
+    lines = since.read_bytes().splitlines(keepends=True)
+    since.write_bytes(b"".join([lines[0].replace(b"token", b"tokem"), *lines[1:]]))
+    assert taken_up(saved) == [0]
+    assert f"results in {since} are left out" in caplog.text
+
+
+@pytest.mark.parametrize("n", range(0, 1000, 50))
+def test_results_before_a_torn_line_are_taken_up(saved, n):
+    """What a crash has cut off is lost, and nothing else."""
+    since = Path(saved + saving.SINCE)
+    data = since.read_bytes()[:n]
+    since.write_bytes(data)
+    assert taken_up(saved) == list(range(1 + max(0, data.count(b"\n") - 1)))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    """The system itself says only that there is no space."""
+    opened = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, mode=0o777: _full(opened, path, mode))
+    with pytest.raises(OSError, match=r"No space left.*trials\.pkl"):
+        saving.save_atomically(Trials(), str(tmp_path / "trials.pkl"))
+    assert os.listdir(tmp_path) == []
+
+
+def _full(opened, path, mode):
+    """The file is made, and what is written to it goes where there is no room."""
+    os.close(opened(path, os.O_CREAT, mode))
+    return opened("/dev/full", os.O_WRONLY)
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
