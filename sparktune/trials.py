@@ -285,46 +285,62 @@ class Trials(Results):
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         n_total = as_max_evals(max_evals)
         algo = auto.suggest if algo is None else require_algo(algo)
-        is_first = not self._is_open
+        with self._alone():
+            is_first = not self._is_open
+            try:
+                self._begin(domain.space, algo_description(algo))
+                if warm_start is not None:
+                    borrow(self, warm_start, domain)
+                n_total += n_borrowed(self.own_documents())  # they are not trials of this study
+                points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
+                n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
+                with self._executor(domain) as executor:
+                    iterator = FMinIter(
+                        algo,
+                        domain,
+                        self,
+                        rstate=rstate,
+                        max_queue_len=max_queue_len,
+                        max_evals=min(sys.maxsize, n_total + n_points),  # in hyperopt they come on top
+                        timeout=timeout,
+                        loss_threshold=goal.loss(loss_threshold),
+                        verbose=verbose,
+                        show_progressbar=show_progressbar,
+                        early_stop_fn=early_stop_fn,
+                        trials_save_file=trials_save_file,
+                        executor=executor,
+                        max_retries=self.max_retries,
+                        callbacks=told,
+                        lagged=self._lagged(reproducible, executor),
+                    )
+                    self.insert_trial_docs(points)  # not before every argument has been checked
+                    self.refresh()
+                    iterator.catch_eval_exceptions = catch_eval_exceptions
+                    self._exhaust(iterator)
+            except BaseException:
+                with told.quietly():  # what ended the run is what is raised
+                    told.run_end(self)
+                raise
+            finally:
+                if is_first:  # else a Study has it, and goes on
+                    self._end()
+            told.run_end(self)
+            return self._answer(domain, return_argmin)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within it, no other ``fmin`` runs with this object: each would start the other's trials."""
+        token = object()
         try:
-            self._begin(domain.space, algo_description(algo))
-            if warm_start is not None:
-                borrow(self, warm_start, domain)
-            n_total += n_borrowed(self.own_documents())  # they are not trials of this study
-            points = [] if points_to_evaluate is None else self._new_points(points_to_evaluate, domain)
-            n_points = 0 if points_to_evaluate is None else len(points_to_evaluate)
-            with self._executor(domain) as executor:
-                iterator = FMinIter(
-                    algo,
-                    domain,
-                    self,
-                    rstate=rstate,
-                    max_queue_len=max_queue_len,
-                    max_evals=min(sys.maxsize, n_total + n_points),  # in hyperopt they come on top
-                    timeout=timeout,
-                    loss_threshold=goal.loss(loss_threshold),
-                    verbose=verbose,
-                    show_progressbar=show_progressbar,
-                    early_stop_fn=early_stop_fn,
-                    trials_save_file=trials_save_file,
-                    executor=executor,
-                    max_retries=self.max_retries,
-                    callbacks=told,
-                    lagged=self._lagged(reproducible, executor),
+            if self.__dict__.setdefault("_running", token) is not token:  # one step, whatever threads do
+                raise InvalidArgumentError(
+                    f"one fmin at a time may run with a {type(self).__name__} object, and one is running with this "
+                    "one (in another thread, or around this objective?): give each fmin an object of its own"
                 )
-                self.insert_trial_docs(points)  # not before every argument has been checked
-                self.refresh()
-                iterator.catch_eval_exceptions = catch_eval_exceptions
-                self._exhaust(iterator)
-        except BaseException:
-            with told.quietly():  # what ended the run is what is raised
-                told.run_end(self)
-            raise
+            yield
         finally:
-            if is_first:  # else a Study has it, and goes on
-                self._end()
-        told.run_end(self)
-        return self._answer(domain, return_argmin)
+            if self.__dict__.get("_running") is token:
+                del self.__dict__["_running"]
 
     def _new_points(self, points: Sequence[Mapping[str, Any]], domain: Domain) -> list[Document]:
         """Documents of the points; a program that is started again finds those it had before in its storage."""
@@ -371,7 +387,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside", "_running"):
             state.pop(key, None)
         return state
 

@@ -136,7 +136,7 @@ class PilotPool:
         self._error: BaseException | None = None
         self._stopping: list[threading.Thread] = []
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sparktune-pilots", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="sparktune-pilots", daemon=True)
         self._thread.start()
 
     # -- from any thread ----------------------------------------------------------------------------------------------
@@ -201,19 +201,29 @@ class PilotPool:
         self._loop.call_soon_threadsafe(self._give_up, reason)
 
     def shutdown(self, *, cancel: bool) -> None:
-        """Wait for what runs, or with ``cancel`` end it; then end the pilots, and free all threads and sockets."""
+        """Wait for what runs, or with ``cancel`` end it; then end the pilots, and free all threads and sockets.
+
+        An interrupt ends the waiting: pilots are hung up on then, which ends them and what they run.
+        """
         if self._loop.is_closed():
             return
-        if cancel:
-            for tid in list(self._leases):
-                self.cancel(tid)
-        wait([lease.future for lease in list(self._leases.values())])
-        self._in_loop(self._close)
-        self._end_pilots()
-        self._in_loop(self._disconnect)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            if cancel:
+                for tid in list(self._leases):
+                    self.cancel(tid)
+            wait([lease.future for lease in list(self._leases.values())])
+            self._in_loop(self._close)
+            self._end_pilots()
+        finally:
+            with contextlib.suppress(RuntimeError):  # closed, by a call that was interrupted just behind this line
+                self._loop.call_soon_threadsafe(self._disconnect)
+            self._thread.join()
+
+    def _run_loop(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
 
     def _end_pilots(self) -> None:
         left = dict(self._running)
@@ -318,6 +328,8 @@ class PilotPool:
 
     def _on_ended(self, number: int, reason: str, error: Exception | None) -> None:
         del self._running[number]
+        for pilot in [pilot for pilot in self._pilots if pilot.number == number]:
+            self._dismiss(pilot)  # cancelled, it may live for another second, and would take an evaluation with it
         if error is not None:
             self._fail(error)
         if number in self._starting:
@@ -371,10 +383,14 @@ class PilotPool:
     def _make_room(self, is_needed: bool) -> None:
         self._is_asking = False
         if is_needed and (pilot := self._oldest()) is not None:
-            pilot.is_leaving = True  # one at a time, and not before it has finished what it has
-            if pilot in self._idle:
-                self._idle.remove(pilot)
-                pilot.say_bye()
+            self._dismiss(pilot)  # one at a time
+
+    def _dismiss(self, pilot: Connection) -> None:
+        """Have a pilot end when it has finished what it has."""
+        pilot.is_leaving = True
+        if pilot in self._idle:
+            self._idle.remove(pilot)
+            pilot.say_bye()
 
     def _close(self) -> None:
         self._is_closing = True  # the port stays open: pilots that are about to connect are told to end
@@ -382,10 +398,12 @@ class PilotPool:
             pilot.say_bye()
 
     def _disconnect(self) -> None:
+        self._is_closing = True
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
             connection.give_up("the run has ended")
+        self._loop.call_soon(self._loop.stop)  # behind what ends the connections
 
     # -- what connections say -----------------------------------------------------------------------------------------
 

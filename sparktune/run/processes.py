@@ -91,8 +91,10 @@ class ProcessesExecutor:
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what runs, or with ``cancel`` end it, and end the processes."""
-        self._pool.shutdown(cancel=cancel)
-        self._file.close()
+        try:
+            self._pool.shutdown(cancel=cancel)
+        finally:  # after an interrupt too
+            self._file.close()
 
     # -- for the pool -------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,8 @@ class AutomaticExecutor:
 
     def shutdown(self, *, cancel: bool = False) -> None:
         """Wait for what runs, or with ``cancel`` stop it, and free everything."""
-        if self._workers is not None:
-            self._workers.shutdown(cancel=cancel)
-        self._jobs.shutdown(cancel=cancel)
+        try:
+            if self._workers is not None:
+                self._workers.shutdown(cancel=cancel)
+        finally:  # after an interrupt too
+            self._jobs.shutdown(cancel=cancel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
+
+logger = logging.getLogger("sparktune")
 
 T = TypeVar("T")
 
@@ -309,3 +312,11 @@ def _refuse_unfit_settings(context: SparkContext) -> None:
             "with PYSPARK_PIN_THREAD=false the threads of a program share Spark's job tags and groups, so that "
             "cancelling one trial would cancel others: remove it from the environment"
         )
+    if conf.get("spark.python.worker.killOnIdleTimeout") == "true":
+        seconds = conf.get("spark.python.worker.idleTimeoutSeconds", "0")
+        if seconds != "0":
+            logger.warning(
+                "this Spark application kills Python workers that send nothing for %s s, as a trial does until it "
+                "ends: longer trials will fail, unless spark.python.worker.killOnIdleTimeout is set to false",
+                seconds,
+            )

@@ -178,6 +178,11 @@ _JOB_FAILURES = {
     "ExecutorLostFailure": (
         "the executor was lost during the evaluation: killed, out of memory, or its machine went away"
     ),
+    "terminated due to idle timeout": (
+        "Spark killed the Python worker because it had sent nothing for the idle timeout of the configuration, and a "
+        "trial sends nothing before it ends: set spark.python.worker.killOnIdleTimeout (on Spark Connect "
+        "spark.sql.execution.pyspark.udf.killOnIdleTimeout) to false, or trial_timeout to less"
+    ),
     "SPARK_JOB_CANCELLED": "the Spark job was cancelled",
     "OPERATION_CANCELED": "the Spark job was cancelled",
     "cancelled part of cancelled job": "the Spark job was cancelled",  # before 4.0

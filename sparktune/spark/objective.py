@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
@@ -100,16 +101,55 @@ def _pickle(value: Any, what: str) -> PickledObjective:
     except Exception as error:  # pickling calls code of any class
         if isinstance(error, SerializationError):
             raise
+        name = _culprit(value)
+        where = "" if name is None else f" in the variable {name!r}"
+        if isinstance(error, _HeldError):
+            raise SerializationError(f"{what} holds {error.part}{where}, {error.remedy}") from None
         if "SparkContext" in str(error) or "ONLY_VALID_ON_DRIVER" in str(error):
-            raise SerializationError(_driver_only(what, "the Spark context")) from error
+            raise SerializationError(f"{what} holds the Spark context{where}, {_DRIVER_ONLY}") from error
         raise SerializationError(
-            f"{what} cannot be pickled to be sent to Spark ({error}): open files, locks and connections inside the "
-            "objective, not around it"
+            f"{what} cannot be pickled to be sent to Spark ({error}{where}): open files, locks and connections inside "
+            "the objective, not around it"
         ) from error
     data = file.getvalue()
     modules = {name for name in pickler.modules if _is_installed(name)}
     imports = {name for name in pickler.imports if _is_installed(name)} - modules
     return PickledObjective(data, _digest(data), pickler.shared, pickler.broadcasts, modules, imports)
+
+
+class _HeldError(Exception):
+    """An objective holds what is of no use on an executor."""
+
+    def __init__(self, part: str, remedy: str) -> None:
+        super().__init__(part)
+        self.part = part
+        self.remedy = remedy
+
+
+def _culprit(value: Any, depth: int = 3) -> str | None:
+    """The name of a variable that keeps ``value`` from being pickled, if it is one of those that a function uses."""
+    for name, part in _variables(value).items():
+        try:
+            _pickler_class()(io.BytesIO()).dump(part)
+        except Exception:
+            is_function = isinstance(part, (types.FunctionType, types.MethodType))
+            return (_culprit(part, depth - 1) if is_function and depth else None) or name
+    return None
+
+
+def _variables(value: Any) -> dict[str, Any]:
+    """What a function finds in the functions around it and in its module, or the attributes of an object."""
+    if isinstance(value, types.MethodType):
+        return {**_variables(value.__self__), **_variables(value.__func__)}
+    if not isinstance(value, types.FunctionType):
+        return {} if isinstance(value, type) else dict(getattr(value, "__dict__", {}))
+    found = {
+        name: value.__globals__[name] for name in _operands(value.__code__, "LOAD_GLOBAL") if name in value.__globals__
+    }
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # it has no value yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _pickler_class() -> Any:
@@ -136,8 +176,10 @@ def _pickler_class() -> Any:
                 self.broadcasts.append(obj)
                 # Not by its own way, which takes note of it for the next job of this thread, whatever that will be.
                 return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (obj._jbroadcast.id(),)
-            if (name := _driver_part(obj) or _driver_global(obj)) is not None:
-                raise SerializationError(_driver_only("the objective", name))
+            if (part := _driver_part(obj) or _driver_global(obj)) is not None:
+                raise _HeldError(part, _DRIVER_ONLY)
+            if type(obj).__name__ == "Accumulator" and type(obj).__module__ == "pyspark.accumulators":
+                raise _HeldError("an accumulator", _NO_ACCUMULATORS)
             self._note(obj)
             return super().reducer_override(obj)  # type: ignore[no-untyped-call]
 
@@ -157,7 +199,7 @@ def _driver_part(obj: Any) -> str | None:
     """What ``obj`` is, if it is a part of Spark that exists on the driver only."""
     module, name = type(obj).__module__, type(obj).__name__
     if module.startswith("pyspark.") and name in ("SparkSession", "SparkContext", "DataFrame", "RDD", "PipelinedRDD"):
-        return f"a {name}"
+        return f"an {name}" if name == "RDD" else f"a {name}"
     if module.startswith("py4j.") and name in ("JavaObject", "JavaMember", "JavaGateway", "JVMView"):
         return "a Java object of Spark's (a model, a column)"
     return None
@@ -174,16 +216,14 @@ def _driver_global(obj: Any) -> str | None:
     return next(filter(None, found), None)
 
 
-def _driver_only(what: str, part: str) -> str:
-    return (
-        f"{what} holds {part}, which exists on the driver only, and this engine evaluates on the executors: "
-        f"{_USE_DRIVER}"
-    )
-
-
 _USE_DRIVER = (
     'use SparkTrials(engine="driver"), which evaluates objectives that use Spark themselves in threads of the driver; '
     "or collect the data first (toPandas()) and let the objective use that"
+)
+_DRIVER_ONLY = f"which exists on the driver only, and this engine evaluates on the executors: {_USE_DRIVER}"
+_NO_ACCUMULATORS = (
+    "and what is added to it would be lost, as trials run in processes of their own below Spark's workers: have the "
+    "objective return what it counts, beside the loss in a dictionary, and add it up from trials.results"
 )
 
 #: In the traceback of what fails for want of a session: a session or a context asked for, MLlib, DataFrames.

@@ -14,7 +14,7 @@ from sparktune import rand
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.documents import Document, losses_of
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
-from sparktune.run.arguments import as_max_evals, as_memory, as_retries, as_seconds
+from sparktune.run.arguments import as_memory, as_retries, as_seconds
 from sparktune.run.callbacks import Callback
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
@@ -202,13 +202,13 @@ class SparkTrials(Trials):
         callbacks = bound.get("callbacks", ())
         if isinstance(callbacks, Iterable | None):  # else Trials says what they must be
             bound["callbacks"] = [HyperoptLog(), *(() if callbacks is None else callbacks)]
-        self._fmin_cancelled, self._fmin_cancelled_reason = False, None
-        if bound.get("algo") is not rand.suggest:  # which learns nothing anyway
-            warn_if_blind(self._slots(), as_max_evals(bound.get("max_evals")) - len(self.trials))
         with _own_interrupt():
             return super().fmin(**bound)
 
     def _exhaust(self, iterator: FMinIter) -> None:
+        self._fmin_cancelled, self._fmin_cancelled_reason = False, None
+        if iterator.algo is not rand.suggest:  # which learns nothing anyway
+            warn_if_blind(self._slots(), iterator.max_evals - len(self.trials))
         try:
             iterator.exhaust()
         finally:

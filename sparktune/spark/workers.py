@@ -7,6 +7,7 @@ they are given back when they have nothing to do, and the executors must be able
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -92,17 +93,18 @@ class WorkersExecutor:
         return self._pool.submit(call, argument)
 
     def _prepare(self) -> None:
-        try:
-            self._objective.wait_until_checked()
-        except Exception as error:
-            self._pool.fail(error)
-            return
-        try:
-            self._address = (self._host, self._pool.listen(self._bind_host))
-        except OSError as error:
-            self._pool.give_up(f"no port could be opened at {self._bind_host}: {error}")
-        else:
-            self._pool.open()
+        with contextlib.suppress(RuntimeError):  # the pool has ended: a shutdown was interrupted
+            try:
+                self._objective.wait_until_checked()
+            except Exception as error:
+                self._pool.fail(error)
+                return
+            try:
+                self._address = (self._host, self._pool.listen(self._bind_host))
+            except OSError as error:
+                self._pool.give_up(f"no port could be opened at {self._bind_host}: {error}")
+            else:
+                self._pool.open()
 
     def cancel(self, tid: Any) -> None:
         """Stop one evaluation and kill its processes; the worker goes on."""
@@ -113,11 +115,14 @@ class WorkersExecutor:
         if self._is_shut_down:
             return
         self._is_shut_down = True
-        if cancel:
-            cancel_until(
-                self._has_prepared, self._objective.gateway, self._objective.check_tag, deadline=PREFLIGHT_DEADLINE
-            )
-        self._pool.shutdown(cancel=cancel)
+        with contextlib.ExitStack() as stack:  # an interrupt ends a step, and leaves out none
+            stack.callback(self._free, cancel)
+            stack.callback(self._pool.shutdown, cancel=cancel)
+            if cancel:
+                tag = self._objective.check_tag
+                cancel_until(self._has_prepared, self._gateway, tag, deadline=PREFLIGHT_DEADLINE)
+
+    def _free(self, cancel: bool) -> None:
         if self._jobs is None:
             self._objective.close()
         elif self._given_jobs is None:

@@ -46,7 +46,7 @@ def serve(connection: socket.socket, output: int, cpus: int | None) -> NoReturn:
     """
     _settle(output, cpus)
     objectives: dict[str, Any] = {}
-    me = os.getpid()
+    me, folder = os.getpid(), _working_folder()
     while (message := frames.receive(connection)) is not None:
         request = pickle.loads(message)
         reply = _load(objectives, request) if request["op"] == "load" else _evaluate(objectives, request)
@@ -55,6 +55,7 @@ def serve(connection: socket.socket, output: int, cpus: int | None) -> NoReturn:
         if os.getpid() != me:  # the objective has forked, and this is its child
             os._exit(0)
         _flush()
+        _tidy_up(output, folder)
         frames.send(connection, pickle.dumps(reply))
     os._exit(0)
 
@@ -101,6 +102,32 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody has removed it
+        return None
+
+
+def _tidy_up(output: int, folder: str | None) -> None:
+    """Undo what an objective has done to its process that would make the next evaluation fail."""
+    signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm that it has set would go off in the next one
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file that is opened would get what is printed
+            os.dup2(output, descriptor)
+        if getattr(getattr(sys, name), "closed", False):
+            stream = _text_stream(descriptor)
+            sys.__dict__.update({name: stream, f"__{name}__": stream})
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+            handler.setStream(sys.stderr)
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------

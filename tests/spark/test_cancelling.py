@@ -7,6 +7,7 @@ import pytest
 
 from sparktune import SparkTrials
 from sparktune.early_stop import no_progress_loss
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
 
 pytestmark = [pytest.mark.spark, pytest.mark.parametrize("session", ["local[4]"], indirect=True, scope="module")]
@@ -192,6 +193,18 @@ def test_two_runs_at_once_do_not_touch_each_other(tune, desk, background, hold):
     visits["3"].answer("3")
     visits["4"].answer("4")
     assert second.result(timeout=30).losses() == [3.0, 4.0]
+
+
+def test_second_run_with_an_object_that_runs_is_refused(session, tune, desk, background, hold):
+    """Each of two runs would start the other's trials; the first goes on, and afterwards another may begin."""
+    trials = SparkTrials(parallelism=1, spark_session=session)
+    first = background(tune, hold, [1], trials=trials)
+    visit = desk.next()
+    with pytest.raises(InvalidArgumentError, match="one fmin at a time"):
+        tune(hold, [0], trials=trials)
+    visit.answer("1")
+    assert first.result(timeout=60).losses() == [1.0]
+    assert tune(hold, [0], trials=trials).losses() == [1.0, 0.0]
 
 
 def test_trial_cancelled_from_outside_has_failed(session, tune, desk, background, hold):

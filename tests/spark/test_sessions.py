@@ -1,7 +1,9 @@
 """Sessions that are not there any more; each test stops the one it gets."""
 
 import pickle
+import time
 
+import pyspark
 import pytest
 
 from sparktune import SparkTrials, fmin, hp, rand
@@ -100,3 +102,19 @@ def test_application_that_copies_slow_tasks_is_refused(mortal_session):
             SparkTrials(spark_session=session)
     finally:
         session.stop()
+
+
+@pytest.mark.skipif(pyspark.__version__ < "4.1", reason="Spark has the setting since 4.1")
+def test_application_that_kills_silent_workers_is_pointed_out(mortal_session, caplog):
+    """Where Spark takes a long trial for one that hangs, a warning and the trial's error name the setting to change."""
+    mortal_session.stop()
+    limit = {"spark.python.worker.idleTimeoutSeconds": "1", "spark.python.worker.killOnIdleTimeout": "true"}
+    session = get_session("local[2]", config={"spark.ui.enabled": "false", **limit})
+    try:
+        # Without the check, which on a busy machine may itself be silent for too long.
+        trials = SparkTrials(parallelism=1, spark_session=session, preflight=False)
+        fmin(lambda i: time.sleep(60), hp.randint("i", 9), max_evals=1, trials=trials, return_argmin=False)
+    finally:
+        session.stop()
+    assert "send nothing for 1 s" in caplog.text
+    assert "killOnIdleTimeout" in trials._dynamic_trials[0]["misc"]["error"][1]

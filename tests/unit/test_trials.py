@@ -139,6 +139,19 @@ def test_average_best_error():
     assert trials.average_best_error() == pytest.approx(4.0, abs=0.15)
 
 
+def test_average_best_error_of_infinite_losses():
+    """The error says that losses are not finite, and not that no trial has finished."""
+    trials = Trials()
+    trials.insert_trial_docs([document(tid, trials, state=2, loss=float("inf")) for tid in range(3)])
+    trials.refresh()
+    with pytest.raises(AllTrialsFailed, match="finite, and none of the 3 trials with status ok"):
+        trials.average_best_error()
+    for result in trials.results:
+        result["loss"] = float("nan")
+    with pytest.raises(AllTrialsFailed, match="3 trials ended without a loss"):
+        trials.average_best_error()
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
@@ -456,3 +469,36 @@ class OwnConstructor(Trials):
         self.attachments = {}
         self._trials = []
         self.refresh()
+
+
+def test_a_second_fmin_with_trials_that_run_is_refused():
+    """Each would start the other's trials. A copy has a life of its own, and afterwards another fmin may begin."""
+    trials, refusals, copies = Trials(), [], []
+
+    def objective(x):
+        with pytest.raises(InvalidArgumentError, match="one fmin at a time.* give each fmin an object of its own"):
+            minimise(trials=trials)
+        refusals.append(len(trials._dynamic_trials))
+        copies.append(pickle.loads(pickle.dumps(trials)))
+        return x
+
+    minimise(objective, max_evals=2, trials=trials)
+    assert refusals == [1, 2]
+    minimise(trials=copies[0])
+    assert len(trials) == 2
+    minimise(max_evals=3, trials=trials)
+    assert len(trials) == 3
+
+
+def test_a_refused_fmin_leaves_no_points_behind():
+    """The points of a second fmin do not get into the first one's trials."""
+    trials = Trials()
+
+    def objective(x):
+        with pytest.raises(InvalidArgumentError, match="one fmin at a time"):
+            trials.fmin(objective, X, max_evals=1, points_to_evaluate=[{"x": 0.5}])
+        return x
+
+    minimise(objective, trials=trials, max_evals=2)
+    assert len(trials) == 2
+    assert 0.5 not in trials.losses()

@@ -483,6 +483,55 @@ def test_thread_pools_are_told_the_cpus(evaluate, monkeypatch):
     assert pickle.loads(evaluate(objective, cpus=2)["value"]) == ["2", "1", "2"]
 
 
+def close_streams(x):
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def close_descriptors(x):
+    os.close(1)
+    os.close(2)
+
+
+@pytest.mark.parametrize("objective", [close_streams, close_descriptors])
+def test_next_evaluation_can_print_and_log(evaluate, monkeypatch, objective):
+    """An objective that closes its output costs nobody else theirs."""
+    monkeypatch.setattr(logging.root, "handlers", [])  # as on a worker; here they are pytest's
+
+    def talk(x):
+        print("printed")
+        logging.getLogger("library").warning("logged")
+        os.write(2, b"written\n")
+
+    evaluate(objective)
+    reply = evaluate(talk)
+    assert reply["kind"] == "ok"
+    assert reply["record"]["log"].splitlines() == ["printed", "WARNING library: logged", "written"]
+
+
+def test_next_evaluation_begins_in_the_same_folder(evaluate, tmp_path):
+    """An objective may go to another folder, and remove it."""
+    before = pickle.loads(evaluate(lambda x: os.getcwd())["value"])
+    tmp_path.joinpath("folder").mkdir()
+
+    def objective(folder):
+        os.chdir(folder)
+        os.rmdir(folder)
+
+    assert evaluate(objective, str(tmp_path / "folder"))["kind"] == "ok"
+    assert pickle.loads(evaluate(lambda x: os.getcwd())["value"]) == before
+
+
+def test_alarm_does_not_outlive_its_evaluation(evaluate):
+    """A time limit that an objective has set itself, and not taken back, ends no other evaluation."""
+
+    def objective(x):
+        signal.setitimer(signal.ITIMER_REAL, 60.0)
+
+    evaluate(objective)
+    assert pickle.loads(evaluate(lambda x: signal.getitimer(signal.ITIMER_REAL))["value"]) == (0.0, 0.0)
+
+
 def test_worker_s_files_are_not_reachable(evaluator):
     """The process has no way to the worker's connections: it must not be able to keep them open or write to them."""
     ours, theirs = socket.socketpair()
