@@ -4,6 +4,7 @@ Run it with the address of yours: ``python examples/connect_quickstart.py sc://h
 ``DatabricksSession.builder.getOrCreate()`` makes the session. Without an address, a server is started on this machine.
 """
 
+import os
 import sys
 
 from pyspark.sql import SparkSession
@@ -30,7 +31,8 @@ def objective(params):
 if len(sys.argv) > 1:
     address = sys.argv[1]
 else:
-    ensure_java()  # only a server on this machine needs it
+    ensure_java()  # only a server on this machine needs it, and runs the "python3" that it finds unless told otherwise
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     address = "local[2]"
 spark = SparkSession.builder.remote(address).getOrCreate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,11 +11,11 @@ from functools import partial as functools_partial
 from typing import Any, TypeVar
 
 from sparktune import auto
-from sparktune.exceptions import InvalidTrial, InvalidTypeError
+from sparktune.exceptions import BadSearchSpace, InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
-from sparktune.run.arguments import as_max_evals
-from sparktune.run.domain import Domain
+from sparktune.run.arguments import CHANGE_IMPORTS, as_max_evals, as_save_file, is_hyperopts
+from sparktune.run.domain import Domain, require_own_nodes
 from sparktune.run.loop import FMinIter
 from sparktune.run.points import point_documents
 from sparktune.run.progress import ProgressFactory
@@ -126,6 +127,7 @@ def fmin(
         InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
         Exception: Whatever the objective raises, unless ``catch_eval_exceptions`` or on Spark.
     """
+    as_save_file(trials_save_file)
     if trials is None:
         if trials_save_file and os.path.exists(trials_save_file):
             trials = _load(trials_save_file)
@@ -135,6 +137,11 @@ def fmin(
             trials = Trials()
     if isinstance(trials, type) or not (hasattr(trials, "fmin") or isinstance(trials, Trials)):
         raise InvalidTypeError(f"trials must be a Trials or SparkTrials object, or None, got {trials!r}: pass Trials()")
+    if not isinstance(trials, Trials) and any(map(is_hyperopts, type(trials).__mro__)):
+        raise InvalidTypeError(
+            f"trials must be sparktune's, got hyperopt's {type(trials).__name__}: {CHANGE_IMPORTS}; its results are "
+            "taken over by trials=trials_from_docs(trials.trials), a pickle of it by trials=sparktune.compat.load(path)"
+        )
     if storage is not None:
         trials.keep_in(storage)
     run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
@@ -201,9 +208,11 @@ def _load(path: str | os.PathLike[str]) -> Any:
         with open(path, "rb") as file:
             trials = pickle.load(file)
     except Exception as error:  # bytes that are no pickle may raise anything
+        is_hyperopt_missing = isinstance(error, ModuleNotFoundError) and f"{error.name}.".startswith("hyperopt.")
+        hint = "begin the program with import sparktune.compat.hyperopt" if is_hyperopt_missing else "remove it"
         raise InvalidTrial(
             f"trials_save_file {os.fspath(path)!r} holds no trials that can be read ({type(error).__name__}: {error}): "
-            "remove it, or name another"
+            f"{hint}, or name another"
         ) from error
     if not hasattr(trials, "_dynamic_trials"):
         raise InvalidTrial(
@@ -227,6 +236,7 @@ def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
 
     Raises:
         BadSearchSpace: If an active label has no value; the message names it.
+        InvalidTypeError: If a value is no number.
     """
     if not isinstance(hp_assignment, Mapping):
         raise InvalidTypeError(f"space_eval takes a dict {{label: value}}, as fmin returns, got {hp_assignment!r}")
@@ -239,7 +249,29 @@ def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
                 continue
             value = value[0]
         raw[label] = value
-    return Space(space).evaluate(raw)
+    compiled = Space(space)
+    require_own_nodes(compiled.expr)
+    try:
+        return compiled.evaluate(raw)
+    except (BadSearchSpace, TypeError, ValueError) as error:
+        wrong = [label for label in compiled.labels if label in raw and not _may_be_raw(raw[label], error)]
+        if not wrong:
+            raise
+        raise InvalidTypeError(
+            "space_eval takes numbers, of hp.choice the option's index, as fmin returns them, got "
+            f"{raw[wrong[0]]!r} for {wrong[0]!r}: trials.best_params and what the objective gets are values already"
+        ) from error
+
+
+def _may_be_raw(value: Any, error: Exception) -> bool:
+    """Whether a value is such as documents have; None and NaN stand for labels that are not active."""
+    is_of_space = isinstance(error, BadSearchSpace)  # a value was missing, and None did no harm elsewhere
+    if value is None:
+        return is_of_space
+    try:
+        return not math.isnan(value) or is_of_space
+    except (TypeError, ValueError):
+        return False
 
 
 def fmin_pass_expr_memo_ctrl(f: F) -> F:
@@ -260,12 +292,18 @@ def generate_trials_to_calculate(points: Sequence[Mapping[str, Any]]) -> Trials:
     """A ``Trials`` that holds the points ``{label: value}`` as new trials, to be evaluated first.
 
     They can be seen after ``refresh``; unless that is called, they come on top of ``max_evals``.
+
+    Raises:
+        InvalidTypeError: If ``points`` is no list of dictionaries.
     """
+    given: Any = list(points) if isinstance(points, Iterable) else [points]
+    if not all(isinstance(point, Mapping) for point in given):
+        raise InvalidTypeError(f"generate_trials_to_calculate takes a list of dicts {{label: value}}, got {points!r}")
     docs = [
         documents.new_document(
             tid, None, documents.new_result(), documents.new_misc(tid, dict(point), point), exp_key=None
         )
-        for tid, point in enumerate(points)
+        for tid, point in enumerate(given)
     ]
     trials = Trials()
     trials.insert_trial_docs(docs)

@@ -203,10 +203,15 @@ class Results(Collection):
         ]
         read = bandit if bandit is not None else Domain(lambda _: 0.0, {})
         rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
-        rows = [row for row in rows if np.isfinite(row).all()]
-        if not rows:
+        finite = [row for row in rows if np.isfinite(row).all()]
+        if not finite and self._candidates():
+            raise AllTrialsFailed(
+                "average_best_error needs a trial whose loss, true loss and variance are finite, and none of the "
+                f"{len(rows)} trials with status ok is one: take trials.best_trial"
+            )
+        if not finite:
             raise AllTrialsFailed(self._nothing_to_return())
-        losses, variances, true_losses = np.asarray(rows).T
+        losses, variances, true_losses = np.asarray(finite).T
         if np.all(variances == 0):
             return float(true_losses[np.argmin(losses)])
         # The chance that each of the trials that could be best is the best one, by sampling.
@@ -220,7 +225,7 @@ class Results(Collection):
         if not reasons:
             n = len(self._dynamic_trials) - n_borrowed(self._dynamic_trials)
             return f"{NOTHING_TO_RETURN} " + (
-                "No trial was run: give max_evals >= 1." if not n else f"None of the {n} trials has finished."
+                "No trial was run: give max_evals >= 1, and time." if not n else f"None of the {n} trials has finished."
             )
         return f"{NOTHING_TO_RETURN} {len(reasons)} trials ended without a loss; the first one:\n{reasons[0]}"
 

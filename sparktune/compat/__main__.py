@@ -48,8 +48,13 @@ def _run_script(script: str) -> None:
         _run_main_module("__main__")
         return
     _set_first_path(os.path.dirname(os.path.realpath(script)))
-    with io.open_code(os.path.abspath(script)) as file:
-        code = compile(file.read(), script, "exec")
+    try:
+        with io.open_code(os.path.abspath(script)) as file:
+            source = file.read()
+    except OSError as error:  # as python says it, without our lines
+        sys.stderr.write(f"python -m sparktune.compat: can't open file {script!r}: {error.strerror}\n")
+        raise SystemExit(2) from None
+    code = compile(source, script, "exec")
     _execute(code, __file__=script, __loader__=importlib.machinery.SourceFileLoader("__main__", script))
 
 

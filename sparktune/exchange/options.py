@@ -100,10 +100,11 @@ def matching(value: Any, labels: AbstractSet[str], options: Sequence[Option]) ->
 
 
 def equal_to(value: Any, options: Sequence[Option]) -> Option | None:
-    """The first option without parameters that equals a value."""
+    """The first option without parameters that equals a value, of its own type if there is one."""
     if _has_hole(value):
         return None
-    return next((option for option in options if not option.labels and _fits(value, option.value)), None)
+    equal = [option for option in options if not option.labels and _fits(value, option.value)]
+    return next((option for option in equal if type(option.value) is type(value)), equal[0] if equal else None)
 
 
 def _fits(value: Any, pattern: Any) -> bool:
@@ -161,7 +162,9 @@ def texts_of(options: Sequence[Option]) -> list[str | None]:
 
 def as_text(value: Any) -> str:
     """A value as the text of a cell: text as it is, the rest as JSON."""
-    return value if isinstance(value, str) else as_json(value)
+    if not isinstance(value, str):
+        return as_json(value)
+    return value.encode(errors="backslashreplace").decode()  # halves of characters, as in names of odd files, are none
 
 
 def as_json(value: Any) -> str:
@@ -172,6 +175,8 @@ def as_json(value: Any) -> str:
 def index_of_text(text: str, labels: AbstractSet[str], options: Sequence[Option]) -> int | None:
     """The index of the option that a text means: as :func:`texts_of` writes it, or as Python or JSON would.
 
+    Space around the text counts for nothing, unless an option has it.
+
     Args:
         text: Of a cell.
         labels: Of the parameters that have a value in the same trial.
@@ -180,6 +185,8 @@ def index_of_text(text: str, labels: AbstractSet[str], options: Sequence[Option]
     for texts in (texts_of(options), *([_spelled(option, how) for option in options] for how in (as_json, str, repr))):
         if text in texts:
             return options[texts.index(text)].index
+    if text != text.strip():
+        return index_of_text(text.strip(), labels, options)
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text)

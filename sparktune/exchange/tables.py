@@ -59,7 +59,7 @@ def from_csv(
 
 
 def _cell(cell: Any) -> Any:
-    return None if cell is None or cell.strip().lower() in ("", "nan") else cell.strip()
+    return None if cell is None or cell.strip().lower() in ("", "nan") else cell  # an option may end in a space
 
 
 def from_parquet(path: str | os.PathLike[str], **options: Any) -> Source:
@@ -142,7 +142,7 @@ def _source(
     limits = _numbered("constraint", columns) if constraints is None else list(constraints)
     by_label = _param_columns(columns, params, {*losses, *limits})
     _require(columns, [*losses, *limits, *by_label.values()], name)
-    ended = [(number, row) for number, row in enumerate(rows) if row.get("state") not in OPEN]
+    ended = [(number, row) for number, row in enumerate(rows) if _trimmed(row.get("state")) not in OPEN]
     found = [
         Row(
             _id(row, number),
@@ -156,8 +156,12 @@ def _source(
 
 
 def _id(row: Mapping[str, Any], number: int) -> Any:
-    tid = row.get("tid")
+    tid = _trimmed(row.get("tid"))
     return number if is_missing(tid) else tid
+
+
+def _trimmed(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _loss_columns(columns: Sequence[str], loss: str | Sequence[str] | None, name: str) -> list[str]:

@@ -219,7 +219,8 @@ def summary(document: Document) -> dict[str, Any]:
     run, result = document["misc"].get("run") or {}, document["result"]
     error = document["misc"].get("error")
     has_ended = document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING)
-    start, end = document["book_time"], document["refresh_time"] if has_ended else None
+    times = document["book_time"], document["refresh_time"] if has_ended else None
+    start, end = (time if isinstance(time, datetime.datetime) else None for time in times)  # users insert others
     losses = losses_of(document)
     row = {
         "tid": document["tid"],
@@ -355,5 +356,16 @@ def miscs_update_idxs_vals(
 
 
 def spec_from_misc(misc: Document) -> dict[str, Any]:
-    """The value of each active label of a misc."""
-    return {label: values[0] for label, values in misc["vals"].items() if len(values)}
+    """The value of each active label of a misc.
+
+    Raises:
+        InvalidTrial: If a label has something else than a list.
+    """
+    try:
+        return {label: values[0] for label, values in misc["vals"].items() if len(values)}
+    except TypeError as error:
+        raise InvalidTrial(
+            f"a document's vals are lists, [value] or, where a label is inactive, [], got {misc['vals']!r} in trial "
+            f"{misc.get('tid')!r}",
+            misc,
+        ) from error

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.documents import as_floats
+from sparktune.space.generators import generator_of
 from sparktune.space.nodes import is_number
 
 
 def as_save_file(path: str | os.PathLike[str]) -> str:
     """``path`` as text; an error now, rather than after the first trial, if it cannot be written."""
+    if not isinstance(path, (str, os.PathLike)):  # open() would take True for the descriptor of standard output
+        raise InvalidTypeError(
+            f"trials_save_file is a path, or '' for no file, got {path!r}: write trials_save_file=\"trials.pickle\""
+        )
     text = os.fspath(path)
     if text and (os.path.isdir(text) or not os.path.isdir(os.path.dirname(os.path.abspath(text)))):
         raise InvalidArgumentError(f"trials_save_file is a file in a directory that exists, got {text!r}")
@@ -41,15 +46,7 @@ def as_generator(rstate: Any) -> np.random.Generator:
         if seed and not seed.isdecimal():
             raise InvalidArgumentError(f"the environment variable HYPEROPT_FMIN_SEED is a whole number, got {seed!r}")
         return np.random.default_rng(int(seed) if seed else None)
-    if isinstance(rstate, np.random.RandomState):
-        return np.random.default_rng(rstate.randint(2**31 - 1))
-    try:
-        return np.random.default_rng(rstate)
-    except (TypeError, ValueError):
-        raise InvalidTypeError(
-            f"rstate is a numpy Generator, an int >= 0, a SeedSequence, a RandomState or None, got {rstate!r}: "
-            "write rstate=np.random.default_rng(0)"
-        ) from None
+    return generator_of(rstate, "rstate")
 
 
 def as_max_evals(max_evals: Any) -> int:
@@ -134,8 +131,23 @@ def as_memory(memory: Any, name: str) -> int | None:
     return n_bytes
 
 
+#: What to do about objects of an installed hyperopt, which know nothing of ours.
+CHANGE_IMPORTS = (
+    "change the import in all modules, or begin the program with import sparktune.compat.hyperopt, under which every "
+    "import of hyperopt means sparktune"
+)
+
+
+def is_hyperopts(thing: Any) -> bool:
+    """Whether a class or a function is an installed hyperopt's own, and not ours under hyperopt's name."""
+    module = str(getattr(thing, "__module__", ""))
+    return module.startswith("hyperopt.") and ".tests" not in module
+
+
 def require_algo(algo: Any) -> Callable[..., Any]:
     """``algo`` itself if it can be called; an error that says what to write, otherwise."""
+    if is_hyperopts(inner := getattr(algo, "func", algo)):  # of a partial
+        raise InvalidTypeError(f"algo must be an algorithm of sparktune, got {inner.__module__}'s: {CHANGE_IMPORTS}")
     if callable(algo):
         return algo  # type: ignore[no-any-return]
     hint = f"{algo.__name__}.suggest" if hasattr(algo, "suggest") else "tpe.suggest or rand.suggest"

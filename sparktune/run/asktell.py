@@ -64,6 +64,14 @@ class AskTell:
         self.trials.refresh()
         return adopted, len(new) - n_borrowed(new)
 
+    def can_ask(self, n: int) -> bool:
+        """Whether :meth:`ask` gives n proposals at once; where several drivers share a database, that may be away.
+
+        Raises:
+            OSError: If it has been away for ten minutes.
+        """
+        return self._keeper is None or self._keeper.has_ids(n)
+
     def ask(self, n: int) -> list[Document]:
         """New documents for up to n proposals, inserted into ``trials``; none if the algorithm has no more."""
         new_ids = self.trials.new_trial_ids(n)

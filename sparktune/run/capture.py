@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from sparktune.run.progress import bar_below
+
 #: How much of a log is kept, in bytes of UTF-8: its end.
 MAX_LOG_BYTES = 8192
 
@@ -121,8 +123,14 @@ class _Tee:
         log = _current.get()
         if log is None:
             return self.behind.write(text)
+        bar = bar_below.get() if self._name == "stdout" and text else None
         with _not_again():
+            if bar is not None:
+                bar.clear()
             written = self.behind.write(text)
+            if bar is not None and text.endswith("\n"):
+                self.behind.flush()  # before the bar, which goes to standard error
+                bar.refresh()
         log.write(text)
         return written
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import BadSearchSpace, InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents, returned
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
-from sparktune.run.arguments import as_generator
+from sparktune.run.arguments import CHANGE_IMPORTS, as_generator, is_hyperopts
 from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, Literal, dfs
@@ -89,8 +90,8 @@ class Domain:
         params: The distribution node of each label.
 
     Raises:
-        InvalidTypeError: If ``fn`` cannot be called.
-        BadSearchSpace: If the space is not one, see :class:`~sparktune.space.compile.Space`.
+        InvalidTypeError: If ``fn`` cannot be called, or is an async function or a generator.
+        BadSearchSpace: If the space is not one, see :class:`~sparktune.space.compile.Space`, or is hyperopt's own.
     """
 
     rec_eval_print_node_on_error = False
@@ -114,6 +115,7 @@ class Domain:
         self.pass_expr_memo_ctrl = pass_expr_memo_ctrl
         self.space = Space(expr)
         self.expr = self.space.expr
+        require_own_nodes(self.expr)
         self.params: dict[str, Apply] = {p.label: p.value_node for p in self.space.parameters}
         self.workdir = workdir
         self.name = name
@@ -231,10 +233,27 @@ def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, li
     return documents.miscs_to_idxs_vals(miscs, space.labels)
 
 
+def require_own_nodes(expr: Apply) -> None:
+    """Refuse an expression with nodes of an installed hyperopt, which would be constants, so that nothing is searched.
+
+    Raises:
+        BadSearchSpace: If there are any.
+    """
+    if any(isinstance(node, Literal) and is_hyperopts(type(node.obj)) for node in dfs(expr)):
+        raise BadSearchSpace(f"a space is made with sparktune's hp, got nodes of hyperopt's own: {CHANGE_IMPORTS}")
+
+
 def require_objective(fn: Any) -> Callable[..., Any]:
     """``fn`` itself, if it can be called."""
     if not callable(fn):
         raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
+    if inspect.iscoroutinefunction(fn):
+        raise InvalidTypeError(
+            f"the objective must return its result, got the async function {fn!r}: pass lambda params: "
+            "asyncio.run(objective(params))"
+        )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise InvalidTypeError(f"the objective must return its result, got the generator {fn!r}: use return, not yield")
     return fn  # type: ignore[no-any-return]
 
 

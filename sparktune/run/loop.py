@@ -34,6 +34,7 @@ from sparktune.run.replies import ERRORS
 from sparktune.run.reproducible import Lagged
 from sparktune.run.saving import SaveFile
 from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
+from sparktune.storage.keeper import RETRY_INTERVAL
 
 logger = logging.getLogger("sparktune")
 
@@ -125,6 +126,7 @@ class FMinIter(AskTell):
         self._has_opened = False
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
+        self._is_waiting = False  # for a storage that is away, to propose
         self._queued: deque[Document] = deque()
         self._is_exhausted = False
         self._has_failure = False
@@ -221,12 +223,13 @@ class FMinIter(AskTell):
         executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
         initial = self.trials.history(self.domain.space.labels).n_own_finished
         total = initial + n_new + len(self._queued)
-        with self._progress(initial=initial, total=None if total >= sys.maxsize else total) as bar:
+        display = self._progress(initial=initial, total=None if total >= sys.maxsize else total)
+        with display as bar, progress.prints_above(bar):
             try:
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
                 while self.stop_reason is None:
                     n_new = self._fill(executor, n_new)
-                    if not self._in_flight:
+                    if not self._in_flight and not self._is_waiting:
                         break
                     has_result = self._collect(executor, bar)
                     if self._lagged is None:
@@ -249,6 +252,7 @@ class FMinIter(AskTell):
 
     def _fill(self, executor: Executor, n_new: int) -> int:
         """Start trials until no slot is free or none are left to start; the number still to propose."""
+        self._is_waiting = False
         while (n_free := executor.slots - len(self._in_flight)) > 0:
             if not self._queued:
                 adopted, n_others = self.pull()
@@ -256,9 +260,12 @@ class FMinIter(AskTell):
                 if adopted:
                     self._queued.extend(adopted)
                     continue
-                if n_new <= 0 or self._is_exhausted or not self._may_ask():
-                    break
                 n = 1 if self._lagged is not None else min(n_new, max(n_free, self.max_queue_len))
+                if n_new <= 0 or self._is_exhausted:
+                    break
+                self._is_waiting = not self.can_ask(n)
+                if self._is_waiting or not self._may_ask():
+                    break
                 proposed = self.ask(n)
                 self._is_exhausted = not proposed
                 n_new -= len(proposed)
@@ -302,6 +309,8 @@ class FMinIter(AskTell):
     def _collect(self, executor: Executor, bar: progress.Progress) -> bool:
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
         limits = [self._stopping.remaining(), getattr(executor, "slots_interval", None)]
+        if self._is_waiting:
+            limits.append(RETRY_INTERVAL)
         n_recorded = 0
         for running in self._arrivals(min((limit for limit in limits if limit is not None), default=None)):
             if self._retry(executor, running):
@@ -426,7 +435,8 @@ class FMinIter(AskTell):
 
 
 def _headline(failure: Failure) -> str:
-    return f"{failure.type} {failure.message}".strip()
+    text = f"{failure.type} {failure.message}".strip().split("\n", 1)[0]  # Java's errors have their stack behind it
+    return text.encode(errors="backslashreplace").decode()  # names of odd files have what no stream takes
 
 
 def _exception_of(failure: Failure, call: Call) -> BaseException:

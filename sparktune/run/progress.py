@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias
 
 from sparktune.exceptions import InvalidTypeError
@@ -28,6 +29,8 @@ class _Bar:
     """A tqdm bar whose ``postfix`` may be set to plain text at any time; it is drawn at the next update."""
 
     def __init__(self, bar: Any) -> None:
+        self.outer: _Bar | None = None  # of the run within whose objective this one goes on
+        self._is_shown = True
         self._bar = bar
 
     @property
@@ -39,7 +42,50 @@ class _Bar:
         self._bar.set_postfix_str(str(text), refresh=False)
 
     def update(self, n: int) -> None:
-        self._bar.update(n)
+        self._is_shown = bool(self._bar.update(n)) or self._is_shown  # tqdm does not draw what nobody could see
+
+    def clear(self) -> None:
+        """Take the bar off the screen, so that a line can be written in its place."""
+        if self._is_shown:
+            self._bar.clear()
+            self._is_shown = False
+        if self.outer is not None:
+            self.outer.clear()
+
+    def refresh(self) -> None:
+        """Draw the bar as it is now."""
+        if self.outer is not None:
+            self.outer.refresh()
+        self._bar.refresh()
+        self._is_shown = True
+
+
+#: The bar below what the objective prints, for evaluations in this context.
+bar_below: ContextVar[_Bar | None] = ContextVar("sparktune_bar", default=None)
+
+
+@contextlib.contextmanager
+def prints_above(bar: object) -> Iterator[None]:
+    """Within it, what objectives print in this context goes above our tqdm bar, on a terminal.
+
+    Other displays are left alone, and so are files and notebooks, where nothing is written over.
+    """
+    if not (isinstance(bar, _Bar) and all(map(_is_terminal, ("stdout", "stderr")))):
+        yield
+        return
+    bar.outer = bar_below.get()
+    token = bar_below.set(bar)
+    try:
+        yield
+    finally:
+        bar_below.reset(token)
+
+
+def _is_terminal(name: str) -> bool:
+    try:
+        return bool(getattr(sys, name).isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import secrets
@@ -16,6 +17,8 @@ from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import encode
 from sparktune.storage.journal import BINARY
 from sparktune.storage.lines import events_of, header, to_line
+
+logger = logging.getLogger("sparktune")
 
 #: Up to this many trials the pickle is written anew after each result.
 SMALL = 200
@@ -94,6 +97,9 @@ def take_up(trials: Any, path: str) -> None:
     except FileNotFoundError:
         return
     first, *events = list(events_of(data, path + SINCE, trust=True)) or [{}]  # the pickle itself was trusted
+    if first and first["event"] != "study":
+        text = "results in %s are left out: its first line, which says whether they are of %s, is damaged"
+        logger.warning(text, path + SINCE, path)
     if first.get("token") != getattr(trials, "_save_token", None):
         return
     since = Replica(events)
@@ -122,8 +128,10 @@ def save_atomically(trials: Any, path: str) -> None:
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk it says nothing but that
+            error.filename = path
         raise
 
 

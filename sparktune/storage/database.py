@@ -212,11 +212,12 @@ class Database:
         """
         with self._work(read=True) as db:
             rows = db.execute(tables.NEWS, {"of_study": self.study, "seen": self._seen, "reader": self._writer}).all()
+            events = [_decoded(row.body, trust) for row in rows]
         if any(row.kind == "clear" for row in rows):
             raise InvalidStorage(f"the trials of {self} were deleted by somebody else while this driver worked on them")
         if rows:
             self._seen = rows[-1].sequence
-        return [_decoded(row.body, trust) for row in rows]
+        return events
 
     def adopt(self) -> list[int]:
         """Make unfinished trials our own whose driver is dead, or has ended; their ids. Each goes to one driver.
@@ -365,9 +366,15 @@ class Database:
             text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             if is_passing(error):
                 raise OSError(errno.EIO, text) from error
-            raise InvalidStorage(
-                f"storage {self} is no study of this version of sparktune, or damaged: {text}"
-            ) from error
+            raise self._unreadable(text) from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:  # SQLite finds only some damage by itself
+            raise self._unreadable(str(error)) from error
+
+    def _unreadable(self, why: str) -> InvalidStorage:
+        return InvalidStorage(
+            f"storage {self} is no study of this version of sparktune, or damaged: {why}: restore the database from a "
+            "copy, or name another study"
+        )
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[tuple[sa.Connection, Any]]:

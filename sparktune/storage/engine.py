@@ -29,6 +29,11 @@ def parsed(text: str) -> tuple[sa.URL, str]:
             f"storage is a URL such as 'sqlite:///study.db' or 'postgresql+psycopg://user@host/database' ({error})"
         ) from error
     study = url.query.get("study", "default")
+    if not _is_storable(f"{url.database}{study}"):
+        raise InvalidStorage(
+            "a database and a study have names in characters that UTF-8 has, and not the null character, got "
+            f"{url.database!r} and {study!r}: name others"
+        )
     url = url.difference_update_query(["study"])
     backend = url.get_backend_name()
     if not isinstance(study, str) or not 0 < len(study) <= 200:
@@ -47,6 +52,11 @@ def parsed(text: str) -> tuple[sa.URL, str]:
     return url, study
 
 
+def _is_storable(name: str) -> bool:
+    """Whether every database takes a name."""
+    return "\0" not in name and name == name.encode(errors="replace").decode()
+
+
 def _postgresql_driver() -> str:
     return "postgresql+psycopg" if importlib.util.find_spec("psycopg") else "postgresql+psycopg2"
 
@@ -63,9 +73,12 @@ def connectable(url: sa.URL) -> sa.Engine:
     try:
         engine = sa.create_engine(url, connect_args=arguments)
     except (ImportError, exc.NoSuchModuleError) as error:
+        hint = "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
+        if is_sqlite:
+            hint = "write sqlite:///..., in a Python that has the module sqlite3"
         raise MissingPackageError(
             f"a study in {url.get_backend_name()} needs a driver for it, and {url.drivername} is not there ({error}): "
-            "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
+            f"{hint}"
         ) from error
     sa.event.listen(engine, "begin", _begin_sqlite if is_sqlite else _begin_postgresql)
     if is_sqlite:

@@ -120,16 +120,16 @@ class Journal:
     # -- reading and writing ------------------------------------------------------------------------------------------
 
     def _data(self) -> bytes:
+        if self.path.is_dir():
+            raise InvalidStorage(f"storage {self} is a folder, and no study: name a file in it")
+        if self.path.exists() and not self.path.is_file():  # a pipe would have us wait for ever
+            raise InvalidStorage(f"storage {self} is no file, and no study: name a file")
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
             return b""
-        except IsADirectoryError:
-            raise InvalidStorage(f"storage {self} is a folder, and no study: name a file in it") from None
 
     def _open(self) -> None:
-        if self.path.exists() and not self.path.is_file():  # a pipe would have us wait for ever
-            raise InvalidStorage(f"storage {self} is no file, and no study: name a file")
         data = self._data()
         check_beginning(data, f"storage {self}")
         # What is behind the last good line is cut before the first write.

@@ -95,7 +95,7 @@ class Keeper:
             for document in self._trials._dynamic_trials[: self._n_kept]:
                 if document["state"] == JOB_STATE_RUNNING and not self._stays_open(document):
                     self._renew(document)
-            if not self.flush():
+            if not self.flush(at_once=True):
                 raise InvalidStorage(f"storage {self.storage} takes nothing: see the warning above")
         except BaseException:
             self.close()
@@ -207,6 +207,10 @@ class Keeper:
     def pull(self) -> list[Document]:
         """Take in what other drivers have done; the trials of dead ones that are for this one to evaluate now."""
         return []
+
+    def has_ids(self, n: int) -> bool:
+        """Whether :meth:`new_ids` gives n ids at once."""
+        return True
 
     def new_ids(self, n: int) -> list[int] | None:
         """n trial ids that no driver has; None: any that the object has not."""

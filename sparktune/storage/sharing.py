@@ -41,6 +41,8 @@ class SharedKeeper(Keeper):
         self._n_known = 0
         self._has_read = False
         self._adopted: set[int] = set()
+        self._ids: list[int] = []  # for the next trials, which no other driver has
+        self._away_since: float | None = None
 
     @property
     def slot(self) -> int:
@@ -72,28 +74,52 @@ class SharedKeeper(Keeper):
             logger.debug("storage %s says nothing of other drivers now: %s", self.storage, error)
             return []
 
+    def has_ids(self, n: int) -> bool:
+        """Whether :meth:`new_ids` gives n ids at once; asks the storage for those that are missing.
+
+        Raises:
+            OSError: If it has given none for ten minutes.
+        """
+        try:
+            while self._is_open and len(self._ids) < n:
+                self._ids += self._ids_of_storage(n - len(self._ids))
+                self._away_since = None
+        except OSError as error:
+            self._note_away(error)
+            return False
+        return True
+
+    def _ids_of_storage(self, n: int) -> list[int]:
+        try:
+            return self._shared.new_ids(n)
+        except FileNotFoundError:  # removed: what it gave before, it would give again
+            self._ids.clear()
+            self._shared.replace(self._all_events(self.runs))
+            return []
+
+    def _note_away(self, error: OSError) -> None:
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            text = "storage %s gives no ids for new trials (%s): none are proposed until it does"
+            logger.warning(text, self.storage, error.strerror or error)
+        elif now - self._away_since > PATIENCE:
+            why = f"{error.strerror or error}: see that it can be reached, and start the program again"
+            text = f"storage {self.storage} has given no ids for new trials for {PATIENCE:g} s: {why}"
+            raise OSError(error.errno, text) from error
+
     def new_ids(self, n: int) -> list[int] | None:
         """n trial ids that no driver has; None before :meth:`open`. Waits for a storage that gives none.
 
         Raises:
             OSError: If it has given none for ten minutes.
         """
-        end = time.monotonic() + PATIENCE
-        is_waiting = False
-        while self._is_open:
-            try:
-                return self._shared.new_ids(n)
-            except FileNotFoundError:
-                self._shared.replace(self._all_events(self.runs))
-            except OSError as error:
-                if time.monotonic() > end:
-                    raise
-                if not is_waiting:
-                    text = "storage %s gives no ids for new trials (%s): none are proposed until it does"
-                    logger.warning(text, self.storage, error.strerror or error)
-                is_waiting = True
-                time.sleep(keeper.RETRY_INTERVAL)
-        return None
+        while not self.has_ids(n):
+            time.sleep(keeper.RETRY_INTERVAL)
+        if not self._is_open:
+            return None
+        given, self._ids = self._ids[:n], self._ids[n:]
+        return given
 
     def note_new(self) -> None:
         """Documents were inserted, by whomever, or all were deleted."""
@@ -104,6 +130,7 @@ class SharedKeeper(Keeper):
         """All documents were deleted."""
         super().note_clear()
         self._known, self._n_known = Replica(), 0
+        self._ids.clear()
 
     def _know(self) -> None:
         for document in self._trials._dynamic_trials[self._n_known : self._n_kept]:

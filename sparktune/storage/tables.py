@@ -195,9 +195,14 @@ def trial_row(document: Document) -> dict[str, Any]:
         "params": {str(label): value for label, value in documents.raw_values(decoded).items() if _is_plain(value)},
         "started": read["start"],
         "ended": read["end"],
-        "error": read["error"].replace("\0", "") if read["error"] else None,
+        "error": _storable(read["error"]) if read["error"] else None,
         "document": json.dumps(document, separators=(",", ":")),
     }
+
+
+def _storable(text: str) -> str:
+    """A text without what no database takes: null characters, and the halves by which Python names odd files."""
+    return text.replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def _is_plain(value: Any) -> bool:

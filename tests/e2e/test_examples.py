@@ -30,7 +30,7 @@ SMALL = ["--rows", "4000", "--max-evals", "6"]
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs a command line from the root of the repository; returns what it prints to stdout."""
+    """Runs a command line from the root of the repository, with variables (None: without); returns its stdout."""
     monkeypatch.setenv("JAVA_HOME", os.environ.get("JAVA_HOME", ""))  # put back afterwards, whatever is set
     ensure_java()
     environment = {
@@ -40,8 +40,10 @@ def run(monkeypatch):
         "PYTHONPATH": str(Path(sparktune.__file__).parents[1]),
     }
 
-    def run(*command):
-        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    def run(*command, **variables):
+        merged = {**environment, **variables}
+        given = {name: value for name, value in merged.items() if value is not None}
+        process = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=500)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
@@ -158,3 +160,14 @@ def test_connect_quick_start_finds_a_good_model(run, connect_server):
     output = run(sys.executable, "examples/connect_quickstart.py", connect_server.url)
     assert "engine: connect" in output
     assert float(re.search(r"^accuracy: (.*)$", output, re.MULTILINE)[1]) > 0.95
+
+
+@pytest.mark.slow
+def test_connect_quick_start_starts_a_server_whose_workers_have_its_packages(run, tmp_path):
+    """Without an address, in an environment that is not activated, workers run the example's own Python."""
+    other = tmp_path / "python3"  # what Spark takes from PATH unless told otherwise
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    output = run(sys.executable, "examples/connect_quickstart.py", PYSPARK_PYTHON=None, PATH=path)
+    assert "engine: connect" in output

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -488,10 +489,14 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
         "mysql://h/db",
         "sqlite:///a?study=b&study=c",
         "sqlite",
+        "sqlite:///a\0.db",
+        "sqlite:///a\udce9.db",
+        "sqlite:///a.db?study=%00",
+        "postgresql://h/db?study=\udce9",
     ],
 )
 def test_urls_that_keep_nothing_are_refused(url):
-    """A database in memory, one that we do not know, and two names for a study are errors that say what to write."""
+    """A database in memory, one that we do not know, two names for a study, and names that are no text, are errors."""
     with pytest.raises(InvalidStorage):
         Database(url)
 
@@ -512,6 +517,8 @@ def test_a_driver_that_is_not_installed_is_named():
     """A URL whose driver is missing says what to install."""
     with pytest.raises(MissingPackageError, match="psycopg"):
         Database("postgresql+nosuchdriver://host/db")
+    with pytest.raises(MissingPackageError, match="write sqlite:///"):
+        Database("sqlite+nosuchdriver:///study.db")
 
 
 def test_without_sqlalchemy_the_error_names_the_extra():
@@ -600,6 +607,54 @@ def test_results_wait_in_memory_while_another_program_holds_the_file(tmp_path, m
     assert "results are kept in memory" in caplog.text
 
 
+def test_a_run_goes_on_while_another_program_holds_the_file(tmp_path, monkeypatch):
+    """Nothing new is proposed, as nobody gives ids; what runs is recorded when it ends, and the timeout is kept."""
+    monkeypatch.setattr("sparktune.storage.engine.PATIENCE", 0.05)
+    url = f"sqlite:///{tmp_path}/study.db"
+    blocker = sa.create_engine(url)
+    sa.event.listen(blocker, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with blocker.connect() as connection:
+            connection.exec_driver_sql("begin immediate")
+            is_held.set()
+            may_end.wait(120)
+            connection.exec_driver_sql("rollback")
+
+    holder = threading.Thread(target=hold)
+
+    class Holder:
+        def on_trial_start(self, trials, trial):
+            if trial["tid"] == 1:
+                holder.start()
+
+        def on_trial_end(self, trials, trial):
+            if trial["tid"] == 0:
+                first_is_recorded.set()
+
+    first_is_recorded = threading.Event()
+
+    def objective(params):
+        assert is_held.wait(60)
+        if params["x"] == 0.0:
+            assert first_is_recorded.wait(60)
+        return params["x"]
+
+    trials = Trials(parallelism=2, storage=url)
+    run = partial(fmin, objective, {"x": hp.uniform("x", 0, 1)}, rand.suggest, trials=trials, rstate=0, verbose=False)
+    try:
+        points = [{"x": 1.0}, {"x": 0.0}]
+        run(max_evals=50, points_to_evaluate=points, timeout=4, callbacks=[Holder()])
+        assert trials.losses() == [1.0, 0.0]
+    finally:
+        may_end.set()
+        holder.join()
+    blocker.dispose()
+    run(max_evals=3)
+    assert Trials.load(url).losses()[:2] == [1.0, 0.0]
+
+
 def test_failure_is_stored_with_its_text(database, url):
     """A failed trial's error is in its row."""
     document = new_document(0)
@@ -609,6 +664,45 @@ def test_failure_is_stored_with_its_text(database, url):
     documents.finish(document, Outcome(failure=Failure("<class 'ValueError'>", "no")))
     database.append([encode(events.end_event(document, {}))])
     assert rows_of(url, "select state, error from trials") == [("error", "<class 'ValueError'>: no")]
+
+
+def test_a_failure_with_the_name_of_an_odd_file_is_stored(url, caplog):
+    """Names that are not UTF-8 have halves of characters in Python, which databases do not take as text."""
+
+    def fail(_):
+        raise FileNotFoundError("no caf\udce9\0")
+
+    options = {"catch_eval_exceptions": True, "return_argmin": False, "rstate": 0, "verbose": False}
+    fmin(fail, SPACE, rand.suggest, 2, storage=url, **options)
+    trials = Trials.load(url)
+    assert [trial["misc"]["error"][1] for trial in trials._dynamic_trials] == ["no caf\udce9\0"] * 2
+    assert rows_of(url, "select error from trials") == [("<class 'FileNotFoundError'>: no caf\\udce9",)] * 2
+    assert "no caf\\udce9" in caplog.text  # a stream would not take the half either
+
+
+@pytest.mark.parametrize("body", ['{"event": "new", "tri', "é", ""])
+def test_a_damaged_event_is_named(url, body):
+    """An event that is no JSON is an error of ours, for who reads the study and for who is at work on it."""
+    with contextlib.closing(Database(url)) as working, contextlib.closing(Database(url)) as other:
+        working.open()
+        other.open()
+        other.append(course(0))
+        rows_of(url, "update events set body = :body where sequence = 2", body=body)
+        with pytest.raises(InvalidStorage, match=r"damaged.*restore"):
+            working.news()
+    with pytest.raises(InvalidStorage, match=r"damaged.*restore"):
+        Trials.load(url)
+
+
+def test_a_schema_that_is_no_text_is_named(tmp_path):
+    """What SQLite says of its file may itself be damaged."""
+    path = tmp_path / "study.db"
+    minimise(f"sqlite:///{path}", 2)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"CREATE TABLE events", b"CREATE TABL\xcb \xff\xfeents"))
+    assert path.read_bytes() != data
+    with pytest.raises(InvalidStorage, match="damaged"):
+        Trials.load(f"sqlite:///{path}")
 
 
 def test_a_storage_can_be_used_from_several_threads(url):

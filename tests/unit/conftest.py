@@ -1,5 +1,12 @@
 """What several unit tests share: a space, documents, histories, and a study in a few lines."""
 
+import contextlib
+import importlib
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -83,3 +90,29 @@ def study(document):
         return history, points
 
     return run
+
+
+@pytest.fixture
+def executor_threads():
+    """Says which threads of executors there are."""
+
+    def names():
+        found = [thread.name for thread in threading.enumerate() if thread.name.startswith("sparktune")]
+        return [name for name in found if name != "sparktune-presence"]  # of a study that another test holds
+
+    return names
+
+
+@pytest.fixture(scope="session")
+def modules_of_benchmarks():
+    """Loads modules of benchmarks for a while; they are scripts, so their folder is on the path only then."""
+
+    @contextlib.contextmanager
+    def loaded(names):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
+            yield SimpleNamespace(**{name: importlib.import_module(name) for name in names.split()})
+        for name in names.split():
+            del sys.modules[name]
+
+    return loaded

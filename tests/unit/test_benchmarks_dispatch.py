@@ -1,25 +1,16 @@
 """The benchmark of engines: competitors take fair turns, and the figures are right."""
 
 import argparse
-import importlib
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MODULES = "_rounds _peers _spark dispatch"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    """The programs' modules; they are scripts, so their folder is on the path only here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES.split()})
-    for name in MODULES.split():
-        del sys.modules[name]
+def bench(modules_of_benchmarks):
+    """The programs' modules."""
+    with modules_of_benchmarks("_rounds _peers _spark dispatch") as modules:
+        yield modules
 
 
 def test_competitors_take_turns_in_both_orders(bench):

@@ -1,27 +1,16 @@
 """The benchmark of warm starts: the searches that it compares differ in the warm start alone."""
 
-import importlib
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
 from sparktune import rand
 from sparktune.exchange import from_trials
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MODULES = "_rounds warm_start"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    """The programs' modules; they are scripts, so their folder is on the path only here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES.split()})
-    for name in MODULES.split():
-        del sys.modules[name]
+def bench(modules_of_benchmarks):
+    """The programs' modules."""
+    with modules_of_benchmarks("_rounds warm_start") as modules:
+        yield modules
 
 
 def test_random_searches_are_the_same_cold_and_warm(bench):

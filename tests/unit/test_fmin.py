@@ -1,5 +1,6 @@
 """``fmin``: its arguments, what it returns, and when it ends."""
 
+import functools
 import inspect
 import os
 import pickle
@@ -265,6 +266,13 @@ def test_generate_trials_to_calculate():
     assert len(trials) == 4
 
 
+@pytest.mark.parametrize("points", [None, 3, "abc", {"x": 1}, [1], [{"x": 1}, ["x"]]])
+def test_generate_trials_to_calculate_of_no_list_of_dicts(points):
+    """Points in another shape are refused, with the shape they should have."""
+    with pytest.raises(InvalidTypeError, match=r"generate_trials_to_calculate takes a list of dicts .*, got"):
+        generate_trials_to_calculate(points)
+
+
 # -- when it ends ------------------------------------------------------------------------------------------------------
 
 
@@ -510,6 +518,30 @@ def test_an_objective_that_cannot_be_called(fn):
         minimise(fn)
 
 
+async def waits(x):
+    return x
+
+
+def yields(x):
+    yield x
+
+
+async def waits_and_yields(x):
+    yield x
+
+
+@pytest.mark.parametrize(
+    ("fn", "fix"), [(waits, r"asyncio\.run"), (yields, "use return"), (waits_and_yields, "use return")]
+)
+def test_an_objective_that_returns_no_result_when_called(fn, fix):
+    """An async function and a generator, also as a partial, are refused before the first trial, with the way out."""
+    trials = Trials()
+    for objective in (fn, functools.partial(fn)):
+        with pytest.raises(InvalidTypeError, match=f"the objective must return its result, got .*{fn.__name__}.*{fix}"):
+            minimise(objective, trials=trials, catch_eval_exceptions=True)
+    assert not trials._dynamic_trials
+
+
 # -- algorithms --------------------------------------------------------------------------------------------------------
 
 
@@ -750,12 +782,27 @@ def test_save_file_that_cannot_be_read(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def test_save_file_of_hyperopt(tmp_path):
+    """A file that hyperopt has pickled is no damaged one: the error says how it can be read."""
+    path = tmp_path / "trials.pkl"
+    path.write_bytes(b"chyperopt.is_not_here\nTrials\n.")
+    with pytest.raises(InvalidTrial, match=r"begin the program with import sparktune\.compat\.hyperopt, or"):
+        minimise(trials_save_file=path)
+
+
 def test_save_file_in_a_directory_that_is_missing(tmp_path):
     """A file that cannot be written is refused before a trial is spent."""
     objective = Recorder()
     with pytest.raises(InvalidArgumentError, match="a directory that exists, got"):
         minimise(objective, trials_save_file=tmp_path / "missing" / "trials.pkl")
     assert not objective.seen
+
+
+@pytest.mark.parametrize("path", [None, True, 7, b"trials.pickle"])
+def test_a_save_file_that_is_no_path(path):
+    """A number or None in place of the path is refused before anything is opened: 1 is standard output to open()."""
+    with pytest.raises(InvalidTypeError, match=r"trials_save_file is a path, or '' for no file, got "):
+        minimise(trials_save_file=path)
 
 
 # -- trials objects ----------------------------------------------------------------------------------------------------
@@ -766,6 +813,28 @@ def test_trials_that_are_none(trials):
     """Something else in place of trials, the class itself included, is refused with what to pass."""
     with pytest.raises(InvalidTypeError, match=r"pass Trials\(\)"):
         minimise(trials=trials)
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ("trials", "trials must be sparktune's, got hyperopt's Own"),
+        ("space", "a space is made with sparktune's hp, got nodes of hyperopt's own"),
+        ("algo", "algo must be an algorithm of sparktune, got hyperopt.tpe's"),
+    ],
+)
+def test_objects_of_an_installed_hyperopt(argument, text):
+    """What another module still imports from hyperopt is refused with what to do, not searched as a constant."""
+    module = {"trials": "hyperopt.base", "space": "hyperopt.pyll.base", "algo": "hyperopt.tpe"}[argument]
+    own = type("Own", (), {"__module__": module, "fmin": zero, "__call__": zero})()
+    wrong = {"trials": own, "space": {"x": own}, "algo": functools.partial(own, gamma=0.2)}[argument]
+    objective = Recorder()
+    with pytest.raises(SparktuneError, match=f"{text}: change the import in all modules"):
+        minimise(objective, **{argument: wrong})
+    assert not objective.seen
+    if argument == "space":
+        with pytest.raises(BadSearchSpace, match="got nodes of hyperopt's own"):
+            space_eval(wrong, {})
 
 
 def test_a_subclass_may_run_fmin_its_own_way():
@@ -894,8 +963,13 @@ def test_space_eval_takes_what_fmin_and_documents_give(point):
     ("point", "error", "message"),
     [
         ({"kind": 0}, BadSearchSpace, "needs a value for 'n'"),
+        ({"kind": 0, "r": None}, BadSearchSpace, "needs a value for 'n'"),
         ({"kind": [0, 1]}, InvalidTypeError, "one value per label, got 2 for 'kind'"),
         ({"kind": 7}, BadSearchSpace, "got index 7"),
+        ({"kind": {"n": 0.5}}, InvalidTypeError, "of hp.choice the option's index, .* got {'n': 0.5} for 'kind'"),
+        ({"kind": 0, "n": "much"}, InvalidTypeError, "takes numbers, .* got 'much' for 'n'"),
+        ({"kind": 1, "r": None}, InvalidTypeError, "takes numbers, .* got None for 'r'"),
+        ({"kind": 1, "r": float("nan"), "n": 0}, InvalidTypeError, "takes numbers, .* got nan for 'r'"),
         (None, InvalidTypeError, "space_eval takes a dict"),
     ],
 )
@@ -903,6 +977,13 @@ def test_space_eval_out_of_the_space(point, error, message):
     """A point that the space cannot take is refused, by label and value."""
     with pytest.raises(error, match=message):
         space_eval(CONDITIONAL, point)
+
+
+def test_space_eval_passes_errors_of_the_space_on():
+    """An error that no value is to blame for comes out as it is."""
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        space_eval(X + hp.choice("text", ["a", "b"]), {"x": 0.5, "text": 0})
+    assert not isinstance(caught.value, SparktuneError)
 
 
 # -- points by option --------------------------------------------------------------------------------------------------

@@ -48,12 +48,6 @@ def states(trials):
     return [document["state"] for document in trials._dynamic_trials]
 
 
-def executor_threads():
-    """Threads of executors that are still there, but for those that were left alone."""
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("sparktune")]
-    return [name for name in names if name != "sparktune-presence"]  # of a study that another test holds
-
-
 # -- the arguments -----------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +116,7 @@ def test_copies_keep_the_backend(copied):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("algo", [rand.suggest, partial(auto.suggest, n_startup_jobs=4)], ids=["rand", "auto"])
-def test_runs_to_the_end(backend, algo):
+def test_runs_to_the_end(backend, algo, executor_threads):
     """A run has all its trials, each with its own result, and leaves no thread behind."""
     before, trials = executor_threads(), trials_of(backend)
     best = run(lambda x: x**2, trials, algo=algo, max_evals=10)

@@ -16,8 +16,6 @@ from sparktune.bridges.optuna import load, to_study
 from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS
 from sparktune.exceptions import InvalidArgumentError
 
-takes_constraints = pytest.mark.skipif(not TAKES_CONSTRAINTS, reason="Optuna 4 takes constraints from its own")
-
 SPACE = {
     "uniform": hp.uniform("uniform", -5, 5),
     "loguniform": hp.loguniform("loguniform", -8, 0),
@@ -104,7 +102,7 @@ def test_several_losses_and_constraints():
         assert [t["result"]["constraints"] for t in found.trials] == expected
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 def test_constraints_that_are_not_known_are_infinite(tmp_path):
     """NaN and missing ones: such a trial is not the best of the exported study, nor of one that starts from it."""
     space, trials = hp.uniform("x", 0, 1), Trials()
@@ -124,7 +122,7 @@ def test_constraints_that_are_not_known_are_infinite(tmp_path):
     assert [t["result"]["constraints"] for t in back.trials] == told
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 def test_many_constraints_come_back_in_order():
     """The eleventh after the second."""
     space = hp.uniform("x", 0, 1)

@@ -29,13 +29,12 @@ from optuna.trial import TrialState
 
 from sparktune import STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import suggest
-from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, axis_of
+from sparktune.bridges.optuna.units import axis_of
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_RUNNING
 from sparktune.pyll import scope
 from sparktune.space.compile import Space
 
-takes_constraints = pytest.mark.skipif(not TAKES_CONSTRAINTS, reason="Optuna 4 takes constraints from its own")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 SQUARE = {f"x{i}": hp.uniform(f"x{i}", -1, 1) for i in range(4)}
@@ -322,7 +321,7 @@ def test_several_losses_make_a_multi_objective_study(spy):
     assert [len(values) for _, _, values, *_ in Spy.seen[-1]] == [2] * 4
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 def test_constraints_are_told(spy, propose):
     """result["constraints"] are constraints of the study's trials, proposed or from elsewhere."""
     trials, algo = Trials(), suggest(spy)
@@ -333,7 +332,7 @@ def test_constraints_are_told(spy, propose):
     assert len(Spy.seen) == 2  # and the study was not made anew on their account
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 def test_constraints_that_are_not_known_are_told_as_infinite(spy, propose):
     """NaN, and each constraint that a finished trial does not give: Optuna would take the trial for feasible."""
     trials, algo = Trials(), suggest(spy)
@@ -347,7 +346,7 @@ def test_constraints_that_are_not_known_are_told_as_infinite(spy, propose):
     assert told == [[0.5, -1.0], [-1.0, math.inf], [math.inf] * 2, [math.inf] * 2]
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 def test_trials_before_the_first_constraints_are_told_anew(spy, propose):
     """They ended when nobody knew of constraints; once some trial has them, they count as violating them."""
     trials, algo = Trials(), suggest(spy)
@@ -357,7 +356,7 @@ def test_trials_before_the_first_constraints_are_told_anew(spy, propose):
     assert [list(constraints.values()) for *_, constraints in Spy.seen[-1]] == [[math.inf], [-1.0]]
 
 
-@takes_constraints
+@pytest.mark.usefixtures("takes_constraints")
 @pytest.mark.parametrize("make", [TPESampler, NSGAIISampler, NSGAIIISampler], ids=lambda make: make.__name__)
 def test_nan_constraints_are_searched_as_infinite_ones(make):
     """A sampler proposes the same points whether a constraint that is not known is NaN or infinite."""

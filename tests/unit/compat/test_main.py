@@ -1,6 +1,7 @@
 """``python -m sparktune.compat`` runs a program as ``python`` does."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,10 +103,10 @@ def test_help_can_be_asked_for(tmp_path):
 
 
 def test_a_script_that_does_not_exist_is_an_error(tmp_path):
-    """The message names the file."""
+    """It ends in one line that names the file, and in the status that python gives."""
     ended = run("missing.py", cwd=tmp_path)
-    assert ended.returncode != 0
-    assert "missing.py" in ended.stderr
+    assert ended.returncode == run("missing.py", cwd=tmp_path, alias=False).returncode == 2
+    assert re.fullmatch(r".*: can't open file 'missing\.py': No such file or directory\n", ended.stderr)
 
 
 def test_fmin_runs_in_a_program_that_was_written_for_hyperopt(tmp_path):

@@ -77,6 +77,14 @@ def test_options_are_recognised_in_the_old_space():
     assert fitted(new, {"c": 1}).raw == {"c": 1}
 
 
+@pytest.mark.parametrize("options", [[1.0, 1], [1, 1.0]])
+@pytest.mark.parametrize("index", [0, 1])
+def test_options_that_equal_each_other_are_told_apart_by_their_types(options, index):
+    """As in scikit-learn, where one of anything is not the same as all of it."""
+    space = hp.choice("c", options)
+    assert fitted(space, {"c": index}, space, choices="index").raw == {"c": index}
+
+
 def test_a_choice_whose_branches_changed():
     """A branch with a parameter more or less is the same branch, if its constants are."""
     leafy = {"kind": "tree", "depth": hp.uniformint("depth", 1, 20), "leaf": hp.uniform("leaf", 0, 1)}

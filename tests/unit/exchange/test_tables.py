@@ -70,6 +70,42 @@ def test_there_and_back(trials, tmp_path, suffix):
     assert told(Study(EVERY_KIND, warm_start=path).trials) == told(trials)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_options_that_begin_or_end_in_space_come_back(tmp_path, suffix):
+    """As the ends of prompts do; beside options that are the same but for that, too."""
+    space = hp.choice("prompt", ["Answer:", "Answer: ", "Answer:\n", " Answer:", "é\r\n"])
+    path, trials = tmp_path / f"trials.{suffix}", Trials()
+    fmin(len, space, rand.suggest, 30, trials=trials, rstate=0, show_progressbar=False)
+    getattr(trials, f"to_{suffix}")(path)
+    assert told(Study(space, warm_start=path).trials) == told(trials)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_names_of_odd_files_can_be_written(tmp_path, suffix):
+    """Names that are not UTF-8 have halves of characters in Python; options with them come back, errors are shown."""
+
+    def fail_at(name):
+        if name != "a":
+            raise FileNotFoundError(f"no {name}")
+        return 1.0
+
+    space, path, trials = hp.choice("name", ["a", "caf\udce9"]), tmp_path / f"trials.{suffix}", Trials()
+    fmin(fail_at, space, rand.suggest, 9, trials=trials, rstate=0, verbose=False, catch_eval_exceptions=True)
+    getattr(trials, f"to_{suffix}")(path)
+    assert b"FileNotFoundError'>: no caf\\udce9" in path.read_bytes()
+    back = Study(space, warm_start=path).trials
+    assert [values for values, _, _ in told(back)] == [values for values, _, _ in told(trials)]
+
+
+def test_space_around_a_cell_counts_for_nothing(tmp_path):
+    """Where no option has it, as in tables that people write."""
+    (tmp_path / "table.csv").write_text("tid,state,loss,params_kind,params_x\n 7 , done, 1.5, b , 0.5 \n8, new,,a,\n")
+    space = {"kind": hp.choice("kind", ["a", "b"]), "x": hp.uniform("x", 0, 1)}
+    trials = Study(space, warm_start=tmp_path / "table.csv").trials
+    assert told(trials) == [({"kind": 1, "x": 0.5}, 1.5, None)]
+    assert trials.trials[0]["misc"]["warm_start"]["id"] == "7"
+
+
 def test_there_and_back_by_index(trials, tmp_path):
     """Without a space, choices are written as numbers of options, and read as such."""
     loaded = Trials()

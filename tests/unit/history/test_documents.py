@@ -31,6 +31,25 @@ def in_state(state):
     return document
 
 
+@pytest.mark.parametrize("vals", [{"a": 1.5}, {"a": None}])
+def test_vals_that_are_no_lists_are_named(vals):
+    """A document of the user's own making says what is wrong with it."""
+    document = new()
+    document["misc"]["vals"] = vals
+    with pytest.raises(InvalidTrial, match=r"vals are lists.*got \{'a': .*\} in trial 0"):
+        documents.raw_values(document)
+
+
+@pytest.mark.parametrize("time", ["2024-01-01T00:00:00", 1704067200.0])
+def test_times_that_are_none_are_left_out_of_a_summary(time):
+    """As in documents that were read from JSON."""
+    document = in_state(DONE)
+    document["book_time"] = time
+    row = documents.summary(document)
+    assert row["start"] is row["duration"] is None
+    assert row["end"] == document["refresh_time"]
+
+
 def test_a_new_document_is_valid_and_new():
     """A new document has every key, no times, and status new."""
     document = documents.validate(new())

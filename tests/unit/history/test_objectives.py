@@ -456,13 +456,18 @@ def test_columns_of_mixed_trials_are_the_same_when_read_at_once(rng, borrowed, f
             assert columns(watched) == columns(fresh)
 
 
+def rows_read(history, monkeypatch):
+    """The rows whose results are read from now on."""
+    rows, read = [], history._read_result
+    monkeypatch.setattr(history, "_read_result", lambda row: rows.append(row) or read(row))
+    return rows
+
+
 def test_borrowed_trials_are_read_again_once(history, borrowed, finished, monkeypatch):
     """The first own result of another kind has thousands of borrowed ones read again; those after it none."""
     documents = [borrowed(tid, losses=[1.0, 2.0], constraints=[0.0]) for tid in range(3000)]
     history.sync(documents)
-    rows = []
-    read = history._read_result
-    monkeypatch.setattr(history, "_read_result", lambda row: rows.append(row) or read(row))
+    rows = rows_read(history, monkeypatch)
     for tid in range(3000, 3010):
         documents.append(finished(tid, loss=1.0))
         history.sync(documents)
@@ -473,9 +478,7 @@ def test_borrowed_trials_that_fit_are_not_read_again(history, borrowed, finished
     """Where the first own result is like the borrowed ones, it is all that is read."""
     documents = [borrowed(tid, losses=[1.0, 2.0], constraints=[0.0]) for tid in range(9)]
     history.sync(documents)
-    rows = []
-    read = history._read_result
-    monkeypatch.setattr(history, "_read_result", lambda row: rows.append(row) or read(row))
+    rows = rows_read(history, monkeypatch)
     documents.append(finished(9, losses=[0.0, 0.0], constraints=[1.0]))
     history.sync(documents)
     assert rows == [9]

@@ -1,6 +1,8 @@
 """The loop in one thread: interrupts, stepwise runs, and trials that others evaluate."""
 
+import contextlib
 import copy
+import io
 
 import numpy as np
 import pytest
@@ -259,6 +261,88 @@ def test_the_default_bar_shows_the_best_loss(capfd):
     assert shown.out == ""
     assert "best loss: 1.5" in shown.err
     assert "5/5" in shown.err
+
+
+class Terminal(io.StringIO):
+    """A terminal in memory."""
+
+    def isatty(self):
+        return True
+
+    def lines(self):
+        """What is on the screen."""
+        screen = []
+        for written in self.getvalue().split("\n"):
+            line = ""
+            for text in written.split("\r"):
+                line = text + line[len(text) :]
+            screen.append(line.rstrip())
+        return screen
+
+
+@contextlib.contextmanager
+def on_terminal():
+    """Standard output and error are one terminal."""
+    terminal = Terminal()
+    with contextlib.redirect_stdout(terminal), contextlib.redirect_stderr(terminal):
+        yield terminal
+
+
+def test_what_an_objective_prints_goes_above_the_bar():
+    """On a terminal, each line that is printed is a line of the screen, and the bar is in the last one only."""
+
+    def objective(x):
+        print("one", "line")
+        print("in", end=" ", flush=True)
+        print("pieces")
+        return 1.5
+
+    with on_terminal() as terminal:
+        minimise(objective, max_evals=3, verbose=True)
+    *lines, bar, end = terminal.lines()
+    assert lines == ["one line", "in pieces"] * 3
+    assert "3/3" in bar
+    assert end == ""
+
+
+def test_pieces_of_a_line_are_seen_at_once():
+    """A prompt, or a bar of the objective's own, does not wait for the end of its line."""
+
+    def objective(x):
+        print("go on?", end="")
+        seen.append(terminal.lines()[-1])
+        return 1.5
+
+    seen = []
+    with on_terminal() as terminal:
+        minimise(objective, max_evals=1, verbose=True)
+    assert seen == ["go on?"]
+
+
+def test_prints_of_a_run_within_an_objective():
+    """A run within an objective has a bar of its own, and what is printed in there is on lines of its own, too."""
+
+    def inner(x):
+        print("inner")
+        return 1.5
+
+    def outer(x):
+        minimise(inner, max_evals=1, verbose=True)
+        print("outer")
+        return 1.5
+
+    with on_terminal() as terminal:
+        minimise(outer, max_evals=1, verbose=True)
+    assert [line for line in terminal.lines() if "ner" in line or "outer" in line] == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("stdout", [io.StringIO, Terminal])
+def test_streams_that_are_no_terminal_are_left_alone(stdout):
+    """Where nothing is written over, as in a file, in a notebook or with stderr there, print is all there is."""
+    stderr = io.StringIO() if stdout is Terminal else Terminal()
+    with contextlib.redirect_stdout(stdout()) as printed, contextlib.redirect_stderr(stderr):
+        minimise(lambda x: print("a line") or 1.5, max_evals=2, verbose=True)
+    assert printed.getvalue() == "a line\na line\n"
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,30 @@ def test_dead_idle_pilot_never_gets_an_evaluation(open_desk):
     assert future.result(60).result["loss"] == 0.7
 
 
+@pytest.mark.parametrize("state", ["idle", "busy"])
+def test_pilot_whose_job_has_ended_gets_no_other_evaluation(open_desk, state):
+    """What its launcher has seen the end of is about to die, and must not take with it what another has just lost."""
+    desk = open_desk(limit=1)
+    first = desk.submit(0)
+    desk.launcher.wait_for(1)
+    one = desk.connect(0)
+    lease, _ = one.take()
+    if state == "idle":
+        one.reply(lease, 0.5)
+        first.result(60)
+    desk.launcher.end(0, "the Spark job was cancelled")
+    wait_until(lambda: not desk.pool._running)
+    second = desk.submit(1)
+    desk.launcher.wait_for(2)
+    if state == "busy":
+        one.reply(lease, 0.5)  # it still got to the end
+        assert first.result(60).result["loss"] == 0.5
+    assert one.next().kind == pilot.BYE
+    other = desk.connect(1)
+    other.reply(other.take()[0], 1.5)
+    assert second.result(60).result["loss"] == 1.5
+
+
 def test_end_of_the_connection_loses_the_evaluation_at_once(open_desk):
     """A pilot that dies loses its evaluation, which the loop may submit again, and no other."""
     desk = open_desk()
@@ -553,6 +577,33 @@ def test_shutdown_leaves_nothing_behind():
     assert [future.result() for future in futures] == [Outcome()] * 3
     assert threading.active_count() == n_threads
     assert len(os.listdir("/proc/self/fd")) == n_files
+
+
+@pytest.mark.parametrize("step", ["wait", "_end_pilots"])
+def test_interrupted_shutdown_leaves_nothing_behind(monkeypatch, step):
+    """A second Ctrl-C, while a shutdown waits for trials or for pilots, ends the waiting: pilots are hung up on."""
+    n_threads, n_files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    desk = Desk(silence=3600.0)
+    desk.submit(0)
+    desk.launcher.wait_for(1)
+    one = desk.connect(0)
+    lease, _ = one.take()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    if step == "wait":
+        monkeypatch.setattr(pilots, "wait", interrupt)
+    else:
+        monkeypatch.setattr(desk.pool, "_end_pilots", interrupt)
+        one.reply(lease, 0.5)
+    with pytest.raises(KeyboardInterrupt):
+        desk.pool.shutdown(cancel=False)
+    assert one.has_been_hung_up_on()
+    one.connection.close()
+    desk.launcher.end(0, "gone")
+    wait_until(lambda: threading.active_count() == n_threads)
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) == n_files)
 
 
 @pytest.mark.parametrize("end", ["connects", "does not"])

@@ -152,6 +152,14 @@ def test_a_pipe_is_refused(path):
         Journal(path).open()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="there is no such device")
+def test_a_device_is_not_read(path):
+    """It may have no end, nor may a pipe: this one has, and nothing in it."""
+    path.symlink_to("/dev/null")
+    with pytest.raises(InvalidStorage, match="name a file"):
+        Journal(path).read()
+
+
 def test_a_folder_that_is_missing_is_named(tmp_path):
     """The error says what is missing, and nothing is made."""
     journal = Journal(tmp_path / "no" / "study.journal")
