@@ -476,7 +476,7 @@ def test_a_second_fmin_with_trials_that_run_is_refused():
     trials, refusals, copies = Trials(), [], []
 
     def objective(x):
-        with pytest.raises(InvalidArgumentError, match="one fmin at a time.* give each fmin an object of its own"):
+        with pytest.raises(InvalidArgumentError, match=r"one fmin at a time.* give each fmin an object of its own"):
             minimise(trials=trials)
         refusals.append(len(trials._dynamic_trials))
         copies.append(pickle.loads(pickle.dumps(trials)))
