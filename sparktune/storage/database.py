@@ -363,7 +363,8 @@ class Database:
                 with db.begin():
                     yield db
         except exc.SQLAlchemyError as error:
-            text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            text = str(getattr(error, "orig", None) or error).strip() or repr(error)  # SQLite's may be empty
+            text = text.splitlines()[0]
             if is_passing(error):
                 raise OSError(errno.EIO, text) from error
             raise self._unreadable(text) from error
