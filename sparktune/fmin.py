@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from sparktune.run.progress import ProgressFactory
 from sparktune.run.saving import take_up
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
+from sparktune.space.nodes import is_number
 from sparktune.trials import Trials
 
 __all__ = [
@@ -254,24 +254,13 @@ def space_eval(space: Any, hp_assignment: Mapping[str, Any]) -> Any:
     try:
         return compiled.evaluate(raw)
     except (BadSearchSpace, TypeError, ValueError) as error:
-        wrong = [label for label in compiled.labels if label in raw and not _may_be_raw(raw[label], error)]
+        wrong = [label for label in compiled.labels if not (raw.get(label) is None or is_number(raw[label]))]
         if not wrong:
             raise
         raise InvalidTypeError(
             "space_eval takes numbers, of hp.choice the option's index, as fmin returns them, got "
             f"{raw[wrong[0]]!r} for {wrong[0]!r}: trials.best_params and what the objective gets are values already"
         ) from error
-
-
-def _may_be_raw(value: Any, error: Exception) -> bool:
-    """Whether a value is such as documents have; None and NaN stand for labels that are not active."""
-    is_of_space = isinstance(error, BadSearchSpace)  # a value was missing, and None did no harm elsewhere
-    if value is None:
-        return is_of_space
-    try:
-        return not math.isnan(value) or is_of_space
-    except (TypeError, ValueError):
-        return False
 
 
 def fmin_pass_expr_memo_ctrl(f: F) -> F:

@@ -53,6 +53,8 @@ __all__ = ["BACKENDS", "NOTHING_TO_RETURN", "SeveralLossesError", "Trials", "tri
 
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
+#: What marks the objects that a fmin runs with, by process and object: not in the object, whose pickles would have it.
+_running: dict[tuple[int, int], object] = {}
 
 
 class Trials(Results):
@@ -330,17 +332,17 @@ class Trials(Results):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Within it, no other ``fmin`` runs with this object: each would start the other's trials."""
-        token = object()
+        token, key = object(), (os.getpid(), id(self))
         try:
-            if self.__dict__.setdefault("_running", token) is not token:  # one step, whatever threads do
+            if _running.setdefault(key, token) is not token:  # one step, whatever threads do
                 raise InvalidArgumentError(
                     f"one fmin at a time may run with a {type(self).__name__} object, and one is running with this "
                     "one (in another thread, or around this objective?): give each fmin an object of its own"
                 )
             yield
         finally:
-            if self.__dict__.get("_running") is token:
-                del self.__dict__["_running"]
+            if _running.get(key) is token:
+                del _running[key]
 
     def _new_points(self, points: Sequence[Mapping[str, Any]], domain: Domain) -> list[Document]:
         """Documents of the points; a program that is started again finds those it had before in its storage."""
@@ -387,7 +389,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside", "_running"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside"):
             state.pop(key, None)
         return state
 

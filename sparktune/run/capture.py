@@ -124,7 +124,9 @@ class _Tee:
         if log is None:
             return self.behind.write(text)
         bar = bar_below.get() if self._name == "stdout" and text else None
-        with _not_again():
+        if bar is not None and not bar.is_ours:
+            bar = None
+        with _not_again(), contextlib.nullcontext() if bar is None else bar.lock:
             if bar is not None:
                 bar.clear()
             written = self.behind.write(text)

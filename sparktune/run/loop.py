@@ -34,7 +34,7 @@ from sparktune.run.replies import ERRORS
 from sparktune.run.reproducible import Lagged
 from sparktune.run.saving import SaveFile
 from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
-from sparktune.storage.keeper import RETRY_INTERVAL
+from sparktune.storage import keeper
 
 logger = logging.getLogger("sparktune")
 
@@ -310,7 +310,7 @@ class FMinIter(AskTell):
         """Wait for a finished trial, or the timeout; record all that are in. Whether there was any."""
         limits = [self._stopping.remaining(), getattr(executor, "slots_interval", None)]
         if self._is_waiting:
-            limits.append(RETRY_INTERVAL)
+            limits.append(keeper.RETRY_INTERVAL)
         n_recorded = 0
         for running in self._arrivals(min((limit for limit in limits if limit is not None), default=None)):
             if self._retry(executor, running):

@@ -399,11 +399,13 @@ class PilotPool:
 
     def _disconnect(self) -> None:
         self._is_closing = True
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.give_up("the run has ended")
-        self._loop.call_soon(self._loop.stop)  # behind what ends the connections
+        try:
+            if self._server is not None:
+                self._server.close()
+            for connection in list(self._connections):
+                connection.give_up("the run has ended")
+        finally:
+            self._loop.call_soon(self._loop.stop)  # behind what ends the connections
 
     # -- what connections say -----------------------------------------------------------------------------------------
 

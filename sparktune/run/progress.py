@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -30,6 +32,8 @@ class _Bar:
 
     def __init__(self, bar: Any) -> None:
         self.outer: _Bar | None = None  # of the run within whose objective this one goes on
+        self.lock = threading.RLock()  # of whoever draws, or writes above it
+        self._process = os.getpid()
         self._is_shown = True
         self._bar = bar
 
@@ -41,8 +45,14 @@ class _Bar:
     def postfix(self, text: object) -> None:
         self._bar.set_postfix_str(str(text), refresh=False)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process draws it: forked ones share tqdm's lock, and leave it locked if they are killed."""
+        return self._process == os.getpid()
+
     def update(self, n: int) -> None:
-        self._is_shown = bool(self._bar.update(n)) or self._is_shown  # tqdm does not draw what nobody could see
+        with self.lock:
+            self._is_shown = bool(self._bar.update(n)) or self._is_shown  # tqdm does not draw what nobody could see
 
     def clear(self) -> None:
         """Take the bar off the screen, so that a line can be written in its place."""

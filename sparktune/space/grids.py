@@ -41,7 +41,7 @@ def is_on_grid(x: ArrayLike, q: float, first: float = -np.inf, last: float = np.
         nearest = np.round(steps)
         away, size = np.abs(steps - nearest), np.abs(steps)
         # A share of a large number is more than a step: beyond that only what a float cannot tell apart is near.
-        near = away <= np.maximum(1e-6 * np.clip(size, 1.0, 1e3), 4.0 * np.finfo(float).eps * size)
+        near = away <= np.maximum(1e-6 * np.clip(size, 1.0, 1e5), 4.0 * np.finfo(float).eps * size)
     return np.asarray(near & (nearest >= first) & (nearest <= last))
 
 

@@ -23,6 +23,22 @@ INFO: dict[str, tuple[int | None, bool]] = {}
 _NO_INFO = (None, False)
 #: Names that come with the package; ``space.functions`` fills it.
 BUILT_IN: set[str] = set()
+#: What numpy's functions are called here that calculate with nodes.
+OF_UFUNC = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "truediv",
+    "floor_divide": "floordiv",
+    "remainder": "mod",
+    "power": "pow",
+    "negative": "neg",
+    "absolute": "abs",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+} | {name: name for name in ("exp", "log", "log2", "log10", "sqrt", "sin", "cos", "tan", "minimum", "maximum")}
 
 
 class MissingArgument:
@@ -40,9 +56,6 @@ class Apply:
         pure: Whether equal arguments always give an equal value.
         define_params: What a fresh process needs to register the function; pickling sets it, see ``space.symbols``.
     """
-
-    #: numpy leaves operators to the node: else an array and a node gave an array of nodes, which nobody would search.
-    __array_ufunc__ = None
 
     def __init__(
         self,
@@ -220,6 +233,17 @@ class Apply:
 
     def __rpow__(self, other: object) -> Apply:
         return apply("pow", plain(other), self)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """What numpy's arithmetic gives: a node. By itself it would give arrays of nodes, which nobody would search."""
+        if ufunc.__name__ in ("equal", "not_equal"):  # nodes are equal to themselves alone
+            return (inputs[0] is inputs[1]) is (ufunc.__name__ == "equal")
+        if ufunc.__name__ == "square":
+            return self.__array_ufunc__(np.multiply, method, *inputs, *inputs, **options)
+        name = OF_UFUNC.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            return NotImplemented
+        return apply(name, *map(plain, inputs))
 
     def __neg__(self) -> Apply:
         return apply("neg", self)

@@ -126,14 +126,26 @@ class _HeldError(Exception):
         self.remedy = remedy
 
 
-def _culprit(value: Any, depth: int = 3) -> str | None:
-    """The name of a variable that keeps ``value`` from being pickled, if it is one of those that a function uses."""
-    for name, part in _variables(value).items():
+def _culprit(value: Any, seen: tuple[Any, ...] = ()) -> str | None:
+    """The name of a variable that keeps ``value`` from being pickled, if it is one of those that a function uses.
+
+    Args:
+        value: An objective, or a function that it uses.
+        seen: Functions around it, which fail because it does.
+    """
+    seen = *seen, value
+    try:
+        variables = _variables(value)
+    except Exception:  # of an object with attributes of its own making
+        return None
+    for name, part in variables.items():
+        if any(part is known for known in seen):
+            continue
         try:
             _pickler_class()(io.BytesIO()).dump(part)
         except Exception:
             is_function = isinstance(part, (types.FunctionType, types.MethodType))
-            return (_culprit(part, depth - 1) if is_function and depth else None) or name
+            return (_culprit(part, seen) if is_function else None) or name
     return None
 
 

@@ -93,18 +93,20 @@ class WorkersExecutor:
         return self._pool.submit(call, argument)
 
     def _prepare(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the pool has ended: a shutdown was interrupted
-            try:
-                self._objective.wait_until_checked()
-            except Exception as error:
+        try:
+            self._objective.wait_until_checked()
+            self._open()
+        except Exception as error:
+            with contextlib.suppress(RuntimeError):  # the pool has ended: a shutdown was interrupted
                 self._pool.fail(error)
-                return
-            try:
-                self._address = (self._host, self._pool.listen(self._bind_host))
-            except OSError as error:
-                self._pool.give_up(f"no port could be opened at {self._bind_host}: {error}")
-            else:
-                self._pool.open()
+
+    def _open(self) -> None:
+        try:
+            self._address = (self._host, self._pool.listen(self._bind_host))
+        except OSError as error:
+            self._pool.give_up(f"no port could be opened at {self._bind_host}: {error}")
+        else:
+            self._pool.open()
 
     def cancel(self, tid: Any) -> None:
         """Stop one evaluation and kill its processes; the worker goes on."""

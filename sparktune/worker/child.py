@@ -113,8 +113,10 @@ def _working_folder() -> str | None:
 
 def _tidy_up(output: int, folder: str | None) -> None:
     """Undo what an objective has done to its process that would make the next evaluation fail."""
-    signal.setitimer(signal.ITIMER_REAL, 0.0)  # an alarm that it has set would go off in the next one
-    if folder is not None:
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0.0)  # it would go off in the next one
+    # Another folder that is still there stays: modules that go to theirs when they are imported do so once.
+    if folder is not None and _working_folder() is None:
         with contextlib.suppress(OSError):
             os.chdir(folder)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
@@ -122,12 +124,19 @@ def _tidy_up(output: int, folder: str | None) -> None:
             os.fstat(descriptor)
         except OSError:  # closed: the next file that is opened would get what is printed
             os.dup2(output, descriptor)
-        if getattr(getattr(sys, name), "closed", False):
+        if _is_closed(getattr(sys, name, None)):
             stream = _text_stream(descriptor)
             sys.__dict__.update({name: stream, f"__{name}__": stream})
     for handler in logging.root.handlers:
-        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
-            handler.setStream(sys.stderr)
+        if type(handler) is logging.StreamHandler and _is_closed(handler.stream):
+            handler.stream = sys.stderr  # setStream would flush the closed one
+
+
+def _is_closed(stream: Any) -> bool:
+    try:
+        return bool(getattr(stream, "closed", False))
+    except ValueError:  # its buffer was taken from it
+        return True
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------

@@ -645,11 +645,12 @@ def test_a_run_goes_on_while_another_program_holds_the_file(tmp_path, monkeypatc
     run = partial(fmin, objective, {"x": hp.uniform("x", 0, 1)}, rand.suggest, trials=trials, rstate=0, verbose=False)
     try:
         points = [{"x": 1.0}, {"x": 0.0}]
-        run(max_evals=50, points_to_evaluate=points, timeout=4, callbacks=[Holder()])
+        run(max_evals=50, points_to_evaluate=points, timeout=6, callbacks=[Holder()])
         assert trials.losses() == [1.0, 0.0]
     finally:
         may_end.set()
-        holder.join()
+        if holder.ident is not None:
+            holder.join()
     blocker.dispose()
     run(max_evals=3)
     assert Trials.load(url).losses()[:2] == [1.0, 0.0]

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import os
 
 import numpy as np
 import pytest
@@ -334,6 +335,38 @@ def test_prints_of_a_run_within_an_objective():
     with on_terminal() as terminal:
         minimise(outer, max_evals=1, verbose=True)
     assert [line for line in terminal.lines() if "ner" in line or "outer" in line] == ["inner", "outer"]
+
+
+def test_prints_of_threads_are_above_the_bar():
+    """Lines that several trials print at once are whole lines, with no piece of the bar in them."""
+
+    def objective(x):
+        for _ in range(200):
+            print("a line of some length\n", end="")
+        return 1.5
+
+    with on_terminal() as terminal:
+        minimise(objective, max_evals=8, verbose=True, trials=Trials(parallelism=4))
+    *lines, bar, end = terminal.lines()
+    assert lines == ["a line of some length"] * 1600
+    assert "8/8" in bar
+    assert end == ""
+
+
+def test_forked_processes_leave_the_bar_alone():
+    """Killed while they drew it, they would leave it locked."""
+
+    def objective(x):
+        if child := os.fork():
+            return os.waitpid(child, 0)[1]
+        n = len(terminal.getvalue())
+        print("forked")
+        os._exit(terminal.getvalue()[n:] != "forked\n")
+
+    trials = Trials()
+    with on_terminal() as terminal:
+        minimise(objective, max_evals=1, verbose=True, trials=trials)
+    assert trials.losses() == [0]
 
 
 @pytest.mark.parametrize("stdout", [io.StringIO, Terminal])

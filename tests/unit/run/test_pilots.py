@@ -602,8 +602,8 @@ def test_interrupted_shutdown_leaves_nothing_behind(monkeypatch, step):
     assert one.has_been_hung_up_on()
     one.connection.close()
     desk.launcher.end(0, "gone")
-    wait_until(lambda: threading.active_count() == n_threads)
-    wait_until(lambda: len(os.listdir("/proc/self/fd")) == n_files)
+    wait_until(lambda: threading.active_count() <= n_threads)
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= n_files)
 
 
 @pytest.mark.parametrize("end", ["connects", "does not"])

@@ -37,6 +37,30 @@ def with_one_in_a_helper():
     return lambda x: helper(x)
 
 
+def with_one_below_a_recursion():
+    mutex = threading.Lock()
+
+    def descend(n):
+        return descend(n - 1) if n else mutex.locked()
+
+    return lambda x: x + descend(3)
+
+
+class Odd:
+    """Has no attribute that can be asked for."""
+
+    def __getattribute__(self, name):
+        if name == "__dict__":
+            raise RuntimeError("no __dict__")
+        return super().__getattribute__(name)
+
+    def __call__(self, x):
+        return x
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
 def in_the_main_program(function):
     """The function as one of the main program, which travels with what it uses."""
     function.__module__ = "__main__"
@@ -50,8 +74,9 @@ def in_the_main_program(function):
         (Objective().method, "guard"),
         (with_a_captured_one(), "mutex"),
         (with_one_in_a_helper(), "mutex"),
+        (with_one_below_a_recursion(), "mutex"),
     ],
-    ids=["global", "attribute", "captured", "helper"],
+    ids=["global", "attribute", "captured", "helper", "recursion"],
 )
 def test_what_cannot_be_pickled_is_named(objective, name):
     """Of all that an objective uses, the error names the variable that cannot travel."""
@@ -65,6 +90,12 @@ def test_what_has_no_name_is_refused_all_the_same():
     """An argument that a function was given beforehand has no name to tell."""
     with pytest.raises(SerializationError, match=r"\(cannot pickle '_thread.lock' object\): open files, locks"):
         pickle_objective(functools.partial(max, threading.Lock()))
+
+
+def test_what_cannot_be_looked_into_is_refused_all_the_same():
+    """The error is the one of pickling."""
+    with pytest.raises(SerializationError, match=r"\(cannot pickle '_thread.lock' object\): open files, locks"):
+        pickle_objective(Odd())
 
 
 def test_accumulator_is_refused_with_the_fix():

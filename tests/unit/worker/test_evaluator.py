@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import io
 import logging
 import os
 import pickle
@@ -493,7 +494,12 @@ def close_descriptors(x):
     os.close(2)
 
 
-@pytest.mark.parametrize("objective", [close_streams, close_descriptors])
+def detach_streams(x):
+    sys.stdout.detach()
+    sys.stderr = io.TextIOWrapper(sys.stderr.detach(), write_through=True)
+
+
+@pytest.mark.parametrize("objective", [close_streams, close_descriptors, detach_streams])
 def test_next_evaluation_can_print_and_log(evaluate, monkeypatch, objective):
     """An objective that closes its output costs nobody else theirs."""
     monkeypatch.setattr(logging.root, "handlers", [])  # as on a worker; here they are pytest's
@@ -503,22 +509,20 @@ def test_next_evaluation_can_print_and_log(evaluate, monkeypatch, objective):
         logging.getLogger("library").warning("logged")
         os.write(2, b"written\n")
 
-    evaluate(objective)
-    reply = evaluate(talk)
-    assert reply["kind"] == "ok"
+    spoiling, reply = evaluate(objective), evaluate(talk)
+    assert spoiling["kind"] == reply["kind"] == "ok"
+    assert spoiling["record"]["pid"] == reply["record"]["pid"]
     assert reply["record"]["log"].splitlines() == ["printed", "WARNING library: logged", "written"]
 
 
-def test_next_evaluation_begins_in_the_same_folder(evaluate, tmp_path):
-    """An objective may go to another folder, and remove it."""
+def test_next_evaluation_has_a_folder(evaluate, tmp_path):
+    """An objective may go to another folder, for good, as modules do when they are imported, or remove it."""
     before = pickle.loads(evaluate(lambda x: os.getcwd())["value"])
     tmp_path.joinpath("folder").mkdir()
-
-    def objective(folder):
-        os.chdir(folder)
-        os.rmdir(folder)
-
-    assert evaluate(objective, str(tmp_path / "folder"))["kind"] == "ok"
+    folder = str(tmp_path / "folder")
+    assert evaluate(os.chdir, folder)["kind"] == "ok"
+    assert pickle.loads(evaluate(lambda x: os.getcwd())["value"]) == folder
+    assert evaluate(os.rmdir, folder)["kind"] == "ok"
     assert pickle.loads(evaluate(lambda x: os.getcwd())["value"]) == before
 
 
@@ -528,7 +532,7 @@ def test_alarm_does_not_outlive_its_evaluation(evaluate):
     def objective(x):
         signal.setitimer(signal.ITIMER_REAL, 60.0)
 
-    evaluate(objective)
+    assert evaluate(objective)["kind"] == "ok"
     assert pickle.loads(evaluate(lambda x: signal.getitimer(signal.ITIMER_REAL))["value"]) == (0.0, 0.0)
 
 
