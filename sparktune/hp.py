@@ -46,7 +46,8 @@ def _parameter(label: str, distribution: Apply, kind: str | None = None, is_chec
         try:
             distribution_of(distribution)
         except InvalidSpaceError as error:
-            raise InvalidSpaceError(f"parameter {label!r}: {error}") from None
+            message = str(error).replace(distribution.name, kind, 1) if kind else str(error)
+            raise InvalidSpaceError(f"parameter {label!r}: {message}") from None
     return scope.hyperopt_param(label, distribution)
 
 

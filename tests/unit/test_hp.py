@@ -66,7 +66,7 @@ BAD_BOUNDS = [
     (hp.randint, (2**60,), "2**53", "high=1152921504606846976"),
     (hp.uniformint, (0.5, 3), "an integer for low", "0.5"),
     (hp.uniformint, (0, 2.5), "an integer for high", "2.5"),
-    (hp.uniformint, (3, 1), "low should be less than high", "low=3, high=1"),
+    (hp.uniformint, (3, 1), "uniformint: low should be less than high", "low=3, high=1"),
     (hp.uniformint, (0, INF), "finite number", "high=inf"),
     (hp.uniformint, (0, 10**400), "finite number", "high=1000"),
     (hp.pchoice, ([(0.5, "a"), (0.4, "b")],), "sum to 1", "0.9"),
