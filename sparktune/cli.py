@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--trust", action="store_true", help="open pickles in it, which can run code of their own")
     options = parser.parse_args(arguments)
     try:
-        return _show(options) if options.command == "show" else _replay(options)
+        code = _show(options) if options.command == "show" else _replay(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as ``head``, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 2
     except SparktuneError as error:
         sys.stderr.write(f"sparktune {options.command}: {error}\n")
         return 2

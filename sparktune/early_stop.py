@@ -5,6 +5,7 @@ A rule is a function ``f(trials, *state) -> (stop, state)``, called after every 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def no_progress_loss(
         loss = trials.best_loss
         if loss is None and trials.n_objectives > 1 and front != (front := trials.front_losses.tolist()):
             return False, [None, 0, finished, front]
-        if loss is not None and (best_loss is None or loss < best_loss - abs(best_loss) * percent_increase / 100.0):
+        if loss is not None and (best_loss is None or loss < _to_beat(best_loss, percent_increase)):
             # The first loss is the first of those that bring no progress over it, as hyperopt counts.
             return False, [loss, 0 if best_loss is not None else 1, finished]
         # Of those that were there at the first call, a warm start or an earlier run, only the newest is of this run.
@@ -62,3 +63,8 @@ def no_progress_loss(
         ]
 
     return stop_fn
+
+
+def _to_beat(best_loss: float, percent_increase: float) -> float:
+    """Below what a loss is better than the best one by so many percent: below infinity, every number is."""
+    return best_loss if math.isinf(best_loss) else best_loss - abs(best_loss) * percent_increase / 100.0

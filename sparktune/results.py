@@ -97,7 +97,9 @@ class Results(Collection):
         candidates = [
             (documents.violation_of(document, n_constraints), loss, document)
             for document in self._trials
-            if (loss := documents.loss_of(document)) == loss and not is_borrowed(document)
+            if (loss := documents.loss_of(document)) == loss
+            and documents.losses_of(document)  # none of which is NaN
+            and not is_borrowed(document)
         ]
         # Trials of another space that are no points of this one are the best only if there are no others.
         candidates = [candidate for candidate in candidates if is_point(candidate[2])] or candidates
@@ -240,8 +242,9 @@ class Results(Collection):
 
         Returns:
             ``tid``, ``state`` (a name), ``status``, ``loss`` (with several ``loss_0``, ``loss_1``), ``start`` and
-            ``end`` (UTC), ``duration`` (seconds), ``error``; a number of the result under its own name, as far as it is
-            free; and the value of each active parameter as ``params_<label>``.
+            ``end`` (UTC), ``duration`` (seconds), ``error``; ``constraint_0``, ... if there are any; a number of the
+            result under its own name, as far as it is free; and the value of each active parameter as
+            ``params_<label>``.
         """
         known = None if space is None else self._known_space(space, "to_records(space)")
         return export.records_of(self.own_documents(), self._space if known is None else known)

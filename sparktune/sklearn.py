@@ -18,7 +18,13 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 
-from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTypeError, ObjectiveError
+from sparktune.exceptions import (
+    AllTrialsFailed,
+    BadSearchSpace,
+    InvalidArgumentError,
+    InvalidTypeError,
+    ObjectiveError,
+)
 from sparktune.fmin import fmin
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -26,6 +32,7 @@ from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL
 from sparktune.run.arguments import as_max_evals
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
+from sparktune.storage.encoding import Pickled
 from sparktune.trials import Trials
 
 __all__ = ["AllCandidatesFailedError", "HyperoptSearchCV"]
@@ -58,7 +65,8 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
             It is filled by ``fit``; if it has trials of other origin already, and ``warm_start`` is False, it is left
             as it is, and an empty copy takes its place. None: a new ``Trials`` in this process.
         algo: As in :func:`sparktune.fmin`; None: ``auto.suggest``.
-        warm_start: Whether ``fit`` goes on from the trials that there are.
+        warm_start: Whether ``fit`` goes on from the trials that there are; their scores should be of the same data and
+            scoring. Those of another space keep the parameters that they were evaluated with.
         scoring: As in ``GridSearchCV``: None, a name, a callable, or several of them in a list or dict.
         n_jobs: Splits of one candidate evaluated at the same time; None: 1, -1: all cores.
         refit: Whether to fit the best parameters on all data; the name of a metric if there are several; or a function
@@ -153,6 +161,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         splits = list(cv.split(X, y, **split_params))
 
         trials = self._trials_to_fill()
+        self._check_metrics(trials, scorers, refit_metric)
         fmin(
             _objective(self._candidate_search(splits, params), self.refit, X, y),
             self.space,
@@ -172,7 +181,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.scorer_ = getattr(scorers, "_scorers", scorers)  # several are kept as a dict, as GridSearchCV does
         self.cv_results_ = self._gather(space)
         metrics = [key.removeprefix("mean_test_") for key in self.cv_results_ if key.startswith("mean_test_")]
-        self.multimetric_ = metrics != ["score"]
+        self.multimetric_ = metrics != ["score"] or isinstance(self.scorer_, dict)
         self._choose(self.refit if self.multimetric_ else refit_metric)
         if self.refit:
             self._refit(X, y, refit_params)
@@ -256,6 +265,19 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         trials.delete_all()
         return trials
 
+    def _check_metrics(self, trials: Any, scorers: Any, refit_metric: Any) -> None:
+        """Refuse to go on from trials without the metric that is optimised now; of a callable it is not known yet."""
+        wanted = set(getattr(scorers, "_scorers", ["score"]))
+        for document in () if callable(self.scoring) else trials._dynamic_trials:
+            found = _metrics(document["result"].get("cv_results") or {})
+            is_scored = refit_metric in found if isinstance(refit_metric, str) else wanted == found
+            if found and not is_scored:
+                raise InvalidArgumentError(
+                    "with warm_start candidates are compared by the metric of the earlier ones, got "
+                    f"{sorted(wanted)} to optimise after trials with {sorted(found)}: keep scoring as it was, or set "
+                    "warm_start=False"
+                )
+
     # -- results --------------------------------------------------------------------------------------------------
 
     def _gather(self, space: Space) -> dict[str, Any]:
@@ -281,8 +303,9 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
             raise AllCandidatesFailedError(
                 "no candidate was evaluated to its end: allow more time, or more max_evals than the trials hold already"
             )
-        candidates = [space.evaluate(documents.raw_values(document)) for document in ended]
-        return _cv_results(candidates, [document["result"].get("cv_results") for document in ended], self.error_score)
+        candidates = [(_candidate(document, space), document["result"].get("cv_results")) for document in ended]
+        known = [(params, found) for params, found in candidates if params is not None]
+        return _cv_results([params for params, _ in known], [found for _, found in known], self.error_score)
 
     def _choose(self, refit_metric: Any) -> None:
         """Set what tells of the best candidate, where there is a way to tell."""
@@ -315,9 +338,18 @@ def _objective(
     """
     search, fit_params = candidate_search
     target = refit if isinstance(refit, str) else None
+    needs_target = refit is not False and not callable(refit)
     ok, fail = STATUS_OK, STATUS_FAIL
+    config = get_config()
 
     def cross_validation(params: Mapping[str, Any]) -> dict[str, Any]:
+        from sklearn import config_context, get_config
+
+        # It is a setting of one thread, and trials may run in others, and elsewhere.
+        with config_context(**{name: value for name, value in config.items() if name in get_config()}):
+            return scored(params)
+
+    def scored(params: Mapping[str, Any]) -> dict[str, Any]:
         import math
 
         from sklearn.base import clone
@@ -336,10 +368,10 @@ def _objective(
             if key != "params" and not key.startswith(("param_", "rank_"))
         }
         means = {key.removeprefix("mean_test_"): value for key, value in found.items() if key.startswith("mean_test_")}
-        if len(means) > 1 and refit is True:
+        if trial.multimetric_ and needs_target and target not in means:
             raise ValueError(
                 f"refit names the metric to optimise where there are several, one of {sorted(means)}, or "
-                "is False or a callable, got True: pass refit='...'"
+                f"is False or a callable, got {target or True!r}: pass refit='...'"
             )
         losses = [-means[target]] if target in means else [-mean for mean in means.values()]
         result = {"status": ok, "params": params, "cv_results": found}
@@ -356,6 +388,23 @@ def _is_foreign(document: Document) -> bool:
     return result.get("status") == STATUS_OK and "cv_results" not in result
 
 
+def _metrics(found: Mapping[str, Any]) -> set[str]:
+    return {key.removeprefix("mean_test_") for key in found if key.startswith("mean_test_")}
+
+
+def _candidate(document: Document, space: Space) -> Mapping[str, Any] | None:
+    """The parameters that a trial was evaluated with; None if it failed in another space, and nobody knows."""
+    # With a warm start the space may have other constants and options than it had then.
+    params = document["result"].get("params")
+    if isinstance(params, Mapping) and not any(isinstance(value, Pickled) for value in params.values()):
+        return params
+    try:
+        found: Mapping[str, Any] = space.evaluate(documents.raw_values(document))
+    except BadSearchSpace:
+        return None
+    return found
+
+
 def _failure(document: Document) -> str:
     return str(document["result"].get("error") or documents.failure_text(document))
 
@@ -370,7 +419,7 @@ def _cv_results(
         found: Numbers of each by column; None for one that failed. At least one has not.
         error_score: Score of those that failed, in all splits.
     """
-    columns = next(row for row in found if row is not None)
+    columns = dict.fromkeys(key for row in found if row is not None for key in row)  # earlier fits may have had others
     table: dict[str, Any] = {}
 
     def add(key: str) -> None:

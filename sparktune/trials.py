@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ class Trials(Results):
     _parallelism = 1
     _keeper: Keeper | None = None
     _begun: tuple[Space, Any, int] | None = None  # the last run: what over, by what, and from how many trials on
+    _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of the present space
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
     def __init__(
@@ -200,8 +202,12 @@ class Trials(Results):
         """
         if self._keeper is not None:
             self._keeper.open(evaluates=evaluates)
-        adapt(self._dynamic_trials, space, self._spaces_so_far())
+        spaces = self._spaces_so_far()
+        made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
+        adapt(self._dynamic_trials, space, spaces)
         self._set_aside = set_aside(self._dynamic_trials)
+        # What is outside keeps its values, and they go on meaning what they did where the trial was made.
+        self._made_in = {tid: made_in[tid] for tid in self._set_aside}
         self._space = space
         self._begun = space, algo, len(self._dynamic_trials)
         if self._keeper is not None:
@@ -214,7 +220,7 @@ class Trials(Results):
         before = self._space
         if before is None and self._keeper is not None:
             return spaces_of_runs(self._keeper.runs)
-        return lambda _: before
+        return lambda position: self._made_in.get(self._dynamic_trials[position]["tid"], before)
 
     @property
     def _is_open(self) -> bool:
@@ -389,7 +395,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside"):
+        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside", "_made_in"):
             state.pop(key, None)
         return state
 

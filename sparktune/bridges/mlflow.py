@@ -5,11 +5,14 @@ Needs ``mlflow-skinny`` or ``mlflow``.
 
 from __future__ import annotations
 
+import math
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sparktune.exceptions import InvalidArgumentError, MissingPackageError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
 from sparktune.exchange.export import table_of, text_params
 from sparktune.exchange.source import Row, Source, losses_from
 from sparktune.history.documents import Document
@@ -32,6 +35,10 @@ PARENT = "mlflow.parentRunId"
 PAGE = 1000
 #: Characters that names of parameters and metrics may not have.
 ODD = re.compile(r"[^\w\-. :/]")
+#: The longest that names may be.
+MAX_NAME = 250
+#: Before a name in a tag with the label of the parameter, where the name is another one.
+LABEL = "sparktune.label."
 ENDINGS = {"done": "FINISHED", "error": "FAILED", "cancelled": "KILLED"}
 
 
@@ -83,10 +90,11 @@ def _number(key: str) -> int:
 
 
 def _row(run: Run, names: Sequence[str], signs: Sequence[float], params: Mapping[str, str]) -> Row:
-    metrics = run.data.metrics
+    metrics = {name: _infinite(number) for name, number in run.data.metrics.items()}
     values = {label: run.data.params[key] for label, key in params.items() if key in run.data.params}
     taken = set(params.values())
-    values |= {key: value for key, value in run.data.params.items() if key not in taken}
+    tags = run.data.tags
+    values |= {tags.get(LABEL + key, key): value for key, value in run.data.params.items() if key not in taken}
     constraints = sorted((key for key in metrics if re.fullmatch(r"constraint_\d+", key)), key=_number)
     is_ok = run.info.status == "FINISHED"
     return Row(
@@ -95,6 +103,11 @@ def _row(run: Run, names: Sequence[str], signs: Sequence[float], params: Mapping
         losses_from([metrics.get(name) for name in names], signs) if is_ok else (),
         tuple(metrics[key] for key in constraints) if is_ok else (),
     )
+
+
+def _infinite(number: float) -> float:
+    """A metric as it was logged: databases of MLflow keep an infinite one as the largest float."""
+    return math.copysign(math.inf, number) if abs(number) == sys.float_info.max else number
 
 
 def _runs(client: MlflowClient, experiment: str | None, run_id: str | None) -> tuple[str, list[Run]]:
@@ -159,7 +172,7 @@ def log(
 
     Each has its active parameters, ``loss`` (``loss_0``, ... for several), ``constraint_0``, ... and the numbers of its
     result as metrics, and the tags ``sparktune.tid``, ``sparktune.state`` and, if it failed, ``sparktune.error``.
-    Characters that MLflow does not allow in names become ``_``.
+    Characters that MLflow does not allow in names become ``_``; :func:`runs` reads the labels as they were.
 
     Args:
         trials: A ``Trials`` object.
@@ -167,7 +180,12 @@ def log(
         experiment: Name of the experiment, which is made if there is none; None: "Default".
         run_name: Of the parent run.
         tracking_uri: Of the server or store; None: MLflow's own setting.
+
+    Raises:
+        InvalidTypeError: If ``trials`` is no such object.
     """
+    if not hasattr(trials, "own_documents"):
+        raise InvalidTypeError(f"log takes a Trials object, got {trials!r}: of a Study pass study.trials")
     client = MlflowClient(tracking_uri)
     name = experiment or "Default"
     known = client.get_experiment_by_name(name)
@@ -193,18 +211,48 @@ def _log_trial(
         for key, value in row.items()
         if is_number(value) and not key.startswith("params_") and key != "tid"
     }
+    metric_names, param_names = _names(numbers), _names(params)
     tags = {"tid": row["tid"], "state": row["state"], "status": row["status"]}
     tags |= {key: row[key] for key in ("error", "source") if row.get(key) is not None}
     client.log_batch(
         run_id,
-        metrics=[Metric(ODD.sub("_", key), value, end or start or 0, 0) for key, value in numbers.items()],
-        params=[Param(ODD.sub("_", label), text) for label, text in params.items()],
-        tags=[RunTag(f"sparktune.{key}", str(value)) for key, value in tags.items()],
+        metrics=[Metric(metric_names[key], value, end or start or 0, 0) for key, value in numbers.items()],
+        params=[Param(param_names[label], text) for label, text in params.items()],
+        tags=[
+            *(RunTag(f"sparktune.{key}", str(value)) for key, value in tags.items()),
+            *(RunTag(LABEL + name, label) for label, name in param_names.items() if name != label),
+        ],
     )
     is_failed = row["state"] == "done" and row["status"] != "ok"
     ending = "FAILED" if is_failed else ENDINGS.get(row["state"])
     if ending is not None:
         client.set_terminated(run_id, ending, end)
+
+
+def _names(keys: Collection[str]) -> dict[str, str]:
+    """A name for each key that MLflow allows, the key itself where that is one; all are different."""
+    names = {key: key for key in keys if _is_name(key)}
+    taken = set(names.values())
+    for key in keys:
+        if key in names:
+            continue
+        stem = ODD.sub("_", key)
+        if not _is_path(stem):
+            stem = re.sub(r"[./]", "_", stem) or "_"
+        stem = stem[: MAX_NAME - len(LABEL) - 10].rstrip("./")  # room for a number, and to be a part of a tag's name
+        endings = ("", *(f"_{number}" for number in range(2, len(taken) + 3)))
+        names[key] = next(stem + ending for ending in endings if stem + ending not in taken)
+        taken.add(names[key])
+    return names
+
+
+def _is_name(key: str) -> bool:
+    return len(key) <= MAX_NAME and not ODD.search(key) and _is_path(key)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is the path of a file in a folder of MLflow's, and of no other."""
+    return name == posixpath.normpath(name) and not name.startswith(("/", "..")) and name != "."
 
 
 def _milliseconds(moment: Any) -> int | None:

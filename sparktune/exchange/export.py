@@ -66,7 +66,10 @@ def table_of(found: Sequence[Document], space: Space | None) -> Table:
         ``start``, ``end`` (UTC), ``duration`` (seconds), ``error``; ``source``, if some trials come from another study,
         for these; numbers and text of the results under their own names, as far as these are free; and
         ``params_<label>``, empty where a parameter is inactive. Options that are neither numbers nor text are JSON.
+        Of no trials, the columns that all have.
     """
+    if not found:
+        return Table({"tid": "integer", **FIXED}, [])
     cells = _cells(space)
     rows = [_row(document, space, cells) for document in found]
     columns = dict.fromkeys(column for row in rows for column in row)
@@ -96,14 +99,20 @@ def _cells(space: Space | None) -> dict[str, tuple[Apply, list[str | None] | Non
 def _row(
     document: Document, space: Space | None, cells: Mapping[str, tuple[Apply, list[str | None] | None]]
 ) -> dict[str, Any]:
-    row = documents.summary(document)
-    row.update({f"constraint_{n}": constraint for n, constraint in enumerate(documents.constraints_of(document))})
+    row = _summary(document)
     mark = borrowed_from(document)
     if mark is not None:
         row["source"] = mark["from"]
     _add_result(row, document)
     raw = documents.raw_values(document)
     row.update({f"{PREFIX}{label}": value for label, value in param_cells(raw, space, cells).items()})
+    return row
+
+
+def _summary(document: Document) -> dict[str, Any]:
+    """What is to say of a trial besides its parameters and its result, with its constraints."""
+    row = documents.summary(document)
+    row.update({f"constraint_{n}": constraint for n, constraint in enumerate(documents.constraints_of(document))})
     return row
 
 
@@ -124,7 +133,7 @@ def records_of(found: Sequence[Document], space: Space | None) -> list[dict[str,
     nodes = {} if space is None else value_nodes(space)
     records = []
     for document in found:
-        record = documents.summary(document)
+        record = _summary(document)
         _add_result(record, document)
         raw = documents.raw_values(document)
         values = {label: native(value) for label, value in raw.items()}
@@ -222,6 +231,5 @@ def to_spark(found: Sequence[Document], space: Space | None, session: Any) -> An
         session: A session, classic or Connect.
     """
     table = table_of(found, space)
-    kinds = table.kinds or {"tid": "integer", **FIXED}
-    schema = ", ".join(f"`{column.replace('`', '``')}` {SPARK_TYPES[kind]}" for column, kind in kinds.items())
+    schema = ", ".join(f"`{column.replace('`', '``')}` {SPARK_TYPES[kind]}" for column, kind in table.kinds.items())
     return session.createDataFrame([tuple(row.values()) for row in table.rows], schema)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, equal_to, index_of_text, matching, options_of
+from sparktune.exchange.options import Option, as_json, equal_to, index_of_text, is_nan, matching, options_of
 from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import native, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -66,6 +66,7 @@ class Matcher:
         self._n_used: Counter[str] = Counter()
         self._n_left_out: Counter[tuple[str, str]] = Counter()
         self._n_outside: Counter[tuple[str, str]] = Counter()
+        self._doubtful: set[str] = set()  # choices read by number, though some of the numbers are options as well
 
     def fitted(self, rows: Sequence[Row]) -> list[Fitted]:
         """What the rows are in the space."""
@@ -81,8 +82,8 @@ class Matcher:
 
     @property
     def has_loss(self) -> bool:
-        """Whether a trial or a value was left out, or there was none to use."""
-        return bool(self._n_left_out or self._n_outside) or not self._n_used
+        """Whether a trial or a value was left out or may be misread, or there was none to use."""
+        return bool(self._n_left_out or self._n_outside or self._doubtful) or not self._n_used
 
     def summary(self) -> str:
         """In one line, which labels were matched, and what was left out and why."""
@@ -90,6 +91,7 @@ class Matcher:
         parts = [
             ("labels matched", used or ["none"]),
             ("without a value", [label for label in self._space.labels if not self._n_used[label]]),
+            ("read as numbers of options (choices='value' if they are options)", sorted(self._doubtful)),
             ("left out", [f"{label} ({reason})" for label, reason in sorted(self._n_left_out)]),
             ("trials left out", [f"{n} with {label} {why}" for (label, why), n in sorted(self._n_outside.items())]),
         ]
@@ -98,7 +100,7 @@ class Matcher:
     def _read(self, row: Row) -> tuple[dict[str, Any], dict[str, Any], bool]:
         raw: dict[str, Any] = {}
         left_out: dict[str, Any] = {}
-        given = {label: value for label, value in row.values.items() if not is_missing(value)}
+        given = {label: value for label, value in row.values.items() if not self._is_empty(label, value)}
         reasons: list[tuple[str, str]] = []
         for label, value in given.items():
             try:
@@ -121,12 +123,20 @@ class Matcher:
         return raw, left_out, False
 
     def _none_options(self, row: Row, given: Mapping[str, Any]) -> dict[str, int]:
-        """The option None of choices for which a table has a cell, and nothing in it: tables know no other None."""
+        """The option None, or else NaN, of choices whose cell has nothing in it: tables know no other None."""
         if self._source.choices == "index":
             return {}
         empty = [label for label in row.values if label not in given and label in self._terms.options]
-        found = {label: equal_to(None, self._terms.options[label]) for label in empty}
+        options = {label: self._terms.options[label] for label in empty}
+        found = {label: equal_to(None, known) or equal_to(math.nan, known) for label, known in options.items()}
         return {label: option.index for label, option in found.items() if option is not None}
+
+    def _is_empty(self, label: str, value: Any) -> bool:
+        """Whether there is no value. Text may be that of an option, and look as NaN does in a table."""
+        if not (self._source.is_text and is_nan_text(value)):
+            return is_missing(value)
+        options = [option.value for option in self._terms.options.get(label, ()) if not option.labels]
+        return not any(value.strip() in (str(option), as_json(option)) for option in options)
 
     def _may_be_active(self, label: str, raw: Mapping[str, Any]) -> bool:
         """Whether no value that is known says that a parameter is inactive."""
@@ -173,10 +183,13 @@ class Matcher:
         return {label for label, options in self._terms.options.items() if self._is_by_index(label, options)}
 
     def _is_by_index(self, label: str, options: Sequence[Option]) -> bool:
-        rows = [row for row in self._source.rows if not is_missing(row.values.get(label))]
-        return any(self._meant(row.values[label], row.values.keys(), options) is None for row in rows) and all(
-            _at(options, row.values[label]) is not None for row in rows
-        )
+        rows = [row for row in self._source.rows if not self._is_empty(label, row.values.get(label))]
+        is_option = [self._meant(row.values[label], row.values.keys(), options) is not None for row in rows]
+        if all(is_option) or any(_at(options, row.values[label]) is None for row in rows):
+            return False
+        if any(is_option):
+            self._doubtful.add(label)
+        return True
 
     def _old_terms(self, row: Row) -> _Terms | None:
         if row.space is None:
@@ -206,7 +219,12 @@ class _Terms:
 
 def is_missing(value: Any) -> bool:
     """Whether there is no value: None or NaN, which is what tables have in empty cells."""
-    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+    return value is None or is_nan(value)
+
+
+def is_nan_text(value: Any) -> bool:
+    """Whether a value is text that stands for NaN in a table."""
+    return isinstance(value, str) and value.strip().lower() == "nan"
 
 
 def _at(options: Sequence[Option], value: Any) -> Option | None:

@@ -135,9 +135,16 @@ def _resembles(value: Any, pattern: Any) -> bool:
     )
 
 
+def is_nan(value: Any) -> bool:
+    """Whether a value is the number NaN."""
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
 def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
         return False  # True == 1, but nobody means it
+    if is_nan(one) and is_nan(other):
+        return True  # as options they are one: numpy.nan stands for a missing value
     try:
         return bool(np.all(one == other)) and np.shape(one) == np.shape(other)
     except Exception:  # comparisons of objects of any class
@@ -155,7 +162,7 @@ def texts_of(options: Sequence[Option]) -> list[str | None]:
     """
     plain = [None if option.labels else as_text(option.value) for option in options]
     shown = [text for text in plain if text is not None]
-    if len(set(shown)) == len(shown) and "" not in shown:
+    if len(set(shown)) == len(shown) and all(text.strip() for text in shown):
         return plain
     return [None if option.labels else as_json(option.value) for option in options]
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
-from sparktune.exchange.matching import is_missing
+from sparktune.exchange.matching import is_missing, is_nan_text
 from sparktune.exchange.source import Row, Source, losses_from
+from sparktune.history.trial import STATUS_FAIL
 from sparktune.run.goal import Goal
 
 PREFIX = "params_"
@@ -31,35 +32,42 @@ def from_csv(
     choices: str = "either",
     name: str | None = None,
 ) -> Source:
-    """The trials in a CSV file, one a row, with a header; those without a loss have failed.
+    """The trials in a CSV file, one a row, with a header; those without a loss, or of status "fail", have failed.
 
     Args:
         path: Of the file, in UTF-8.
-        loss: Column of the loss, or a list of columns for several. None: ``loss``, or ``loss_0``, ``loss_1``, ...
+        loss: Column of the loss, or a list of columns for several. None: ``loss``; if that is not there or empty,
+            ``loss_0``, ``loss_1``, ...
         direction: "minimize" or "maximize", or one of these for each loss.
         params: Columns by label, ``{label: column}``, or a list of columns that have the label as their name. None: all
             columns ``params_<label>``; in a table that has none of these, all that are left.
         constraints: Columns of constraints, at most 0 where they are met. None: ``constraint_0``, ...
         choices: What cells of a choice hold: "value", the option, as text or JSON; "index", its number; "either": the
-            option, or the number if the column can be nothing else. An empty cell is the option None, if the choice has
-            that.
+            option, or the number if the column can be nothing else. An empty cell is the option None, or else NaN, if
+            the choice has one of them.
         name: Says where the trials are from; None: the path.
 
     Raises:
-        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+        InvalidArgumentError: If a column is missing, the file is not in UTF-8, or an argument out of its rule.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows: list[dict[str, Any]] = [
-            {column: _cell(cell) for column, cell in row.items() if isinstance(column, str)} for row in reader
-        ]
-        columns = [column for column in reader.fieldnames or () if column]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows: list[dict[str, Any]] = [
+                {column: _cell(cell) for column, cell in row.items() if isinstance(column, str)} for row in reader
+            ]
+            columns = [column for column in reader.fieldnames or () if column]
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(
+            f"a CSV file of trials is in UTF-8, and {os.fspath(path)} has the byte 0x{error.object[error.start]:02x}, "
+            "which is not: save it as UTF-8, or give what pandas.read_csv(path, encoding=...) reads"
+        ) from error
     text = name or f"CSV file {os.fspath(path)}"
     return _source(text, columns, rows, loss, direction, params, constraints, choices, True)
 
 
 def _cell(cell: Any) -> Any:
-    return None if cell is None or cell.strip().lower() in ("", "nan") else cell  # an option may end in a space
+    return None if cell is None or not cell.strip() else cell  # an option may end in a space
 
 
 def from_parquet(path: str | os.PathLike[str], **options: Any) -> Source:
@@ -96,6 +104,8 @@ def from_dataframe(
         frame = frame.reset_index()
     rows = [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
     columns = [str(column) for column in frame.columns]
+    if not rows and not columns:  # what to_dataframe gives where there are no trials
+        columns = ["loss"] if loss is None else [loss] if isinstance(loss, str) else list(loss)
     return _source(name or "a data frame", columns, rows, loss, direction, params, constraints, choices, False)
 
 
@@ -137,8 +147,10 @@ def _source(
     choices: str,
     is_text: bool,
 ) -> Source:
-    losses = _loss_columns(columns, loss, name)
+    losses = _loss_columns(columns, rows, loss, name)
     signs = Goal.of(direction, losses).signs
+    if isinstance(constraints, str):
+        raise InvalidTypeError(f"constraints is a list of columns, got {constraints!r}: write [{constraints!r}]")
     limits = _numbered("constraint", columns) if constraints is None else list(constraints)
     by_label = _param_columns(columns, params, {*losses, *limits})
     _require(columns, [*losses, *limits, *by_label.values()], name)
@@ -147,7 +159,7 @@ def _source(
         Row(
             _id(row, number),
             {label: row[column] for label, column in by_label.items()},
-            losses_from([row[column] for column in losses], signs),
+            () if _has_failed(row) else losses_from([row[column] for column in losses], signs),
             losses_from([row[column] for column in limits], [1.0] * len(limits)),
         )
         for number, row in ended
@@ -157,14 +169,20 @@ def _source(
 
 def _id(row: Mapping[str, Any], number: int) -> Any:
     tid = _trimmed(row.get("tid"))
-    return number if is_missing(tid) else tid
+    return number if is_missing(tid) or is_nan_text(tid) else tid
+
+
+def _has_failed(row: Mapping[str, Any]) -> bool:
+    return bool(_trimmed(row.get("status")) == STATUS_FAIL)
 
 
 def _trimmed(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _loss_columns(columns: Sequence[str], loss: str | Sequence[str] | None, name: str) -> list[str]:
+def _loss_columns(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], loss: str | Sequence[str] | None, name: str
+) -> list[str]:
     if loss is not None:
         return [loss] if isinstance(loss, str) else list(loss)
     several = _numbered("loss", columns)
@@ -173,7 +191,9 @@ def _loss_columns(columns: Sequence[str], loss: str | Sequence[str] | None, name
             f"a table of trials has a column with their loss, and {name} has none of the name 'loss', only "
             f"{list(columns)}: name it, as in sparktune.exchange.from_csv(path, loss={_example(columns)!r})"
         )
-    return several or ["loss"]
+    # Results may have numbers of their own by such names, of the folds of a cross-validation, say.
+    has_loss = any(losses_from([row.get("loss")], [1.0]) for row in rows)
+    return several if several and not has_loss else ["loss"]
 
 
 def _example(columns: Sequence[str]) -> str:

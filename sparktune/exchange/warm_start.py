@@ -176,7 +176,7 @@ def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space
         old = spaces(position)
         if old is not None and id(old) not in is_same:
             is_same[id(old)] = _signature(old) == _signature(space)
-        if old is not None and is_same[id(old)]:
+        if old is not None and is_same[id(old)] and not is_outside(document):
             continue
         if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR):
             candidates.append(document)

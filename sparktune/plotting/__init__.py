@@ -16,6 +16,7 @@ import numpy as np
 
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history import documents
+from sparktune.history.marks import POINT, standing_of
 from sparktune.history.trial import (
     STATUS_FAIL,
     STATUS_NEW,
@@ -81,6 +82,8 @@ def main_plot_history(
 ) -> Axes:
     """The losses in the order of the trials, with the best so far; failed trials are crosses on the lower edge.
 
+    The best so far is that of the study's own trials that meet the constraints, as ``trials.best_loss`` is.
+
     Args:
         trials: The trials.
         do_show: Whether to show the figure, where that can be done.
@@ -93,10 +96,14 @@ def main_plot_history(
     """
     colors = {**default_status_colors, **(status_colors or {})}
     rows = list(enumerate(all_documents(trials)))
-    positions, losses, _ = finite_trials(trials)
+    positions, losses, found = finite_trials(trials)
+    n_constraints = trials.n_constraints
+    may_be_best = np.array([standing_of(d) == POINT and documents.violation_of(d, n_constraints) <= 0 for d in found])
     ax = axes_or_new(ax)
     ax.scatter(positions, losses, s=16, color=colors[STATUS_OK], alpha=0.7, linewidths=0, label="trial")
-    ax.step(positions, np.minimum.accumulate(losses), where="post", color=BLACK, linewidth=1.2, label="best so far")
+    if may_be_best.any():
+        best = np.minimum.accumulate(losses[may_be_best])
+        ax.step(positions[may_be_best], best, where="post", color=BLACK, linewidth=1.2, label="best so far")
     failed = [position for position, document in rows if has_failed(document)]
     if failed:
         bottom = np.zeros(len(failed))
@@ -125,7 +132,12 @@ def main_plot_histogram(
     """
     _, losses, _ = finite_trials(trials)
     ax = axes_or_new(ax)
-    ax.hist(losses, bins=min(50, max(10, math.ceil(math.sqrt(len(losses))))), color=BLUE, edgecolor="white")
+    n_bins = min(50, max(10, math.ceil(math.sqrt(len(losses)))))
+    low, high = float(losses.min()), float(losses.max())
+    margin = 0.0
+    if high / 2 - low / 2 < n_bins * np.spacing(max(abs(low), abs(high))):  # no room for so many bins
+        margin = max(0.5, 1e-3 * max(abs(low), abs(high)))
+    ax.hist(losses, bins=n_bins, range=(low - margin, high + margin), color=BLUE, edgecolor="white")
     ax.set(title=title, xlabel="loss", ylabel=f"trials, of {len(losses)}")
     return shown(ax, do_show)
 
@@ -150,7 +162,8 @@ def main_plot_vars(
         trials: The trials.
         do_show: Whether to show the figure, where that can be done.
         fontsize: Of titles, in points.
-        colorize_best: Mark this many of the best trials; None: shade all trials by the rank of their loss.
+        colorize_best: Mark this many of the best trials; None: shade all trials by the rank of their loss;
+            those that violate constraints come last.
         columns: Panels beside one another.
         arrange_by_loss: Whether the horizontal axis is the loss, rather than the trial.
         space: The search space; None: that of the last ``fmin`` with these trials.
@@ -165,7 +178,7 @@ def main_plot_vars(
 
     def draw(panel: Axes, parameter: Column) -> Any:
         x = parameter.losses if arrange_by_loss else parameter.positions
-        panel.set_title(parameter.label, fontsize=fontsize)
+        panel.set_title(parameter.label, fontsize=fontsize, parse_math=False)
         panel.set_xlabel("loss" if arrange_by_loss else "trial", fontsize=0.8 * fontsize)
         parameter.scale(panel, "y")
         return parameter.scatter(panel, x, parameter.values, colorize_best)
@@ -187,7 +200,7 @@ def plot_slice(
     """
 
     def draw(panel: Axes, parameter: Column) -> Any:
-        panel.set_xlabel(parameter.label)
+        panel.set_xlabel(parameter.label, parse_math=False)
         panel.set_ylabel("loss")
         parameter.scale(panel, "x")
         order = np.argsort(parameter.positions)
@@ -244,7 +257,8 @@ def main_plot_1D_attachment(  # noqa: N802 - hyperopt's name
         y = as_line(preprocessing_fn(pickle.loads(attachment) if isinstance(attachment, bytes) else attachment))
         label = f"trial {found[row]['tid']}: {losses[row]:.4g}"
         ax.plot(y, color=str(1 - max_darkness * share), linewidth=line_width, label=label)
-    ax.set(title=attachment_name, xlabel="step")
+    ax.set_title(attachment_name, parse_math=False)
+    ax.set_xlabel("step")
     if len(order) < MAX_LEGEND:
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], fontsize="small", framealpha=0.8)
@@ -268,10 +282,12 @@ def plot_importances(
     """
     shares = trials.importances(space, **options)
     ax = axes_or_new(ax)
-    bars = ax.barh(list(shares), list(shares.values()), color=BLUE)
+    rows = range(len(shares))
+    bars = ax.barh(rows, list(shares.values()), color=BLUE)
+    ax.set_yticks(rows, list(shares), parse_math=False)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
     ax.invert_yaxis()
-    ax.set(title="Importances", xlabel="share", xlim=(0, 1.12 * max(*shares.values(), 1e-3)))
+    ax.set(title="Importances", xlabel="share", xlim=(0, 1.12 * max([*shares.values(), 1e-3])))
     return shown(ax, do_show)
 
 

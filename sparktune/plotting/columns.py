@@ -76,7 +76,8 @@ class Column:
         positions, losses, found = finite_trials(trials)
         values = [documents.raw_values(document).get(label) for document in found]
         is_active = np.array([value is not None for value in values])
-        ranks = np.argsort(np.argsort(losses, kind="stable"))
+        is_violated = np.array([documents.violation_of(document, trials.n_constraints) > 0 for document in found])
+        ranks = np.argsort(np.lexsort((losses, is_violated)))  # stable; those that meet the constraints come first
         self.positions, self.losses, self.ranks = positions[is_active], losses[is_active], ranks[is_active]
         self.values = np.array([float(value) for value in values if value is not None])
         self.n_trials = len(found)
@@ -91,7 +92,7 @@ class Column:
             ticks = range(len(self.options))
             panel.set(**{f"{axis}lim": (-0.5, len(self.options) - 0.5)})
             turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if axis == "x" else {}
-            getattr(panel, f"set_{axis}ticks")(ticks, self.options, fontsize="small", **turned)
+            getattr(panel, f"set_{axis}ticks")(ticks, self.options, fontsize="small", parse_math=False, **turned)
 
     def scatter(self, panel: Axes, x: NDArray[Any], y: NDArray[Any], colorize_best: int | None) -> Any:
         """Points shaded by rank, the best on top, or grey with the best marked."""

@@ -69,6 +69,15 @@ def test_a_rule_counts_anew_in_each_run():
     assert len(trials) == 6
 
 
+@pytest.mark.parametrize("percent", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("losses", "expected"), [([np.inf, np.inf, 5.0, 4.0], 9), ([np.inf], 5), ([3.0, -np.inf, 5.0], 7)]
+)
+def test_infinite_losses(losses, expected, percent):
+    """Every number is better than infinity, which some return for points that cannot be; none than minus infinity."""
+    assert n_trials(losses, no_progress_loss(5, percent)) == expected
+
+
 @pytest.mark.parametrize("others", ["a warm start", "an earlier run"])
 def test_only_trials_of_this_run_are_waited_for(others):
     """Trials of a warm start and of an earlier run are none without progress, also where the first new one fails."""

@@ -121,6 +121,13 @@ def test_nan_among_losses_is_a_failed_trial():
 # -- the front ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_trial_with_nan_among_its_losses_is_never_the_best():
+    """Whatever the scalar loss beside them: it has failed."""
+    trials = run([ok(losses=[math.nan, 2], loss=0), ok(losses=[1, 2], loss=1)])
+    assert trials.best_trial["tid"] == trials.best_feasible["tid"] == 1
+    assert trials.best_loss == 1
+
+
 def test_the_front_lists_each_best_trade_off_once():
     """Undominated trials by their first loss; of two with the same losses the first."""
     assert [document["tid"] for document in run(STEPS).pareto_front] == [1, 3, 0]

@@ -12,7 +12,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first
 
-from sparktune import STATUS_FAIL, STATUS_OK, Trials, fmin, hp, plotting, rand  # noqa: E402
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, plotting, rand  # noqa: E402
 from sparktune.exceptions import InvalidArgumentError  # noqa: E402
 
 SPACE = {
@@ -75,6 +75,48 @@ def test_history_takes_colours_by_status(trials):
     good, failed = plotting.main_plot_history(trials, do_show=False, status_colors={"ok": "black"}).collections
     assert matplotlib.colors.same_color(good.get_facecolor()[0, :3], "black")
     assert matplotlib.colors.same_color(failed.get_edgecolor()[0, :3], plotting.default_status_colors["fail"])
+
+
+def test_the_best_so_far_is_one_that_counts():
+    """Trials that violate constraints, and those of a warm start, are in the plot and are not the best so far."""
+    x, earlier, trials = hp.uniform("x", -1, 1), Trials(), Trials()
+    fmin(lambda x: -9.0, x, rand.suggest, 3, trials=earlier, rstate=0, verbose=False)
+    options = {"trials": trials, "rstate": 1, "verbose": False, "warm_start": earlier}
+    fmin(lambda x: {"status": STATUS_OK, "loss": x, "constraints": [-x]}, x, rand.suggest, 20, **options)
+    ax = plotting.main_plot_history(trials, do_show=False)
+    assert len(points(ax.collections[0])) == 23
+    assert ax.lines[0].get_ydata()[-1] == trials.best_loss > 0
+    figure = plotting.main_plot_vars(trials, do_show=False, colorize_best=1)
+    ((position, value),) = points(figure.axes[0].collections[1])
+    assert (position, value) == (trials.best_trial["tid"], trials.argmin["x"])
+
+
+def test_no_trial_that_counts_is_the_best():
+    """Where all trials violate constraints there is no best so far."""
+    trials = Trials()
+    violating = {"status": STATUS_OK, "loss": 1.0, "constraints": [1.0]}
+    fmin(lambda x: violating, hp.uniform("x", -1, 1), rand.suggest, 3, trials=trials, verbose=False)
+    assert not plotting.main_plot_history(trials, do_show=False).lines
+
+
+@pytest.mark.parametrize("losses", [[1e20] * 12, [0.93, np.nextafter(0.93, 1)] * 6, [5e-324, 0.0]])
+def test_losses_that_are_nearly_the_same_have_a_histogram(losses):
+    """Losses between which there is no room for bins are counted all the same."""
+    study = Study(hp.uniform("x", 0, 1))
+    for loss in losses:
+        study.tell(study.ask(), loss)
+    ax = plotting.main_plot_histogram(study.trials, do_show=False)
+    assert sum(bar.get_height() for bar in ax.patches) == len(losses)
+
+
+def test_text_is_no_formula():
+    """Dollars in labels and options are drawn as they are."""
+    space = {"a": hp.uniform("$\\rate$", 0, 1), "b": hp.choice("$\\b$", ["$5", "$6 or $7\\$"])}
+    trials = Trials()
+    fmin(lambda point: point["a"], space, rand.suggest, 12, trials=trials, rstate=0, verbose=False)
+    for plot in (plotting.main_plot_vars, plotting.plot_slice):
+        plot(trials, do_show=False).canvas.draw()
+    plotting.plot_importances(trials, do_show=False).figure.canvas.draw()
 
 
 def test_histogram_counts_every_finite_loss(trials, finite):
@@ -211,6 +253,13 @@ def test_importances_are_bars(trials):
     ax = plotting.plot_importances(trials, do_show=False)
     assert [bar.get_width() for bar in ax.patches] == list(shares.values())
     assert texts(ax.get_yticklabels()) == list(shares)
+
+
+def test_a_space_without_parameters_has_no_bars():
+    """Where nothing was searched the plot is empty."""
+    trials = Trials()
+    fmin(lambda point: 1.0, {"a": 1}, rand.suggest, 12, trials=trials, verbose=False)
+    assert not plotting.plot_importances(trials, do_show=False).patches
 
 
 def test_pareto_front_is_marked():

@@ -168,6 +168,25 @@ def test_a_scorer_of_several_metrics_needs_a_choice():
     assert len(search.trials._dynamic_trials) == 1
 
 
+@pytest.mark.parametrize(("names", "refit"), [("ab", "c"), ("a", True)])
+def test_a_scorer_without_the_metric_to_optimise_ends_the_search(names, refit):
+    """A refit that scoring does not give is an error at the first candidate, and not after the last."""
+    options = {"scoring": lambda estimator, X, y: dict.fromkeys(names, 0.0), "refit": refit}
+    search = make_search(trials=Trials(), **options)
+    with pytest.raises(ValueError, match=f"refit names the metric .* got {refit!r}"):
+        search.fit(X, Y)
+    assert len(search.trials._dynamic_trials) == 1
+
+
+def test_a_metric_may_be_called_score():
+    """One metric in a dict is one of several, whatever its name, so that the search can score."""
+    options = {"scoring": {"score": "r2"}, "refit": "score"}
+    search = make_search(**options).fit(X, Y)
+    reference = grid_of(search, **options).fit(X, Y)
+    assert search.multimetric_ is reference.multimetric_
+    assert search.score(X, Y) == reference.score(X, Y)
+
+
 def test_all_candidates_have_the_same_splits():
     """A splitter that draws at random is asked once."""
     search = make_search(space={"alpha": hp.choice("alpha", [1.0])}, cv=ShuffleSplit(3), max_evals=3).fit(X, Y)
@@ -246,6 +265,16 @@ def test_candidates_may_be_evaluated_in_parallel(backend):
     assert_same_results(search, grid_of(search).fit(X, Y))
 
 
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_settings_of_scikit_learn_hold_wherever_trials_run(backend):
+    """Its configuration, of which each thread has its own, is that of fit: metadata reach those that ask for them."""
+    weights = np.linspace(0.1, 2, 60)
+    with sklearn.config_context(enable_metadata_routing=True):
+        ridge = Ridge().set_fit_request(sample_weight="w").set_score_request(sample_weight="v")
+        search = make_search(ridge, trials=Trials(parallelism=2, backend=backend)).fit(X, Y, w=weights, v=weights**2)
+        assert_same_results(search, grid_of(search).fit(X, Y, w=weights, v=weights**2))
+
+
 def test_a_warm_start_goes_on():
     """With warm_start a second fit adds candidates, and the results are of all; without it begins anew."""
     search = make_search(warm_start=True, trials=Trials()).fit(X, Y)
@@ -257,6 +286,52 @@ def test_a_warm_start_goes_on():
     search.set_params(warm_start=False).fit(X, Y)
     assert len(search.trials) == 7
     assert search.cv_results_["params"][:4] == first
+
+
+def other_spaces():
+    """A space, and another one."""
+    alpha, solver = hp.loguniform("alpha", -5, 5), hp.choice("solver", ["svd", "lsqr", "saga"])
+    yield pytest.param({"alpha": alpha, "tol": 0.1}, {"alpha": alpha, "tol": 1e-9}, id="constant")
+    yield pytest.param({"alpha": alpha, "solver": solver}, {"alpha": alpha}, id="fewer")
+    yield pytest.param({"alpha": alpha}, {"alpha": alpha, "solver": solver}, id="more")
+    yield pytest.param({"solver": solver}, {"solver": hp.choice("solver", ["svd"])}, id="options")
+
+
+@pytest.mark.parametrize(("space", "other"), list(other_spaces()))
+def test_a_warm_start_in_another_space_keeps_what_was_evaluated(space, other):
+    """Candidates of an earlier space are listed with the parameters that their scores are of."""
+    search = make_search(space=space, warm_start=True).fit(X, Y)
+    first = search.cv_results_
+    search.set_params(space=other, max_evals=6).fit(X, Y)
+    found = search.cv_results_
+    assert found["params"][:4] == first["params"]
+    np.testing.assert_array_equal(found["mean_test_score"][:4], first["mean_test_score"])
+    assert len(found["params"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"scoring": ["r2", "neg_max_error"], "refit": "r2"}),
+        ({"scoring": ["r2", "neg_max_error"], "refit": "r2"}, {"scoring": None, "refit": True}),
+        ({"scoring": ["r2", "neg_max_error"], "refit": False}, {"scoring": ["r2"], "refit": False}),
+    ],
+)
+def test_a_warm_start_by_another_metric_is_refused(first, second):
+    """Scores of other metrics cannot be compared, which is said before a candidate is evaluated."""
+    search = make_search(warm_start=True, **first).fit(X, Y)
+    search.set_params(max_evals=6, **second)
+    with pytest.raises(InvalidArgumentError, match="keep scoring as it was"):
+        search.fit(X, Y)
+    assert len(search.trials_) == 4
+
+
+def test_a_warm_start_may_have_other_columns():
+    """Columns that only some fits have are there, and NaN for the candidates of the others."""
+    search = make_search(warm_start=True, cv=3).fit(X, Y)
+    search.set_params(max_evals=6, cv=4, return_train_score=True).fit(X, Y)
+    for name in ("split3_test_score", "mean_train_score"):
+        assert np.isnan(search.cv_results_[name]).tolist() == [True] * 4 + [False] * 2
 
 
 def test_trials_of_other_origin_are_kept():

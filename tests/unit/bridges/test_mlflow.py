@@ -1,5 +1,6 @@
 """Trials to MLflow and back."""
 
+import math
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.bridges.mlflow import log, runs
-from sparktune.exceptions import InvalidArgumentError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and SQLAlchemy's own
 
@@ -87,6 +88,52 @@ def test_what_is_logged(uri, trials, parent):
         assert run.data.metrics.get("loss") == document["result"].get("loss")
         assert run.data.metrics.get("size") == document["result"].get("size")
         assert ("sparktune.error" in run.data.tags) == (document["state"] == 3)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["x[0]", "x(0)", "x_0_"], ["a//b", "./a", "..", "/a", "a/b"], ["", "_"], ["y" * 300, "y" * 299 + "z"]],
+    ids=["characters", "paths", "empty", "long"],
+)
+def test_labels_that_mlflow_does_not_take(uri, labels):
+    """Parameters with names that MLflow refuses are logged under names of their own, and are read as they were."""
+    space = {label: hp.uniform(label, 0, 1) for label in labels}
+    trials = Trials()
+    fmin(lambda point: sum(point.values()), space, rand.suggest, 3, trials=trials, rstate=0, show_progressbar=False)
+    logged = runs(run_id=log(trials, tracking_uri=uri), tracking_uri=uri)
+    assert sorted(map(repr, told(Study(space, warm_start=logged).trials))) == sorted(map(repr, told(trials)))
+
+
+def test_numbers_with_names_that_mlflow_does_not_take(uri):
+    """Metrics whose names become the same get different ones."""
+    study = Study(hp.uniform("x", 0, 1))
+    study.tell(study.ask(), {"status": STATUS_OK, "loss": 1.0, "f1@5": 2.0, "f1#5": 3.0, "": 4.0})
+    client = MlflowClient(uri)
+    parent = client.get_run(log(study.trials, tracking_uri=uri))
+    nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    (run,) = client.search_runs([parent.info.experiment_id], nested)
+    del run.data.metrics["duration"]
+    assert run.data.metrics == {"loss": 1.0, "f1_5": 2.0, "f1_5_2": 3.0, "_": 4.0}
+
+
+def test_infinite_losses(uri):
+    """An infinite loss, or constraint, is one again when it is read, though a database keeps the largest float."""
+    study = Study(hp.uniform("x", 0, 1), rstate=0)
+    for loss in (1.0, math.inf, -math.inf):
+        study.tell(study.ask(), {"status": STATUS_OK, "loss": loss, "constraints": [-loss]})
+    logged = runs(run_id=log(study.trials, tracking_uri=uri), tracking_uri=uri)
+    assert sorted(row.losses + row.constraints for row in logged.rows) == [
+        (-math.inf, math.inf),
+        (1.0, -1.0),
+        (math.inf, -math.inf),
+    ]
+
+
+def test_what_are_no_trials(uri):
+    """A study in place of its trials is an error that says what to pass, and nothing is logged."""
+    with pytest.raises(InvalidTypeError, match=r"study\.trials"):
+        log(Study(SPACE), experiment="nothing", tracking_uri=uri)
+    assert MlflowClient(uri).get_experiment_by_name("nothing") is None
 
 
 def test_runs_of_other_programs(uri):

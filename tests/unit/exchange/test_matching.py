@@ -85,6 +85,20 @@ def test_options_that_equal_each_other_are_told_apart_by_their_types(options, in
     assert fitted(space, {"c": index}, space, choices="index").raw == {"c": index}
 
 
+@pytest.mark.parametrize("option", [float("nan"), {"missing": float("nan")}, (1, float("nan"))])
+def test_nan_is_an_option_as_others_are(option):
+    """NaN equals nothing, itself neither, but as an option it is the same one in both spaces."""
+    old, new = hp.choice("c", [option, 0]), hp.choice("c", ["new", 0, option])
+    assert fitted(new, {"c": 0}, old).raw == {"c": 2}
+    assert fitted(new, {"c": 1}, old).raw == {"c": 1}
+
+
+def test_an_empty_cell_is_the_option_nan_where_there_is_no_none():
+    """Data frames have nothing else for NaN."""
+    assert fitted(hp.choice("c", [0, float("nan")]), {"c": float("nan")}, choices="either").raw == {"c": 1}
+    assert fitted(hp.choice("c", [float("nan"), None]), {"c": None}, choices="either").raw == {"c": 1}
+
+
 def test_a_choice_whose_branches_changed():
     """A branch with a parameter more or less is the same branch, if its constants are."""
     leafy = {"kind": "tree", "depth": hp.uniformint("depth", 1, 20), "leaf": hp.uniform("leaf", 0, 1)}
@@ -136,6 +150,27 @@ def test_options_that_look_alike_as_text(cell, index):
     """Options of any type are told apart by their text, in the ways that people and programs write it."""
     space = hp.choice("c", [True, None, 1, "1", "a", (1, 2)])
     assert fitted(space, {"c": cell}, choices="value", is_text=True).raw == {"c": index}
+
+
+@pytest.mark.parametrize(("cell", "index"), [("nan", 0), (" NaN ", 1), ("NAN", 2)])
+def test_text_that_looks_like_nan(cell, index):
+    """Where an option is spelled so it is that; else the cell is empty, as that of a number is."""
+    space = {"c": hp.choice("c", ["nan", float("nan"), None]), "x": hp.uniform("x", 0, 1)}
+    found = fitted(space, {"c": cell, "x": cell}, choices="either", is_text=True)
+    assert found.raw == {"c": index}
+    assert not found.is_outside
+
+
+def test_a_column_of_numbers_that_are_options_in_part():
+    """It is read as the options' numbers, which may be a mistake, and the line about the source says so."""
+    space = Space(hp.choice("c", [2, 4, 8, 16]))
+    source = Source("here", [Row(n, {"c": cell}) for n, cell in enumerate([1, 2, 3])], "either")
+    matcher = Matcher(space, source)
+    assert [found.raw["c"] for found in matcher.fitted(source.rows)] == [1, 2, 3]
+    assert matcher.has_loss
+    assert matcher.summary() == (
+        "labels matched: c; read as numbers of options (choices='value' if they are options): c"
+    )
 
 
 def test_a_column_of_numbers_is_options_where_it_can_be():

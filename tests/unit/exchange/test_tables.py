@@ -81,6 +81,47 @@ def test_options_that_begin_or_end_in_space_come_back(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("options", [["nan", "NaN", None], [" ", "\t", "a", None], [float("nan"), 0, -1]])
+def test_options_that_look_like_an_empty_cell_come_back(tmp_path, suffix, options):
+    """They are not taken for None, nor left out."""
+    space = {"c": hp.choice("c", options)}
+    path, trials = tmp_path / f"trials.{suffix}", Trials()
+    fmin(lambda point: 1.0, space, rand.suggest, 4, trials=trials, rstate=0, show_progressbar=False)
+    getattr(trials, f"to_{suffix}")(path)
+    assert told(Study(space, warm_start=path).trials) == told(trials)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "frame"])
+def test_a_table_of_no_trials(tmp_path, suffix):
+    """What a study that has not begun writes can be read: there is nothing in it."""
+    pytest.importorskip("pyarrow")
+    path = Trials().to_dataframe() if suffix == "frame" else tmp_path / f"trials.{suffix}"
+    if suffix != "frame":
+        getattr(Trials(), f"to_{suffix}")(path)
+    assert len(Study(hp.uniform("x", 0, 1), warm_start=path).trials) == 0
+
+
+def test_results_with_numbers_by_the_names_of_losses(tmp_path):
+    """The folds' losses in the results of a search are no losses of the search."""
+    space, trials = {"x": hp.uniform("x", 0, 1)}, Trials()
+
+    def folds(point):
+        return {"status": STATUS_OK, "loss": point["x"], "loss_0": 7.0, "loss_1": 8.0}
+
+    fmin(folds, space, rand.suggest, 3, trials=trials, show_progressbar=False)
+    trials.to_csv(tmp_path / "t.csv")
+    assert told(Study(space, warm_start=tmp_path / "t.csv").trials) == told(trials)
+    assert told(Study(space, warm_start=trials.to_dataframe()).trials) == told(trials)
+
+
+def test_failed_trials_with_a_loss(tmp_path):
+    """As in tables of hyperopt's results: it says nothing."""
+    (tmp_path / "t.csv").write_text("status,loss,x\nok,2.0,0.5\nfail,-1e9,0.7\n")
+    found = told(Study({"x": hp.uniform("x", 0, 1)}, warm_start=tmp_path / "t.csv").trials)
+    assert found == [({"x": 0.5}, 2.0, None), ({"x": 0.7}, None, None)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_names_of_odd_files_can_be_written(tmp_path, suffix):
     """Names that are not UTF-8 have halves of characters in Python; options with them come back, errors are shown."""
 
@@ -116,10 +157,9 @@ def test_there_and_back_by_index(trials, tmp_path):
 
 
 def test_data_frames(trials):
-    """to_dataframe leads back as well, but for constraints, which it does not have."""
+    """to_dataframe leads back as well, with the constraints."""
     pytest.importorskip("pandas")
-    found = told(Study(EVERY_KIND, warm_start=trials.to_dataframe()).trials)
-    assert [row[:2] for row in found] == [row[:2] for row in told(trials)]
+    assert told(Study(EVERY_KIND, warm_start=trials.to_dataframe()).trials) == told(trials)
 
 
 def test_columns_have_one_type_each(trials):
@@ -155,6 +195,7 @@ def test_tables_of_other_programs(tmp_path):
         ({"loss": "mae"}, InvalidArgumentError, r"has no \['mae'\]"),
         ({"loss": "rmse", "params": {"x": "y"}}, InvalidArgumentError, r"has no \['y'\]"),
         ({"loss": "rmse", "params": "x"}, InvalidTypeError, r"write \['x'\]"),
+        ({"loss": "rmse", "constraints": "size"}, InvalidTypeError, r"write \['size'\]"),
         ({"loss": "rmse", "choices": "name"}, InvalidArgumentError, "choices is one of"),
         ({"loss": "rmse", "direction": "up"}, InvalidArgumentError, "direction is"),
     ],
@@ -164,6 +205,13 @@ def test_arguments_out_of_their_rule(tmp_path, options, error, text):
     (tmp_path / "t.csv").write_text("x,rmse\n1,2\n")
     with pytest.raises(error, match=text):
         from_csv(tmp_path / "t.csv", **options)
+
+
+def test_a_file_that_is_not_in_utf_8(tmp_path):
+    """As spreadsheets save it: the error names the file, and what to do."""
+    (tmp_path / "t.csv").write_text("größe,loss\n1,2\n", encoding="cp1252")
+    with pytest.raises(InvalidArgumentError, match=r"UTF-8, and .*t\.csv has the byte 0xf6, .* pandas\.read_csv"):
+        from_csv(tmp_path / "t.csv")
 
 
 def test_without_pandas(trials, tmp_path, monkeypatch):

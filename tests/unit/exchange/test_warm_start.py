@@ -12,6 +12,8 @@ import pytest
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, anneal, auto, compat, fmin, gp, hp, rand, tpe
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidStorage, InvalidTypeError
 from sparktune.exchange import from_csv, from_dataframe, from_documents, from_storage, from_trials
+from sparktune.history import documents
+from sparktune.history.marks import is_outside
 
 X = hp.uniform("x", -5, 5)
 OLD = {"x": X, "model": hp.choice("model", ["a", "b"]), "gone": hp.uniform("gone", 0, 1)}
@@ -389,6 +391,23 @@ def test_what_is_outside_of_a_narrowed_space_is_set_aside():
     minimum(X, 26, trials=trials)  # wide again: they are back
     assert trials.history(("x",)).n_finished == 26
     assert trials.argmin["x"] < 3
+
+
+def test_options_of_a_trial_that_is_outside_stay_what_they_were():
+    """By the numbers they had where it was made, however many spaces come in between."""
+    wide = {"x": hp.uniform("x", 0, 10), "c": hp.choice("c", ["a", "b", "c"])}
+    narrow = {"x": hp.uniform("x", 0, 5), "c": hp.choice("c", ["c", "a"])}
+    trials = Trials()
+    options = {"algo": rand.suggest, "trials": trials, "show_progressbar": False, "rstate": 0}
+    fmin(lambda point: 1.0, wide, max_evals=8, **options)
+    before = [documents.raw_values(trial) for trial in trials.trials]
+    assert {point["c"] for point in before if point["x"] > 5} == {0, 1, 2}
+    fmin(lambda point: 1.0, narrow, max_evals=9, **options)
+    fmin(lambda point: 1.0, narrow, max_evals=10, **options)
+    fmin(lambda point: 1.0, wide, max_evals=11, **options)
+    assert [documents.raw_values(trial) for trial in trials.trials[:8]] == before
+    assert trials.history(["c", "x"]).n_ok == 11
+    assert not any(is_outside(trial) for trial in trials.trials)
 
 
 def test_a_stored_study_goes_on_in_another_space(tmp_path):
