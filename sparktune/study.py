@@ -100,7 +100,7 @@ class Study:
         self._lock = threading.RLock()
         is_first = not self.trials._is_open
         try:
-            self.trials._begin(self._domain.space, algo_description(algo), evaluates=False)
+            self.trials._begin(self._domain, algo_description(algo), evaluates=False)
             self._search = AskTell(algo, self._domain, self.trials, rstate)
             if warm_start is not None:
                 borrow(self.trials, warm_start, self._domain)
@@ -118,7 +118,7 @@ class Study:
         space: Any = None,
         algo: Callable[..., Any] | None = None,
         rstate: Any = None,
-        direction: str | Sequence[str] = "minimize",
+        direction: str | Sequence[str] | None = None,
         metric: str | Sequence[str] | None = None,
         trust: bool = False,
     ) -> Study:
@@ -128,7 +128,8 @@ class Study:
             storage: A path or URL, as for ``fmin``.
             space: The search space; None: the stored one.
             algo: The algorithm with its options; None: the stored one, if it is one of sparktune's.
-            rstate, direction, metric: As for a new study; they are not stored.
+            rstate: As for a new study; it is not stored.
+            direction, metric: As for a new study; None: as stored. The direction must be the one that is stored.
             trust: Whether to open pickles in it, which can run code of whoever wrote them.
 
         Raises:
@@ -142,6 +143,9 @@ class Study:
         runs = Replica(place.read(trust)).runs
         if algo is None and runs:
             algo = stored_algo(runs[-1], "Study.load")
+        goal = (runs[-1].get("goal") if runs else None) or {}
+        direction = direction or goal.get("direction", "minimize")
+        metric = goal.get("metric") if metric is None else metric
         trials = Trials()
         trials.keep_in(place, trust=trust)
         known = stored._space.expr if space is None and stored._space is not None else space

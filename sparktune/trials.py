@@ -91,7 +91,7 @@ class Trials(Results):
     trial_memory: int | None = None
     _parallelism = 1
     _keeper: Keeper | None = None
-    _begun: tuple[Space, Any, int] | None = None  # the last run: what over, by what, and from how many trials on
+    _begun: tuple[Space, Any, Any, int] | None = None  # the last run: over what, by what, for what, from which trial on
     _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of the present space
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
@@ -192,16 +192,21 @@ class Trials(Results):
         trials.refresh()
         return trials
 
-    def _begin(self, space: Space, algo: Any, *, evaluates: bool = True) -> None:
+    def _begin(self, domain: Domain, algo: Any, *, evaluates: bool = True) -> None:
         """Begin to run, or to be asked: over this space, and kept in the storage if there is one.
 
         Args:
-            space: The search space.
+            domain: The search space, and what is optimised.
             algo: Of :func:`~sparktune.run.algos.algo_description`.
             evaluates: Whether all that is open is evaluated now, see :meth:`Keeper.open`.
+
+        Raises:
+            InvalidArgumentError: If the trials that there are were run in another direction.
         """
+        space, goal = domain.space, domain.goal
         if self._keeper is not None:
             self._keeper.open(evaluates=evaluates)
+        self._require_direction(goal)
         spaces = self._spaces_so_far()
         made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
         adapt(self._dynamic_trials, space, spaces)
@@ -209,11 +214,26 @@ class Trials(Results):
         # What is outside keeps its values, and they go on meaning what they did where the trial was made.
         self._made_in = {tid: made_in[tid] for tid in self._set_aside}
         self._space = space
-        self._begun = space, algo, len(self._dynamic_trials)
+        self._begun = space, algo, goal.words, len(self._dynamic_trials)
         if self._keeper is not None:
-            self._keeper.note_run(space, algo)
+            self._keeper.note_run(space, algo, goal.words)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
+
+    def _require_direction(self, goal: Goal) -> None:
+        """Losses of a number to be high and of one to be low must not meet: the worst would be taken for the best."""
+        if self._begun is not None:
+            words = self._begun[2]
+        elif self._keeper is not None and self._keeper.runs:
+            words = self._keeper.runs[-1].get("goal")
+        else:
+            return
+        before = Goal.of(**(words or {}))
+        if self._dynamic_trials and before.maximized != goal.maximized:
+            raise InvalidArgumentError(
+                f"a study goes on in the direction it had, got direction={goal.directions} for trials that were run "
+                f"with direction={before.directions}: pass that, or begin another study"
+            )
 
     def _spaces_so_far(self) -> Callable[[int], Space | None]:
         """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
@@ -296,7 +316,7 @@ class Trials(Results):
         with self._alone():
             is_first = not self._is_open
             try:
-                self._begin(domain.space, algo_description(algo))
+                self._begin(domain, algo_description(algo))
                 if warm_start is not None:
                     borrow(self, warm_start, domain)
                 n_total += n_borrowed(self.own_documents())  # they are not trials of this study

@@ -54,6 +54,23 @@ class Goal:
             )
         return cls(tuple(names), tuple(SIGNS[word] for word in words))
 
+    @property
+    def words(self) -> dict[str, list[str]] | None:
+        """The arguments of :meth:`of` that give this goal, as a storage keeps them; None for the lowest loss."""
+        if self == Goal():
+            return None
+        return {"direction": self.directions, **({"metric": list(self.metrics)} if self.metrics else {})}
+
+    @property
+    def directions(self) -> list[str]:
+        """A word for each metric."""
+        return ["minimize" if sign > 0 else "maximize" for sign in self.signs]
+
+    @property
+    def maximized(self) -> set[int]:
+        """The numbers of the losses that are metrics with the sign turned."""
+        return {number for number, sign in enumerate(self.signs) if sign < 0}
+
     def apply(self, value: Any) -> Any:
         """What the objective returned, with ``loss`` or ``losses`` put in; results of another status are left alone.
 

@@ -218,14 +218,15 @@ class Keeper:
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def note_run(self, space: Space, algo: Any) -> None:
+    def note_run(self, space: Space, algo: Any, goal: Any) -> None:
         """A run begins.
 
         Args:
             space: Its search space; a stored study has that of its last run.
             algo: The algorithm, as it can be found again; None if it cannot.
+            goal: What is optimised, in JSON's types; None for the lowest loss.
         """
-        event = _run_event(space, algo, len(self._trials._dynamic_trials), self.runs)
+        event = _run_event(space, algo, goal, len(self._trials._dynamic_trials), self.runs)
         if event is not None:
             self.runs.append(event)
             self._note(event)
@@ -244,11 +245,11 @@ class Keeper:
         """Whether there is something in the storage, as of the last look."""
         return bool(self.runs or self._trials._dynamic_trials)
 
-    def save(self, begun: tuple[Space, Any, int] | None, runs: Sequence[Event] = ()) -> None:
+    def save(self, begun: tuple[Space, Any, Any, int] | None, runs: Sequence[Event] = ()) -> None:
         """Write all that the object has into the storage, in place of what is there.
 
         Args:
-            begun: Space and algorithm of its last run, and how many trials there were; None if there was none.
+            begun: Space, algorithm and goal of its last run, and how many trials there were; None if there was none.
             runs: The ``run`` events of the storage that the object was read from.
 
         Raises:
@@ -365,14 +366,14 @@ class Keeper:
         return list(map(_encoded, found))
 
 
-def _run_event(space: Space, algo: Any, n_trials: int, runs: Sequence[Event]) -> Event | None:
+def _run_event(space: Space, algo: Any, goal: Any, n_trials: int, runs: Sequence[Event]) -> Event | None:
     """That a run has begun, when there were so many trials; None if the last one was of the same kind."""
     try:
         nodes, algo = encode_space(space), encode(algo)
     except SerializationError as error:
         logger.warning("the search space and the algorithm are left out of the storage: %s", error)
         nodes = algo = None
-    same = {"event": "run", "space": nodes, "algo": algo}
+    same = {"event": "run", "space": nodes, "algo": algo, "goal": goal}
     if runs and {key: runs[-1].get(key) for key in same} == same:
         return None
     return {**same, "at": documents.utcnow(), "n_trials": n_trials}

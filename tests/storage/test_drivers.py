@@ -17,7 +17,7 @@ from sparktune.storage.database import Database
 
 #: A driver: folder, URL, total, and until when its first trial waits.
 DRIVER = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 from sparktune import Trials, fmin, hp, rand
 from sparktune.storage import database
 from waiting import wait_until
@@ -32,6 +32,7 @@ def objective(x):
     (folder / f"began-{os.getpid()}").touch()
     if until == "four drivers":
         wait_until(lambda: len(list(folder.glob("began-*"))) == 4)
+        time.sleep(0.02)  # else one may do all the rest before the others have written anything
     elif len(mine) == 1:
         wait_until(lambda: (folder / until).exists())
     return {"status": "ok", "loss": x * x, "pid": os.getpid()}

@@ -550,6 +550,28 @@ def test_a_stored_study_is_loaded_and_goes_on(tmp_path):
     assert stored.best_params == whole.best_params
 
 
+def test_a_study_goes_on_in_the_direction_that_it_had(tmp_path):
+    """It is stored with the metric; to have it another way would take the worst trials for the best."""
+    path = tmp_path / "study.jsonl"
+    with Study(X, rstate=0, storage=path, direction="maximize", metric="auc") as study:
+        study.tell(study.ask(), {"auc": 1.0})
+    with Study.load(path) as study:
+        study.tell(study.ask(), {"auc": 5.0})
+        assert study.trials.losses() == [-1.0, -5.0]
+    with pytest.raises(InvalidArgumentError, match=r"got direction=\['minimize'\] .* with direction=\['maximize'\]"):
+        Study.load(path, direction="minimize")
+    with pytest.raises(InvalidArgumentError, match="goes on in the direction it had"):
+        fmin(abs, X, max_evals=3, storage=path)
+    trials = Trials()
+    fmin(abs, X, rand.suggest, 2, trials=trials, direction="maximize", show_progressbar=False)
+    with pytest.raises(InvalidArgumentError, match="goes on in the direction it had"):
+        fmin(abs, X, rand.suggest, 4, trials=trials, show_progressbar=False)
+    trials.save(tmp_path / "saved.jsonl")
+    with Study.load(tmp_path / "saved.jsonl") as study:
+        study.tell(study.ask(), 4)
+        assert study.trials.losses()[2] == -4
+
+
 def test_what_a_stored_study_has_not_must_be_given(tmp_path):
     """Without a study, or with an algorithm that is not sparktune's, an error says what to give."""
     with pytest.raises(InvalidStorage, match="has no study"):
