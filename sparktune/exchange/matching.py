@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, as_json, equal_to, index_of_text, is_nan, matching, options_of
+from sparktune.exchange.options import Option, as_json, equal_to, index_of_text, matching, options_of
 from sparktune.exchange.source import Row, Source
-from sparktune.space.choices import native, value_nodes
+from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import Categorical, LogNormal, LogUniform
 

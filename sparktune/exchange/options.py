@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.space.choices import native
+from sparktune.space.choices import is_nan, native
 from sparktune.space.nodes import Apply, Literal, dfs
 from sparktune.space.scope import rec_eval
 
@@ -135,16 +135,11 @@ def _resembles(value: Any, pattern: Any) -> bool:
     )
 
 
-def is_nan(value: Any) -> bool:
-    """Whether a value is the number NaN."""
-    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
-
-
 def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
         return False  # True == 1, but nobody means it
     if is_nan(one) and is_nan(other):
-        return True  # as options they are one: numpy.nan stands for a missing value
+        return True
     try:
         return bool(np.all(one == other)) and np.shape(one) == np.shape(other)
     except Exception:  # comparisons of objects of any class

@@ -19,7 +19,7 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
         numeric_types: Further types that count as numbers.
 
     Raises:
-        InvalidLoss: If there is no number where one must be.
+        InvalidLoss: If there is no number where one must be, or no dict of attachments.
         InvalidResultStatus: If the status is missing or unknown.
     """
     if is_number(value) or isinstance(value, (bool, *numeric_types)):
@@ -41,6 +41,12 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
     if result["status"] not in STATUS_STRINGS:
         raise InvalidResultStatus(
             value, f"a result's status is one of {', '.join(STATUS_STRINGS)}, got {result['status']!r}"
+        )
+    if not isinstance(result.get("attachments") or {}, Mapping):
+        raise InvalidLoss(
+            value,
+            f"a result's attachments are a dict of contents by name, got {_short(result['attachments'])}: "
+            "write 'attachments': {'name': content}",
         )
     if result["status"] == STATUS_OK:
         _check_losses(result, value)

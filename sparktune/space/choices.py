@@ -51,11 +51,18 @@ def index_of(option: Any, switch: Apply) -> int | None:
     return next((index for index, other in enumerate(options) if _is_same(option, other)), None)
 
 
+def is_nan(value: Any) -> bool:
+    """Whether a value is the number NaN. As options all NaN are one: ``numpy.nan`` stands for a missing value."""
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
 def _is_same(one: Any, other: Any) -> bool:
     if isinstance(other, Apply) or isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
         return False  # True == 1, but nobody means it
     if isinstance(one, list) and isinstance(other, tuple):
         one = tuple(one)  # lists in spaces become tuples
+    if is_nan(one) and is_nan(other):
+        return True
     try:
         return bool(np.all(one == other)) and np.shape(one) == np.shape(other)
     except Exception:  # comparisons of objects of any class

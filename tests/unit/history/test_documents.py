@@ -176,6 +176,15 @@ def test_integers_beyond_the_largest_float_are_no_results(result, message, digit
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize("status", ["ok", "fail"])
+def test_attachments_are_by_name(status):
+    """What is no dict of them is refused; None stands for no attachments."""
+    result = {"status": status, "loss": 1.0}
+    with pytest.raises(InvalidLoss, match="attachments are a dict of contents by name, got 5: write"):
+        returned.as_result({**result, "attachments": 5})
+    assert returned.as_result({**result, "attachments": None})["loss"] == 1.0
+
+
 def test_idxs_and_vals_there_and_back():
     """miscs_update_idxs_vals puts back what miscs_to_idxs_vals took out."""
     miscs = [new(tid, raw)["misc"] for tid, raw in enumerate([{"a": 1.0}, {"b": 2.0}, {"a": 3.0, "b": 4.0}])]
