@@ -77,30 +77,12 @@ __all__ = [
 MAX_GOOD = 25
 #: ... and where there are constraints at least this many, else it stays in the first feasible corner.
 MIN_GOOD_CONSTRAINED = 4
-#: No kernel of the good group is narrower than this share of the range.
-MIN_BANDWIDTH = 0.01
+#: No kernel of the good group is narrower than this over the number of finished trials, or than this share of the
+#: range.
+MIN_BANDWIDTH_SCALE, MIN_BANDWIDTH = 3.0, 0.01
 #: The number of finished trials, as widths see it, grows in steps of this factor: most proposals find the mixture of
 #: the one before them as it was.
 FLOOR_GROWTH = 1.1
-
-
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """How narrow the kernels of the good group may become.
-
-    Attributes:
-        scale: At least this over the number of finished trials, as a share of the range.
-        step_share: On a grid of few steps at least this share of a step.
-    """
-
-    scale: float
-    step_share: float
-
-
-#: TPE alone has to close in on an optimum by itself, also where it lies between the steps of several grids.
-NARROW = Widths(2.0, 0.0)
-#: Beside a Gaussian process, which closes in, it has to look around.
-WIDE = Widths(3.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +237,10 @@ def good_rows(history: History, gamma: float) -> NDArray[np.intp]:
     return good
 
 
-def least_bandwidth(n_finished: int, scale: float) -> float:
+def least_bandwidth(n_finished: int) -> float:
     """The least bandwidth of the good group's kernels after so many finished trials, as a share of the range."""
     n = FLOOR_GROWTH ** math.floor(math.log(n_finished + 2.0, FLOOR_GROWTH))
-    return min(1.0, max(MIN_BANDWIDTH, scale / n))
+    return min(1.0, max(MIN_BANDWIDTH, MIN_BANDWIDTH_SCALE / n))
 
 
 @cache
@@ -277,14 +259,14 @@ class Densities:
         state: What is kept between proposals.
         history: What has been tried.
         settings: Options.
-        widths: Of the good group's kernels.
+        step_share: On a grid of few steps no kernel of the good group is narrower than this share of a step.
     """
 
-    def __init__(self, state: SearchState, history: History, settings: Settings, widths: Widths = NARROW) -> None:
+    def __init__(self, state: SearchState, history: History, settings: Settings, step_share: float = 0.0) -> None:
         self._state, self._settings = state, settings
         good, prior_weight = good_rows(history, settings.gamma), settings.prior_weight
-        floor = least_bandwidth(history.n_finished, widths.scale)
-        self._good = state.mixture(good, rank_weights(len(good)), prior_weight, floor, widths.step_share)
+        floor = least_bandwidth(history.n_finished)
+        self._good = state.mixture(good, rank_weights(len(good)), prior_weight, floor, step_share)
         # All other trials are bad: worse, failed and running ones; but cancelled ones say nothing.
         not_bad = np.append(good, history.ignored_rows)
         self._marginals = state.density(not_bad, prior_weight)

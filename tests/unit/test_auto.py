@@ -78,7 +78,7 @@ def test_a_share_of_one_is_tpe(history_of, rng):
     proposed = auto.propose(SQUARE, history, np.random.default_rng(3), 1, auto.Settings(tpe_share=1.0))
     stream = np.random.default_rng(3)
     stream.random()
-    densities = tpe.Densities(SearchState.of(SQUARE, history), history, auto.TPE_SETTINGS, tpe.WIDE)
+    densities = tpe.Densities(SearchState.of(SQUARE, history), history, auto.TPE_SETTINGS, auto.STEP_SHARE)
     np.testing.assert_array_equal(proposed[0], densities.propose_one(np.empty((0, 2)), stream))
 
 

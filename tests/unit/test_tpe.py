@@ -268,7 +268,7 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
     sigmas = (-2.0 * coefficients[:, :8].astype(float)) ** -0.5
     means = coefficients[:, 8:16] * sigmas**2
     weights = state.weights(np.flatnonzero(~is_bad), prior)[1:]
-    least = tpe.least_bandwidth(history.n_finished, tpe.NARROW.scale)
+    least = tpe.least_bandwidth(history.n_finished)
     good_sigmas = np.clip(neighbour_gaps(history.values[good], np.zeros(8), np.ones(8)), least, 1)
     expected = log_sum(history.values[good], good_sigmas, tpe.rank_weights(len(good)))
     expected -= log_sum(np.clip(means, 0, 1), sigmas, weights)
@@ -279,7 +279,7 @@ def test_the_score_is_that_of_double_precision(history_of, rng):
 
 def test_the_least_bandwidth_falls_with_the_finished_trials():
     """Three over their number, in steps of a tenth, from the whole range to a hundredth of it."""
-    least = np.array([tpe.least_bandwidth(n, 3.0) for n in range(2000)])
+    least = np.array([tpe.least_bandwidth(n) for n in range(2000)])
     exact = np.clip(3 / (np.arange(2000) + 2.0), 0.01, 1)
     assert (np.diff(least) <= 0).all()
     assert (least >= exact - 1e-12).all()

