@@ -129,7 +129,8 @@ class Study:
             space: The search space; None: the stored one.
             algo: The algorithm with its options; None: the stored one, if it is one of sparktune's.
             rstate: As for a new study; it is not stored.
-            direction, metric: As for a new study; None: as stored. The direction must be the one that is stored.
+            direction, metric: As for a new study; None: as stored, of the direction if no metric is given. The direction
+                must be the one that is stored.
             trust: Whether to open pickles in it, which can run code of whoever wrote them.
 
         Raises:
@@ -143,13 +144,14 @@ class Study:
         runs = Replica(place.read(trust)).runs
         if algo is None and runs:
             algo = stored_algo(runs[-1], "Study.load")
-        goal = (runs[-1].get("goal") if runs else None) or {}
-        direction = direction or goal.get("direction", "minimize")
-        metric = goal.get("metric") if metric is None else metric
+        if metric is None:
+            words = (Goal.of_runs(runs) or Goal()).words or {}
+            metric = words.get("metric")
+            direction = words.get("direction") if direction is None else direction
         trials = Trials()
         trials.keep_in(place, trust=trust)
         known = stored._space.expr if space is None and stored._space is not None else space
-        return cls(known, algo, trials, rstate, direction=direction, metric=metric)
+        return cls(known, algo, trials, rstate, direction="minimize" if direction is None else direction, metric=metric)
 
     @overload
     def ask(self, n: None = None) -> Trial: ...

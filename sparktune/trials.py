@@ -45,7 +45,7 @@ from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
 from sparktune.space.compile import Space
-from sparktune.storage.keeper import Keeper
+from sparktune.storage.keeper import Keeper, Run
 from sparktune.storage.places import storage_at
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
@@ -91,7 +91,8 @@ class Trials(Results):
     trial_memory: int | None = None
     _parallelism = 1
     _keeper: Keeper | None = None
-    _begun: tuple[Space, Any, Any, int] | None = None  # the last run: over what, by what, for what, from which trial on
+    _begun: Run | None = None  # the last one in this process
+    _goal: Goal | None = None  # of the last run; None: nobody knows
     _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of the present space
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
@@ -188,6 +189,7 @@ class Trials(Results):
             raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
         trials._space = keeper.space()
         trials._read_runs = keeper.runs
+        trials._goal = Goal.of_runs(keeper.runs)
         trials._forget_index()
         trials.refresh()
         return trials
@@ -201,12 +203,12 @@ class Trials(Results):
             evaluates: Whether all that is open is evaluated now, see :meth:`Keeper.open`.
 
         Raises:
-            InvalidArgumentError: If the trials that there are were run in another direction.
+            InvalidArgumentError: If the trials that there are were run in another direction, or for other metrics.
         """
         space, goal = domain.space, domain.goal
         if self._keeper is not None:
             self._keeper.open(evaluates=evaluates)
-        self._require_direction(goal)
+        self._require_goal(goal)
         spaces = self._spaces_so_far()
         made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
         adapt(self._dynamic_trials, space, spaces)
@@ -214,25 +216,23 @@ class Trials(Results):
         # What is outside keeps its values, and they go on meaning what they did where the trial was made.
         self._made_in = {tid: made_in[tid] for tid in self._set_aside}
         self._space = space
-        self._begun = space, algo, goal.words, len(self._dynamic_trials)
+        self._begun, self._goal = Run(space, algo, goal.words, len(self._dynamic_trials)), goal
         if self._keeper is not None:
-            self._keeper.note_run(space, algo, goal.words)
+            self._keeper.note_run(self._begun)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 
-    def _require_direction(self, goal: Goal) -> None:
+    def _require_goal(self, goal: Goal) -> None:
         """Losses of a number to be high and of one to be low must not meet: the worst would be taken for the best."""
-        if self._begun is not None:
-            words = self._begun[2]
-        elif self._keeper is not None and self._keeper.runs:
-            words = self._keeper.runs[-1].get("goal")
-        else:
+        # The storage goes first: another program may have begun anew in it.
+        runs = self._keeper.runs if self._keeper is not None else []
+        before = Goal.of_runs(runs) if runs else self._goal
+        if before is None or goal.goes_on(before):
             return
-        before = Goal.of(**(words or {}))
-        if self._dynamic_trials and before.maximized != goal.maximized:
+        if any(documents.losses_of(document) for document in self._dynamic_trials if not is_borrowed(document)):
             raise InvalidArgumentError(
-                f"a study goes on in the direction it had, got direction={goal.directions} for trials that were run "
-                f"with direction={before.directions}: pass that, or begin another study"
+                f"a study goes on with what it optimises, got {goal} for trials that were run with {before}: pass "
+                "that, or begin another study"
             )
 
     def _spaces_so_far(self) -> Callable[[int], Space | None]:
@@ -240,6 +240,8 @@ class Trials(Results):
         before = self._space
         if before is None and self._keeper is not None:
             return spaces_of_runs(self._keeper.runs)
+        if self._begun is None and self._read_runs:
+            return spaces_of_runs(self._read_runs)
         return lambda position: self._made_in.get(self._dynamic_trials[position]["tid"], before)
 
     @property
@@ -263,6 +265,7 @@ class Trials(Results):
         if self._keeper is not None:
             self._keeper.note_clear()
         super().delete_all()
+        self._made_in = {}  # ids begin anew
 
     # -- running --------------------------------------------------------------------------------------------------
 

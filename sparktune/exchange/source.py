@@ -150,8 +150,10 @@ def from_trials(trials: Any, space: Any = None, *, name: str | None = None) -> S
     """
     if not hasattr(trials, "_dynamic_trials"):
         raise InvalidTypeError(f"from_trials takes a Trials object, got {trials!r}")
-    known = getattr(trials, "_space", None) if space is None else space
-    return from_documents(list(trials._dynamic_trials), known, name=name or f"{type(trials).__name__} object")
+    spaces = getattr(trials, "_spaces_so_far", None) if space is None else None  # hyperopt's have none
+    return from_documents(
+        list(trials._dynamic_trials), space, name=name or f"{type(trials).__name__} object", spaces=spaces and spaces()
+    )
 
 
 def from_storage(where: Any, *, trust: bool = False) -> Source:

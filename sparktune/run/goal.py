@@ -57,19 +57,34 @@ class Goal:
     @property
     def words(self) -> dict[str, list[str]] | None:
         """The arguments of :meth:`of` that give this goal, as a storage keeps them; None for the lowest loss."""
-        if self == Goal():
-            return None
-        return {"direction": self.directions, **({"metric": list(self.metrics)} if self.metrics else {})}
+        return None if self == Goal() else self._arguments
 
     @property
-    def directions(self) -> list[str]:
-        """A word for each metric."""
-        return ["minimize" if sign > 0 else "maximize" for sign in self.signs]
+    def _arguments(self) -> dict[str, list[str]]:
+        directions = ["minimize" if sign > 0 else "maximize" for sign in self.signs]
+        return {"direction": directions, **({"metric": list(self.metrics)} if self.metrics else {})}
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Mapping[str, Any]]) -> Goal | None:
+        """The goal of the last of a stored study's runs; None if there is none, or it does not say."""
+        return cls.of(**(runs[-1]["goal"] or {})) if runs and "goal" in runs[-1] else None
+
+    def goes_on(self, earlier: Goal) -> bool:
+        """Whether losses by this goal may stand beside those by an earlier one."""
+        if sorted(self.metrics) == sorted(earlier.metrics):
+            return self == earlier
+        # Other names may stand for the same numbers, but what was to be high does not become what is to be low.
+        return self._maximized == earlier._maximized
 
     @property
-    def maximized(self) -> set[int]:
-        """The numbers of the losses that are metrics with the sign turned."""
+    def _maximized(self) -> set[int]:
         return {number for number, sign in enumerate(self.signs) if sign < 0}
+
+    def __str__(self) -> str:
+        """As arguments of ``fmin``."""
+        return ", ".join(
+            f"{name}={(value[0] if len(value) == 1 else value)!r}" for name, value in self._arguments.items()
+        )
 
     def apply(self, value: Any) -> Any:
         """What the objective returned, with ``loss`` or ``losses`` put in; results of another status are left alone.

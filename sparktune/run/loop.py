@@ -170,7 +170,11 @@ class FMinIter(AskTell):
         """Have the study kept where it should be; within ``fmin`` it is."""
         if self._keeper is not None and not self._keeper.is_open:
             self._has_opened = True
-            self.trials._begin(self.domain, algo_description(self.algo))
+            try:
+                self.trials._begin(self.domain, algo_description(self.algo))
+            except BaseException:
+                self._close_storage()
+                raise
 
     def _close_storage(self) -> None:
         if self._has_opened:

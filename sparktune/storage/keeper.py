@@ -6,7 +6,7 @@ import logging
 import reprlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sparktune.exceptions import InvalidStorage, InvalidTrial, SerializationError
 from sparktune.history import documents, events
@@ -25,6 +25,22 @@ logger = logging.getLogger("sparktune")
 RETRY_INTERVAL = 1.0
 #: How deep in a result a part is looked for that cannot be stored, and is left out.
 DEEPEST_PART = 5
+
+
+class Run(NamedTuple):
+    """A run of a study.
+
+    Attributes:
+        space: Its search space.
+        algo: The algorithm, as it can be found again; None if it cannot.
+        goal: What is optimised, in JSON's types; None for the lowest loss.
+        n_trials: How many trials there were when it began.
+    """
+
+    space: Space
+    algo: Any
+    goal: Any
+    n_trials: int
 
 
 class Kept(Protocol):
@@ -218,15 +234,9 @@ class Keeper:
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def note_run(self, space: Space, algo: Any, goal: Any) -> None:
-        """A run begins.
-
-        Args:
-            space: Its search space; a stored study has that of its last run.
-            algo: The algorithm, as it can be found again; None if it cannot.
-            goal: What is optimised, in JSON's types; None for the lowest loss.
-        """
-        event = _run_event(space, algo, goal, len(self._trials._dynamic_trials), self.runs)
+    def note_run(self, run: Run) -> None:
+        """A run begins; a stored study has the search space of its last one."""
+        event = _run_event(run, self.runs)
         if event is not None:
             self.runs.append(event)
             self._note(event)
@@ -245,11 +255,11 @@ class Keeper:
         """Whether there is something in the storage, as of the last look."""
         return bool(self.runs or self._trials._dynamic_trials)
 
-    def save(self, begun: tuple[Space, Any, Any, int] | None, runs: Sequence[Event] = ()) -> None:
+    def save(self, begun: Run | None, runs: Sequence[Event] = ()) -> None:
         """Write all that the object has into the storage, in place of what is there.
 
         Args:
-            begun: Space, algorithm and goal of its last run, and how many trials there were; None if there was none.
+            begun: Its last run; None if there was none.
             runs: The ``run`` events of the storage that the object was read from.
 
         Raises:
@@ -263,7 +273,7 @@ class Keeper:
         self.storage.open()
         try:
             known = list(runs if own is None else own.runs)
-            if begun is not None and (event := _run_event(*begun, known)) is not None:
+            if begun is not None and (event := _run_event(begun, known)) is not None:
                 known.append(event)
             self.storage.replace(self._all_events(known))
         except OSError as error:
@@ -366,17 +376,17 @@ class Keeper:
         return list(map(_encoded, found))
 
 
-def _run_event(space: Space, algo: Any, goal: Any, n_trials: int, runs: Sequence[Event]) -> Event | None:
-    """That a run has begun, when there were so many trials; None if the last one was of the same kind."""
+def _run_event(run: Run, runs: Sequence[Event]) -> Event | None:
+    """That a run has begun; None if the last one was of the same kind."""
     try:
-        nodes, algo = encode_space(space), encode(algo)
+        nodes, algo = encode_space(run.space), encode(run.algo)
     except SerializationError as error:
         logger.warning("the search space and the algorithm are left out of the storage: %s", error)
         nodes = algo = None
-    same = {"event": "run", "space": nodes, "algo": algo, "goal": goal}
+    same = {"event": "run", "space": nodes, "algo": algo, "goal": run.goal}
     if runs and {key: runs[-1].get(key) for key in same} == same:
         return None
-    return {**same, "at": documents.utcnow(), "n_trials": n_trials}
+    return {**same, "at": documents.utcnow(), "n_trials": run.n_trials}
 
 
 def _events_of(document: Document, attachments: Mapping[str, Any]) -> list[Event]:

@@ -146,7 +146,8 @@ class SharedKeeper(Keeper):
         self.note_new()
         for event in news:
             self._take(event)
-        mine = [self._known.documents[tid] for tid in sorted(self._adopted)]
+        # Not those that were deleted here, of which the storage does not know yet.
+        mine = [self._known.documents[tid] for tid in sorted(self._adopted) if tid in self._known.documents]
         self._adopted.clear()
         for document in mine:
             if document["book_time"] is None and not events.has_ended(document):

@@ -93,6 +93,17 @@ def events_of(url, tid):
     return [row.kind for row in rows_of(url, f"select kind from events where number = {tid} order by sequence")]
 
 
+def test_a_study_with_open_trials_begins_anew(url):
+    """Trials that were open when all were deleted are nobody's to evaluate."""
+    study = Study(hp.uniform("x", -1, 1), rand.suggest, storage=url)
+    study.ask(2)
+    study.__exit__(ValueError)  # as if its program had died
+    trials = Trials(storage=url)
+    trials.delete_all()
+    fmin(abs, hp.uniform("x", -1, 1), max_evals=3, trials=trials, **OPTIONS)
+    assert len(Trials.load(url)) == 3
+
+
 def test_four_drivers_share_a_study(url, start):
     """Each trial has one id and one driver, each driver sees the others' results, and the total is that of all."""
     drivers = [start(url, 40, until="four drivers") for _ in range(4)]

@@ -550,26 +550,86 @@ def test_a_stored_study_is_loaded_and_goes_on(tmp_path):
     assert stored.best_params == whole.best_params
 
 
-def test_a_study_goes_on_in_the_direction_that_it_had(tmp_path):
-    """It is stored with the metric; to have it another way would take the worst trials for the best."""
+REFUSED = "goes on with what it optimises"
+
+
+def test_a_study_goes_on_with_what_it_optimises(tmp_path):
+    """Direction and metric are stored; to have them another way would take the worst trials for the best."""
     path = tmp_path / "study.jsonl"
     with Study(X, rstate=0, storage=path, direction="maximize", metric="auc") as study:
         study.tell(study.ask(), {"auc": 1.0})
     with Study.load(path) as study:
         study.tell(study.ask(), {"auc": 5.0})
         assert study.trials.losses() == [-1.0, -5.0]
-    with pytest.raises(InvalidArgumentError, match=r"got direction=\['minimize'\] .* with direction=\['maximize'\]"):
+    with pytest.raises(
+        InvalidArgumentError, match="got direction='minimize'.* with direction='maximize', metric='auc'"
+    ):
         Study.load(path, direction="minimize")
-    with pytest.raises(InvalidArgumentError, match="goes on in the direction it had"):
+    for direction in ("", []):
+        with pytest.raises(InvalidArgumentError, match="direction"):
+            Study.load(path, direction=direction)
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
         fmin(abs, X, max_evals=3, storage=path)
+    with Study.load(path, direction="maximize", metric="accuracy") as study:  # a new name for it
+        study.tell(study.ask(), {"accuracy": 2.0})
+
+
+def test_a_trials_object_goes_on_with_what_it_optimises(tmp_path):
+    """Also one that was pickled, or read from a storage; and a call that failed changes nothing."""
+    options = {"algo": rand.suggest, "show_progressbar": False}
     trials = Trials()
-    fmin(abs, X, rand.suggest, 2, trials=trials, direction="maximize", show_progressbar=False)
-    with pytest.raises(InvalidArgumentError, match="goes on in the direction it had"):
-        fmin(abs, X, rand.suggest, 4, trials=trials, show_progressbar=False)
+    fmin(abs, X, max_evals=2, trials=trials, direction="maximize", **options)
     trials.save(tmp_path / "saved.jsonl")
+    for again in (trials, pickle.loads(pickle.dumps(trials)), Trials.load(tmp_path / "saved.jsonl")):
+        with pytest.raises(InvalidArgumentError, match=REFUSED):
+            fmin(abs, X, max_evals=4, trials=again, **options)
+        fmin(abs, X, max_evals=3, trials=again, direction="maximize", **options)
     with Study.load(tmp_path / "saved.jsonl") as study:
         study.tell(study.ask(), 4)
         assert study.trials.losses()[2] == -4
+
+
+def test_another_object_may_have_begun_anew(tmp_path):
+    """The storage says what is optimised there, not the object that was there before."""
+    options = {"algo": rand.suggest, "show_progressbar": False}
+    first = Trials(storage=tmp_path / "study.jsonl")
+    fmin(abs, X, max_evals=2, trials=first, **options)
+    second = Trials(storage=tmp_path / "study.jsonl")
+    second.delete_all()
+    fmin(abs, X, max_evals=2, trials=second, direction="maximize", **options)
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
+        fmin(abs, X, max_evals=3, trials=first, **options)
+    fmin(abs, X, max_evals=3, trials=first, direction="maximize", **options)
+
+
+def test_without_a_loss_there_is_nothing_to_go_on_with(tmp_path):
+    """Who has forgotten the metric, so that all has failed, may name it."""
+    path = tmp_path / "study.jsonl"
+    with Study(X, storage=path) as study:
+        study.tell(study.ask(), ValueError("which?"))
+    with Study.load(path, direction="maximize", metric="auc") as study:
+        study.tell(study.ask(), {"auc": 1.0})
+
+
+def test_metrics_keep_their_order():
+    """The same names in another order would put the numbers of one beside those of another."""
+    study = Study(X, metric=["a", "b"])
+    study.tell(study.ask(), {"a": 1, "b": 100})
+    with pytest.raises(InvalidArgumentError, match=r"metric=\['b', 'a'\].* with .*metric=\['a', 'b'\]"):
+        Study(X, trials=study.trials, metric=["b", "a"])
+
+
+def test_a_storage_that_does_not_say(tmp_path):
+    """Of a study whose run has no goal nobody knows the direction: what the caller says holds."""
+    path = tmp_path / "study.jsonl"
+    with Study(X, storage=path, direction="maximize") as study:
+        study.tell(study.ask(), 1.0)
+    trials = Trials.load(path)
+    for run in trials._read_runs:
+        del run["goal"]
+    trials.save(path)
+    fmin(abs, X, max_evals=2, storage=path, algo=rand.suggest, direction="maximize", show_progressbar=False)
+    assert max(Trials.load(path).losses()) <= 0
 
 
 def test_what_a_stored_study_has_not_must_be_given(tmp_path):

@@ -410,6 +410,53 @@ def test_options_of_a_trial_that_is_outside_stay_what_they_were():
     assert not any(is_outside(trial) for trial in trials.trials)
 
 
+WIDE = {"x": hp.uniform("x", 0, 10), "c": hp.choice("c", ["a", "b", "c"])}
+NARROWED = {"x": hp.uniform("x", 0, 5), "c": hp.choice("c", ["c", "a"])}
+
+
+def narrowed(path=None):
+    """Trials over a space, and then over a narrower one; each says the option that it was evaluated with."""
+    trials = Trials(storage=path)
+    for space, n in ((WIDE, 8), (NARROWED, 10)):
+        fmin(evaluated, space, rand.suggest, n, trials=trials, show_progressbar=False, rstate=0)
+    return trials
+
+
+def evaluated(point):
+    return {"status": STATUS_OK, "loss": point["x"], "option": point["c"]}
+
+
+def test_a_warm_start_from_trials_with_some_that_are_outside():
+    """Options of these are read as they were evaluated."""
+    trials = narrowed()
+    study = Study(WIDE, warm_start=trials)
+    options = {d["misc"]["warm_start"]["id"]: documents.raw_values(d)["c"] for d in study.trials.trials}
+    assert options == {d["tid"]: "abc".index(d["result"]["option"]) for d in trials.trials}
+
+
+@pytest.mark.parametrize("space", [WIDE, NARROWED], ids=["wide", "narrowed"])
+def test_loaded_trials_of_two_spaces_go_on(space, tmp_path):
+    """A storage says over which space each was made."""
+    narrowed(tmp_path / "study.jsonl")
+    trials = Trials.load(tmp_path / "study.jsonl")
+    fmin(evaluated, space, rand.suggest, 11, trials=trials, show_progressbar=False, rstate=1)
+    options = {WIDE["c"]: "abc", NARROWED["c"]: "ca"}[space["c"]]
+    inside = [trial for trial in trials.trials if not is_outside(trial)]
+    assert len(inside) >= 5
+    assert all(options[documents.raw_values(d)["c"]] == d["result"]["option"] for d in inside)
+
+
+def test_nothing_is_known_of_trials_that_were_deleted():
+    """Others with their ids are read by their own space."""
+    trials, others = narrowed(), Trials()
+    fmin(evaluated, NARROWED, rand.suggest, 8, trials=others, show_progressbar=False, rstate=0)
+    before = [documents.raw_values(trial) for trial in others.trials]
+    trials.delete_all()
+    trials.insert_trial_docs(others.trials)
+    fmin(evaluated, NARROWED, rand.suggest, 9, trials=trials, show_progressbar=False, rstate=1)
+    assert [documents.raw_values(trial) for trial in trials.trials[:8]] == before
+
+
 def test_a_stored_study_goes_on_in_another_space(tmp_path):
     """The storage keeps trials as they were made, and a driver that starts again knows in which space that was."""
     first = hp.choice("c", ["a", "b", "c"]), hp.choice("c", ["c", "a"])
