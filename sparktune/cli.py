@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sparktune._version import __version__
 from sparktune.exceptions import SparktuneError
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as ``head``, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        with suppress(AttributeError, io.UnsupportedOperation):  # a stdout that somebody put there may have no file
+            output = sys.stdout.fileno()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # for what Python flushes at its end
         return 2
     except SparktuneError as error:
         sys.stderr.write(f"sparktune {options.command}: {error}\n")

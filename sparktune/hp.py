@@ -14,6 +14,7 @@ from typing import Any
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.distributions import distribution_of
 from sparktune.space.grids import NoMultipleError
+from sparktune.space.limits import MAX_INTEGER
 from sparktune.space.nodes import Apply, Literal, is_finite
 from sparktune.space.scope import scope
 
@@ -147,6 +148,11 @@ def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
         plain = value.obj if isinstance(value, Literal) else value
         if is_finite(plain) and not float(plain).is_integer():
             raise InvalidSpaceError(f"hp.uniformint({label!r}, ...) needs an integer for {bound}, got {plain!r}")
+        if is_finite(plain) and abs(plain) > MAX_INTEGER:
+            raise InvalidSpaceError(
+                f"parameter {label!r}: uniformint needs bounds from -2**53 to 2**53 (a float cannot hold every integer "
+                f"beyond), got {bound}={plain!r}: narrow the bounds, or take hp.quniform with a larger q, as a float"
+            )
     return scope.int(scope.float(_parameter(label, scope.quniform(low, high, 1.0), "uniformint")))
 
 

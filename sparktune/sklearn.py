@@ -28,6 +28,7 @@ from sparktune.exceptions import (
 from sparktune.fmin import fmin
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.marks import is_outside
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.arguments import as_max_evals
 from sparktune.run.stopping import EarlyStop
@@ -83,10 +84,12 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         early_stop_fn: As in :func:`sparktune.fmin`.
 
     Attributes:
-        trials_: The trials; documents have the scores of each split in ``result["cv_results"]``.
+        trials_: The trials; documents have the scores of each split in ``result["cv_results"]``, and in
+            ``result["optimized"]`` what the loss is of: ``[metric, scorer]``, or several.
         cv_results_, best_index_, best_params_, best_score_, best_estimator_, refit_time_, scorer_, multimetric_,
         n_splits_, n_features_in_, feature_names_in_, classes_: As in ``GridSearchCV``. ``cv_results_`` has a row for
-            each finished trial in the order of their ids, trials of earlier fits included if ``warm_start``.
+            each finished trial in the order of their ids, trials of earlier fits included if ``warm_start``; but not
+            for one of another space of which nobody knows the parameters, such as one lost with its Spark task.
     """
 
     def __init__(
@@ -161,7 +164,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         splits = list(cv.split(X, y, **split_params))
 
         trials = self._trials_to_fill()
-        self._check_metrics(trials, scorers, refit_metric)
+        self._check_metrics(trials, scorers)
         fmin(
             _objective(self._candidate_search(splits, params), self.refit, X, y),
             self.space,
@@ -180,8 +183,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.n_splits_ = len(splits)
         self.scorer_ = getattr(scorers, "_scorers", scorers)  # several are kept as a dict, as GridSearchCV does
         self.cv_results_ = self._gather(space)
-        metrics = [key.removeprefix("mean_test_") for key in self.cv_results_ if key.startswith("mean_test_")]
-        self.multimetric_ = metrics != ["score"] or isinstance(self.scorer_, dict)
+        self.multimetric_ = _metrics(self.cv_results_) != ["score"] or isinstance(self.scorer_, dict)
         self._choose(self.refit if self.multimetric_ else refit_metric)
         if self.refit:
             self._refit(X, y, refit_params)
@@ -265,17 +267,24 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         trials.delete_all()
         return trials
 
-    def _check_metrics(self, trials: Any, scorers: Any, refit_metric: Any) -> None:
-        """Refuse to go on from trials without the metric that is optimised now; of a callable it is not known yet."""
-        wanted = set(getattr(scorers, "_scorers", ["score"]))
-        for document in () if callable(self.scoring) else trials._dynamic_trials:
+    def _check_metrics(self, trials: Any, scorers: Any) -> None:
+        """Refuse to go on from trials of which another metric was optimised."""
+        single, several = _scorer_names(self.scoring)
+        for document in trials._dynamic_trials:
             found = _metrics(document["result"].get("cv_results") or {})
-            is_scored = refit_metric in found if isinstance(refit_metric, str) else wanted == found
-            if found and not is_scored:
+            # What a callable will give is not known yet: what it gave, if it is the same one.
+            metrics = found if callable(self.scoring) else list(getattr(scorers, "_scorers", ["score"]))
+            wanted = [(name, several.get(name, single)) for name in _optimized(metrics, self.refit)]
+            before = [(name, scorer) for name, scorer in document["result"].get("optimized") or ()]
+            if before:
+                is_same = len(before) == len(wanted) and all(map(_is_same_metric, before, wanted))
+            else:  # by an older version, which did not say
+                is_same = self.refit in found if self.refit in metrics else set(metrics) == set(found)
+            if found and not is_same:
                 raise InvalidArgumentError(
                     "with warm_start candidates are compared by the metric of the earlier ones, got "
-                    f"{sorted(wanted)} to optimise after trials with {sorted(found)}: keep scoring as it was, or set "
-                    "warm_start=False"
+                    f"{_metric_texts(wanted)} to optimise after trials with "
+                    f"{_metric_texts(before) or found}: keep scoring and refit as they were, or set warm_start=False"
                 )
 
     # -- results --------------------------------------------------------------------------------------------------
@@ -339,6 +348,7 @@ def _objective(
     search, fit_params = candidate_search
     target = refit if isinstance(refit, str) else None
     needs_target = refit is not False and not callable(refit)
+    single, several = _scorer_names(search.scoring)
     ok, fail = STATUS_OK, STATUS_FAIL
     config = get_config()
 
@@ -373,8 +383,10 @@ def _objective(
                 f"refit names the metric to optimise where there are several, one of {sorted(means)}, or "
                 f"is False or a callable, got {target or True!r}: pass refit='...'"
             )
-        losses = [-means[target]] if target in means else [-mean for mean in means.values()]
-        result = {"status": ok, "params": params, "cv_results": found}
+        optimized: list[Any] = [target] if target in means else list(means)
+        losses = [-means[name] for name in optimized]
+        scorers = [[name, several.get(name, single)] for name in optimized]  # pairs: their order is that of the losses
+        result = {"status": ok, "params": params, "cv_results": found, "optimized": scorers}
         if any(map(math.isnan, losses)):
             return {**result, "status": fail}
         return {**result, "loss": losses[0]} if len(losses) == 1 else {**result, "losses": losses}
@@ -388,21 +400,58 @@ def _is_foreign(document: Document) -> bool:
     return result.get("status") == STATUS_OK and "cv_results" not in result
 
 
-def _metrics(found: Mapping[str, Any]) -> set[str]:
-    return {key.removeprefix("mean_test_") for key in found if key.startswith("mean_test_")}
+def _metrics(found: Mapping[str, Any]) -> list[str]:
+    return [key.removeprefix("mean_test_") for key in found if key.startswith("mean_test_")]
+
+
+def _optimized(metrics: list[str], refit: Any) -> list[str]:
+    """The metrics that losses are of: the one that ``refit`` names, or all."""
+    return [refit] if isinstance(refit, str) and refit in metrics else metrics
+
+
+def _scorer_names(scoring: Any) -> tuple[str | None, dict[str, str | None]]:
+    """What the scorer is called, and if there are several, what each is by its metric; None: it has no name."""
+    if isinstance(scoring, Mapping):
+        return None, {metric: _scorer_name(scorer) for metric, scorer in scoring.items()}
+    if scoring is None or isinstance(scoring, str) or callable(scoring):
+        return _scorer_name(scoring), {}
+    return None, {metric: metric for metric in scoring}
+
+
+def _scorer_name(scorer: Any) -> str | None:
+    if scorer is None or isinstance(scorer, str):
+        return scorer or "score"  # the estimator's own
+    name = getattr(scorer, "__name__", None) or repr(scorer)  # those of make_scorer have a repr with the function's
+    return None if "<" in name else str(name)  # a lambda, an address: they say nothing in another process
+
+
+def _is_same_metric(before: tuple[str, str | None], wanted: tuple[str, str | None]) -> bool:
+    return before[0] == wanted[0] and (before[1] == wanted[1] or None in (before[1], wanted[1]))
+
+
+def _metric_texts(pairs: Sequence[tuple[str, str | None]]) -> list[str]:
+    return [name if scorer in (name, None) else f"{name} ({scorer})" for name, scorer in pairs]
 
 
 def _candidate(document: Document, space: Space) -> Mapping[str, Any] | None:
     """The parameters that a trial was evaluated with; None if it failed in another space, and nobody knows."""
     # With a warm start the space may have other constants and options than it had then.
     params = document["result"].get("params")
-    if isinstance(params, Mapping) and not any(isinstance(value, Pickled) for value in params.values()):
+    if isinstance(params, Mapping) and not _has_pickles(params):
         return params
+    if is_outside(document):
+        return None
     try:
         found: Mapping[str, Any] = space.evaluate(documents.raw_values(document))
     except BadSearchSpace:
         return None
     return found
+
+
+def _has_pickles(value: Any) -> bool:
+    """Whether a value that was read from a storage has parts that nobody has said may be trusted."""
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, Pickled) or any(map(_has_pickles, parts))
 
 
 def _failure(document: Document) -> str:

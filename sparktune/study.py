@@ -129,8 +129,8 @@ class Study:
             space: The search space; None: the stored one.
             algo: The algorithm with its options; None: the stored one, if it is one of sparktune's.
             rstate: As for a new study; it is not stored.
-            direction, metric: As for a new study; None: as stored, of the direction if no metric is given. The direction
-                must be the one that is stored.
+            direction, metric: As for a new study; None: as stored, the direction if no metric is given. It must be the
+                one that is stored.
             trust: Whether to open pickles in it, which can run code of whoever wrote them.
 
         Raises:

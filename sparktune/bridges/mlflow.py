@@ -94,7 +94,7 @@ def _row(run: Run, names: Sequence[str], signs: Sequence[float], params: Mapping
     values = {label: run.data.params[key] for label, key in params.items() if key in run.data.params}
     taken = set(params.values())
     tags = run.data.tags
-    values |= {tags.get(LABEL + key, key): value for key, value in run.data.params.items() if key not in taken}
+    values = {tags.get(LABEL + key, key): value for key, value in run.data.params.items() if key not in taken} | values
     constraints = sorted((key for key in metrics if re.fullmatch(r"constraint_\d+", key)), key=_number)
     is_ok = run.info.status == "FINISHED"
     return Row(
@@ -172,7 +172,8 @@ def log(
 
     Each has its active parameters, ``loss`` (``loss_0``, ... for several), ``constraint_0``, ... and the numbers of its
     result as metrics, and the tags ``sparktune.tid``, ``sparktune.state`` and, if it failed, ``sparktune.error``.
-    Characters that MLflow does not allow in names become ``_``; :func:`runs` reads the labels as they were.
+    Characters that MLflow does not allow in names become ``_``, and so does the ``/`` of ``a/b`` beside ``a``;
+    :func:`runs` reads the labels as they were, unless they cannot be written as UTF-8: then say so with its ``params``.
 
     Args:
         trials: A ``Trials`` object.
@@ -220,7 +221,7 @@ def _log_trial(
         params=[Param(param_names[label], text) for label, text in params.items()],
         tags=[
             *(RunTag(f"sparktune.{key}", str(value)) for key, value in tags.items()),
-            *(RunTag(LABEL + name, label) for label, name in param_names.items() if name != label),
+            *(RunTag(LABEL + name, label) for label, name in param_names.items() if name != label and _is_utf8(label)),
         ],
     )
     is_failed = row["state"] == "done" and row["status"] != "ok"
@@ -230,9 +231,16 @@ def _log_trial(
 
 
 def _names(keys: Collection[str]) -> dict[str, str]:
-    """A name for each key that MLflow allows, the key itself where that is one; all are different."""
-    names = {key: key for key in keys if _is_name(key)}
+    """A name for each key that MLflow allows, the key itself where that is one.
+
+    All are different, and none is the path of a folder that another is in: some stores make files of them.
+    """
+    names: dict[str, str] = {}
+    for key in sorted(filter(_is_name, keys), key=len):  # "a" before "a/b"
+        if not _is_below(key, names):
+            names[key] = key
     taken = set(names.values())
+    folders = {folder for name in taken for folder in _folders(name)}
     for key in keys:
         if key in names:
             continue
@@ -240,10 +248,30 @@ def _names(keys: Collection[str]) -> dict[str, str]:
         if not _is_path(stem):
             stem = re.sub(r"[./]", "_", stem) or "_"
         stem = stem[: MAX_NAME - len(LABEL) - 10].rstrip("./")  # room for a number, and to be a part of a tag's name
-        endings = ("", *(f"_{number}" for number in range(2, len(taken) + 3)))
-        names[key] = next(stem + ending for ending in endings if stem + ending not in taken)
+        if _is_below(stem, taken):
+            stem = stem.replace("/", "_")
+        endings = ("", *(f"_{number}" for number in range(2, len(taken | folders) + 3)))
+        names[key] = next(stem + ending for ending in endings if stem + ending not in taken | folders)
         taken.add(names[key])
+        folders.update(_folders(names[key]))
     return names
+
+
+def _folders(name: str) -> list[str]:
+    """The folders that a path is in: ``a`` and ``a/b`` of ``a/b/c``."""
+    return [name[: slash.start()] for slash in re.finditer("/", name)]
+
+
+def _is_below(name: str, taken: Collection[str]) -> bool:
+    return any(folder in taken for folder in _folders(name))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _is_name(key: str) -> bool:

@@ -9,9 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from sparktune.space.choices import is_nan, native
+from sparktune.space.choices import is_same, native
 from sparktune.space.nodes import Apply, Literal, dfs
 from sparktune.space.scope import rec_eval
 
@@ -115,7 +113,7 @@ def _fits(value: Any, pattern: Any) -> bool:
         return value.keys() == pattern.keys() and all(_fits(value[key], pattern[key]) for key in pattern)
     if isinstance(pattern, (list, tuple)) and isinstance(value, (list, tuple)):
         return len(value) == len(pattern) and all(map(_fits, value, pattern))
-    return _is_same(value, pattern)
+    return is_same(value, pattern)
 
 
 def _has_hole(value: Any) -> bool:
@@ -133,17 +131,6 @@ def _resembles(value: Any, pattern: Any) -> bool:
     return has_constant and all(
         _fits(value[key], pattern[key]) or _resembles(value[key], pattern[key]) for key in common
     )
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
-        return False  # True == 1, but nobody means it
-    if is_nan(one) and is_nan(other):
-        return True
-    try:
-        return bool(np.all(one == other)) and np.shape(one) == np.shape(other)
-    except Exception:  # comparisons of objects of any class
-        return False
 
 
 # -- options as text --------------------------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ def from_csv(
             ``loss_0``, ``loss_1``, ...
         direction: "minimize" or "maximize", or one of these for each loss.
         params: Columns by label, ``{label: column}``, or a list of columns that have the label as their name. None: all
-            columns ``params_<label>``; in a table that has none of these, all that are left.
+            columns ``params_<label>``; in a table that has none of these, all that are left. A column ``tid``,
+            ``state`` or ``status`` that is named here is a parameter's and says nothing of the trial.
         constraints: Columns of constraints, at most 0 where they are met. None: ``constraint_0``, ...
         choices: What cells of a choice hold: "value", the option, as text or JSON; "index", its number; "either": the
             option, or the number if the column can be nothing else. An empty cell is the option None, or else NaN, if
@@ -105,8 +106,14 @@ def from_dataframe(
     rows = [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
     columns = [str(column) for column in frame.columns]
     if not rows and not columns:  # what to_dataframe gives where there are no trials
-        columns = ["loss"] if loss is None else [loss] if isinstance(loss, str) else list(loss)
+        columns = _named("loss" if loss is None else loss, params, constraints)
     return _source(name or "a data frame", columns, rows, loss, direction, params, constraints, choices, False)
+
+
+def _named(*given: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
+    """The columns that arguments name, in any of their forms."""
+    listed = [[names] if isinstance(names, str) else names for names in given if names is not None]
+    return [column for names in listed for column in (names.values() if isinstance(names, Mapping) else names)]
 
 
 def is_frame(item: Any) -> bool:
@@ -154,12 +161,13 @@ def _source(
     limits = _numbered("constraint", columns) if constraints is None else list(constraints)
     by_label = _param_columns(columns, params, {*losses, *limits})
     _require(columns, [*losses, *limits, *by_label.values()], name)
-    ended = [(number, row) for number, row in enumerate(rows) if _trimmed(row.get("state")) not in OPEN]
+    is_ours = {column: column not in by_label.values() for column in ("tid", "state", "status")}
+    ended = [(number, row) for number, row in enumerate(rows) if not (is_ours["state"] and _is_open(row))]
     found = [
         Row(
-            _id(row, number),
+            _id(row, number) if is_ours["tid"] else number,
             {label: row[column] for label, column in by_label.items()},
-            () if _has_failed(row) else losses_from([row[column] for column in losses], signs),
+            () if is_ours["status"] and _has_failed(row) else losses_from([row[column] for column in losses], signs),
             losses_from([row[column] for column in limits], [1.0] * len(limits)),
         )
         for number, row in ended
@@ -172,8 +180,14 @@ def _id(row: Mapping[str, Any], number: int) -> Any:
     return number if is_missing(tid) or is_nan_text(tid) else tid
 
 
+def _is_open(row: Mapping[str, Any]) -> bool:
+    state = row.get("state")
+    return isinstance(state, str) and state.strip() in OPEN
+
+
 def _has_failed(row: Mapping[str, Any]) -> bool:
-    return bool(_trimmed(row.get("status")) == STATUS_FAIL)
+    status = row.get("status")
+    return isinstance(status, str) and status.strip() == STATUS_FAIL
 
 
 def _trimmed(value: Any) -> Any:

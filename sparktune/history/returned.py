@@ -42,7 +42,7 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
         raise InvalidResultStatus(
             value, f"a result's status is one of {', '.join(STATUS_STRINGS)}, got {result['status']!r}"
         )
-    if not isinstance(result.get("attachments") or {}, Mapping):
+    if result.get("attachments") is not None and not isinstance(result["attachments"], Mapping):
         raise InvalidLoss(
             value,
             f"a result's attachments are a dict of contents by name, got {_short(result['attachments'])}: "

@@ -70,6 +70,8 @@ default_status_colors = {
 
 #: A legend with this many lines hides the plot.
 MAX_LEGEND = 10
+#: Losses up to here can be added and scaled, with room to spare.
+LARGE = 1e300
 
 
 def main_plot_history(
@@ -98,7 +100,12 @@ def main_plot_history(
     rows = list(enumerate(all_documents(trials)))
     positions, losses, found = finite_trials(trials)
     n_constraints = trials.n_constraints
-    may_be_best = np.array([standing_of(d) == POINT and documents.violation_of(d, n_constraints) <= 0 for d in found])
+    may_be_best = np.array(
+        [
+            standing_of(d) == POINT and bool(documents.losses_of(d)) and documents.violation_of(d, n_constraints) <= 0
+            for d in found
+        ]
+    )
     ax = axes_or_new(ax)
     ax.scatter(positions, losses, s=16, color=colors[STATUS_OK], alpha=0.7, linewidths=0, label="trial")
     if may_be_best.any():
@@ -133,12 +140,15 @@ def main_plot_histogram(
     _, losses, _ = finite_trials(trials)
     ax = axes_or_new(ax)
     n_bins = min(50, max(10, math.ceil(math.sqrt(len(losses)))))
+    # Near the largest float, widths of bins and of axes are infinite: such losses are drawn in a unit of their own.
+    unit = LARGE if np.abs(losses).max() > LARGE else 1.0
+    losses = losses / unit
     low, high = float(losses.min()), float(losses.max())
     margin = 0.0
     if high / 2 - low / 2 < n_bins * np.spacing(max(abs(low), abs(high))):  # no room for so many bins
         margin = max(0.5, 1e-3 * max(abs(low), abs(high)))
     ax.hist(losses, bins=n_bins, range=(low - margin, high + margin), color=BLUE, edgecolor="white")
-    ax.set(title=title, xlabel="loss", ylabel=f"trials, of {len(losses)}")
+    ax.set(title=title, xlabel="loss" if unit == 1.0 else f"loss / {unit:g}", ylabel=f"trials, of {len(losses)}")
     return shown(ax, do_show)
 
 

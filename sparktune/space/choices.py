@@ -46,9 +46,9 @@ def index_of(option: Any, switch: Apply) -> int | None:
     """
     options = options_of(switch)
     is_index = isinstance(option, (int, float, np.number)) and 0 <= option < len(options) and option == int(option)
-    if is_index and not (isinstance(option, (bool, np.bool_)) and any(_is_same(option, other) for other in options)):
+    if is_index and not (isinstance(option, (bool, np.bool_)) and any(is_same(option, other) for other in options)):
         return int(option)
-    return next((index for index, other in enumerate(options) if _is_same(option, other)), None)
+    return next((index for index, other in enumerate(options) if is_same(option, other)), None)
 
 
 def is_nan(value: Any) -> bool:
@@ -56,7 +56,13 @@ def is_nan(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether a value is that of an option: equal, and of the same shape; a list is the tuple that a space makes of it.
+
+    Args:
+        one: The value.
+        other: That of the option, or its node, which nothing equals.
+    """
     if isinstance(other, Apply) or isinstance(one, (bool, np.bool_)) != isinstance(other, (bool, np.bool_)):
         return False  # True == 1, but nobody means it
     if isinstance(one, list) and isinstance(other, tuple):

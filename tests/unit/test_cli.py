@@ -1,12 +1,13 @@
 """The command line, where it is used with other programs."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
-from sparktune import Study, hp
+from sparktune import Study, cli, hp
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of other systems end otherwise")
@@ -22,3 +23,26 @@ def test_a_reader_that_has_seen_enough_ends_the_output(tmp_path, unbuffered):
     run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(writer)
     assert (run.returncode, run.stderr) == (2, "")
+
+
+class Closed(io.TextIOBase):
+    """Output that nobody reads, and that is no file."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+class ClosedWriter:
+    """The same, by an object that has no more than what is written to."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("make", [Closed, ClosedWriter])
+def test_output_that_is_no_file_may_end_as_well(tmp_path, monkeypatch, make):
+    """A program that calls main with a stdout of its own has the exit code, whether that has a file or not."""
+    with Study(hp.uniform("x", 0, 1), storage=tmp_path / "study.jsonl") as study:
+        study.tell(study.ask(), 1.0)
+    monkeypatch.setattr(sys, "stdout", make())
+    assert cli.main(["show", str(tmp_path / "study.jsonl")]) == 2

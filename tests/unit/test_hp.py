@@ -69,6 +69,8 @@ BAD_BOUNDS = [
     (hp.uniformint, (3, 1), "uniformint: low should be less than high", "low=3, high=1"),
     (hp.uniformint, (0, INF), "finite number", "high=inf"),
     (hp.uniformint, (0, 10**400), "finite number", "high=1000"),
+    (hp.uniformint, (0, 2**60), "narrow the bounds", "high=1152921504606846976"),
+    (hp.uniformint, (-1e300, 0), "narrow the bounds", "low=-1e+300"),
     (hp.pchoice, ([(0.5, "a"), (0.4, "b")],), "sum to 1", "0.9"),
     (hp.pchoice, ([(-0.5, "a"), (1.5, "b")],), "from 0 to 1", "-0.5"),
     (hp.pchoice, ([(NAN, "a")],), "from 0 to 1", "nan"),

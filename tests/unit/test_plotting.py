@@ -20,6 +20,7 @@ SPACE = {
     "model": hp.choice("model", ["linear", {"kind": "tree", "depth": hp.uniformint("depth", 1, 5)}]),
 }
 PANELS = ["depth", "model", "rate"]
+LARGEST = float(np.finfo(float).max)
 
 
 def objective(point):
@@ -99,6 +100,15 @@ def test_no_trial_that_counts_is_the_best():
     assert not plotting.main_plot_history(trials, do_show=False).lines
 
 
+def test_a_trial_without_one_of_its_losses_is_not_the_best_so_far():
+    """Where one of several losses is NaN, the trial's one loss does not make it the best, as in best_loss."""
+    study = Study(hp.uniform("x", 0, 1))
+    for loss, losses in [(1.0, [1.0, 2.0]), (0.0, [math.nan, 1.0])]:
+        study.tell(study.ask(), {"status": STATUS_OK, "loss": loss, "losses": losses})
+    ax = plotting.main_plot_history(study.trials, do_show=False)
+    assert ax.lines[0].get_ydata().tolist() == [study.trials.best_loss] == [1.0]
+
+
 @pytest.mark.parametrize("losses", [[1e20] * 12, [0.93, np.nextafter(0.93, 1)] * 6, [5e-324, 0.0]])
 def test_losses_that_are_nearly_the_same_have_a_histogram(losses):
     """Losses between which there is no room for bins are counted all the same."""
@@ -107,6 +117,23 @@ def test_losses_that_are_nearly_the_same_have_a_histogram(losses):
         study.tell(study.ask(), loss)
     ax = plotting.main_plot_histogram(study.trials, do_show=False)
     assert sum(bar.get_height() for bar in ax.patches) == len(losses)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "losses", [[LARGEST] * 3, [-LARGEST], [1e308, -1e308], [LARGEST, -LARGEST], [LARGEST, 0.0, 5.0]]
+)
+def test_losses_near_the_largest_float_have_a_histogram(losses):
+    """Losses whose spread, or margin, no float can hold are drawn in another unit, which the axis says."""
+    study = Study(hp.uniform("x", 0, 1))
+    for loss in losses:
+        study.tell(study.ask(), loss)
+    ax = plotting.main_plot_histogram(study.trials, do_show=False)
+    ax.figure.canvas.draw()
+    assert sum(bar.get_height() for bar in ax.patches) == len(losses)
+    low, high = ax.get_xlim()
+    assert low < min(losses) / 1e300 <= max(losses) / 1e300 < high
+    assert ax.get_xlabel() == "loss / 1e+300"
 
 
 def test_text_is_no_formula():

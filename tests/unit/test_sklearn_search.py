@@ -17,8 +17,10 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import make_scorer, max_error, mean_squared_error
 from sklearn.model_selection import GridSearchCV, GroupKFold, LeaveOneGroupOut, ShuffleSplit, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -309,21 +311,100 @@ def test_a_warm_start_in_another_space_keeps_what_was_evaluated(space, other):
     assert len(found["params"]) == 6
 
 
+def test_a_warm_start_from_a_storage_has_estimators_inside_lists(tmp_path):
+    """Parameters that a storage keeps as pickles, at any depth, are those of the space, and the best can be fitted."""
+    options = [[("ridge", Ridge())], [("scale", StandardScaler()), ("ridge", Ridge(alpha=9))]]
+
+    def fitted(max_evals):
+        trials = Trials(storage=tmp_path / "study.jsonl")
+        pipeline = Pipeline([("ridge", Ridge())])
+        space = {"steps": hp.choice("steps", options)}
+        return make_search(pipeline, space, max_evals, trials=trials, warm_start=True).fit(X, Y)
+
+    fitted(4)
+    search = fitted(5)
+    assert len(search.cv_results_["params"]) == 5
+    assert all(isinstance(step[1], BaseEstimator) for row in search.cv_results_["params"] for step in row["steps"])
+
+
+def test_a_failed_candidate_of_another_space_without_parameters_is_not_listed():
+    """One that was lost where it ran has no parameters in its result, and gets none of the present space's."""
+    solver = hp.choice("solver", ["saga", "svd", "lsqr"])
+    search = make_search(space={"solver": solver}, max_evals=8, warm_start=True).fit(X, Y)
+    solvers = [params["solver"] for params in search.cv_results_["params"]]
+    lost = solvers.index("saga")
+    document = search.trials_._dynamic_trials[lost]
+    document["state"], document["result"] = 3, {"status": "fail"}
+    search.trials_.refresh()
+    search.set_params(space={"solver": hp.choice("solver", ["lsqr"])}, max_evals=9).fit(X, Y)
+    del solvers[lost]
+    assert [params["solver"] for params in search.cv_results_["params"]][:7] == solvers
+
+
+def negative_error(estimator, X, y):
+    return -float(np.abs(estimator.predict(X) - y).max())
+
+
+def spread(estimator, X, y):
+    return -float(np.std(estimator.predict(X) - y))
+
+
+def two_scores(estimator, X, y):
+    return {"a": negative_error(estimator, X, y), "b": spread(estimator, X, y)}
+
+
+TWO = ["r2", "neg_max_error"]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ({}, {"scoring": ["r2", "neg_max_error"], "refit": "r2"}),
-        ({"scoring": ["r2", "neg_max_error"], "refit": "r2"}, {"scoring": None, "refit": True}),
-        ({"scoring": ["r2", "neg_max_error"], "refit": False}, {"scoring": ["r2"], "refit": False}),
+        ({}, {"scoring": TWO, "refit": "r2"}),
+        ({"scoring": TWO, "refit": "r2"}, {"scoring": None, "refit": True}),
+        ({"scoring": TWO, "refit": False}, {"scoring": ["r2"], "refit": False}),
+        ({}, {"scoring": "neg_mean_squared_error"}),
+        ({"scoring": "r2"}, {"scoring": "neg_mean_squared_error"}),
+        ({"scoring": "r2"}, {"scoring": negative_error}),
+        ({"scoring": negative_error}, {"scoring": spread}),
+        ({"scoring": make_scorer(max_error)}, {"scoring": make_scorer(mean_squared_error)}),
+        ({"scoring": {"m": "r2"}, "refit": "m"}, {"scoring": {"m": "neg_max_error"}, "refit": "m"}),
+        ({"scoring": TWO, "refit": "r2"}, {"scoring": TWO, "refit": "neg_max_error"}),
+        ({"scoring": TWO, "refit": "r2"}, {"scoring": TWO, "refit": False}),
+        ({"scoring": TWO, "refit": False}, {"scoring": TWO, "refit": "r2"}),
+        ({"scoring": TWO, "refit": False}, {"scoring": TWO[::-1], "refit": False}),
+        ({"scoring": two_scores, "refit": "a"}, {"scoring": two_scores, "refit": "b"}),
+        ({"scoring": two_scores, "refit": "a"}, {"scoring": two_scores, "refit": False}),
     ],
 )
 def test_a_warm_start_by_another_metric_is_refused(first, second):
     """Scores of other metrics cannot be compared, which is said before a candidate is evaluated."""
     search = make_search(warm_start=True, **first).fit(X, Y)
     search.set_params(max_evals=6, **second)
-    with pytest.raises(InvalidArgumentError, match="keep scoring as it was"):
+    with pytest.raises(InvalidArgumentError, match="keep scoring and refit as they were"):
         search.fit(X, Y)
     assert len(search.trials_) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"scoring": TWO, "refit": "r2"}, {"scoring": ["r2"], "refit": "r2"}),
+        ({"scoring": "r2"}, {"scoring": {"score": "r2"}, "refit": "score"}),
+        ({"scoring": two_scores, "refit": "a"}, {"scoring": two_scores, "refit": "a"}),
+        ({"scoring": lambda e, X, y: e.score(X, y)}, {"scoring": lambda e, X, y: e.score(X, y)}),
+        ({"scoring": make_scorer(max_error)}, {"scoring": make_scorer(max_error)}),
+    ],
+)
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_warm_start_by_the_same_metric_goes_on(first, second, is_old, tmp_path):
+    """What else is scored may change, from a storage and from trials that do not say what was optimised as well."""
+    path = tmp_path / "study.jsonl"
+    search = make_search(warm_start=True, trials=Trials(storage=path), **first).fit(X, Y)
+    trials = Trials(storage=path)
+    for document in trials._dynamic_trials if is_old else ():
+        del document["result"]["optimized"]
+    search = make_search(warm_start=True, trials=trials, max_evals=6, **second).fit(X, Y)
+    assert len(search.cv_results_["params"]) == 6
 
 
 def test_a_warm_start_may_have_other_columns():

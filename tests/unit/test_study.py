@@ -562,7 +562,7 @@ def test_a_study_goes_on_with_what_it_optimises(tmp_path):
         study.tell(study.ask(), {"auc": 5.0})
         assert study.trials.losses() == [-1.0, -5.0]
     with pytest.raises(
-        InvalidArgumentError, match="got direction='minimize'.* with direction='maximize', metric='auc'"
+        InvalidArgumentError, match=r"got direction='minimize'.* with direction='maximize', metric='auc'"
     ):
         Study.load(path, direction="minimize")
     for direction in ("", []):

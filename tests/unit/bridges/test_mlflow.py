@@ -12,7 +12,7 @@ pytest.importorskip("sqlalchemy")
 from mlflow.tracking import MlflowClient
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
-from sparktune.bridges.mlflow import log, runs
+from sparktune.bridges.mlflow import _names, log, runs
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and SQLAlchemy's own
@@ -102,6 +102,46 @@ def test_labels_that_mlflow_does_not_take(uri, labels):
     fmin(lambda point: sum(point.values()), space, rand.suggest, 3, trials=trials, rstate=0, show_progressbar=False)
     logged = runs(run_id=log(trials, tracking_uri=uri), tracking_uri=uri)
     assert sorted(map(repr, told(Study(space, warm_start=logged).trials))) == sorted(map(repr, told(trials)))
+
+
+@pytest.mark.parametrize("labels", [["a", "a/b"], ["a/b", "a"], ["x[0]", "x[0]/b"], ["a/b", "a]", "a", "a_/c"]])
+def test_labels_that_are_folders_of_others(tmp_path, monkeypatch, labels):
+    """A store of files has no file "a/b" beside a file "a": the one, and a number of a result, gets another name."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = tmp_path.as_uri()
+    space = {label: hp.uniform(label, 0, 1) for label in labels}
+    study = Study(space, rstate=0)
+    study.tell(study.ask(), {"status": STATUS_OK, "loss": 1.0, "f/1": 2.0, "f": 3.0})
+    logged = runs(run_id=log(study.trials, tracking_uri=uri), tracking_uri=uri)
+    assert told(Study(space, warm_start=logged).trials) == told(study.trials)
+
+
+@pytest.mark.parametrize(
+    "keys", [["a/b/c", "a/b", "a"], ["a]/b", "a]", "a_"], ["a_/b", "a]", "a_2/c"], ["a/[", "a"], ["a/[", "a/_/c"]]
+)
+def test_names_are_no_folders_of_others(keys):
+    """Each key has a name, and no name is another one or the path of a folder of it."""
+    names = list(_names(keys).values())
+    assert len(set(names)) == len(keys)
+    assert not [(a, b) for a in names for b in names if b.startswith(a + "/")]
+
+
+def test_a_label_that_is_no_utf8(uri):
+    """Half of a surrogate pair can be no tag: the trial is logged without it, and ``params`` says which it was."""
+    label = "\udcff"
+    space = hp.uniform(label, 0, 1)
+    study = Study(space, rstate=0)
+    study.tell(study.ask(), 1.0)
+    logged = runs(run_id=log(study.trials, tracking_uri=uri), tracking_uri=uri, params={label: "_"})
+    assert told(Study(space, warm_start=logged).trials) == told(study.trials)
+
+
+def test_names_in_mlflow_by_label_go_before_those_that_were_logged(uri):
+    """A label that ``params`` names another parameter for has that one's values, not what was logged under its own."""
+    study = Study({label: hp.uniform(label, 0, 1) for label in ("x[0]", "y")}, rstate=0)
+    study.tell(study.ask(), 1.0)
+    (row,) = runs(run_id=log(study.trials, tracking_uri=uri), tracking_uri=uri, params={"x[0]": "y"}).rows
+    assert row.values == {"x[0]": str(study.trials.vals["y"][0])}
 
 
 def test_numbers_with_names_that_mlflow_does_not_take(uri):

@@ -3,6 +3,7 @@
 import datetime
 import sys
 
+import numpy as np
 import pytest
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
@@ -240,6 +241,46 @@ def test_several_losses(tmp_path):
     study.trials.to_csv(tmp_path / "t.csv")
     found = Study(hp.uniform("x", 0, 1), warm_start=tmp_path / "t.csv").trials
     assert [t["result"]["losses"] for t in found.trials] == [t["result"]["losses"] for t in study.trials.trials]
+
+
+@pytest.mark.parametrize(
+    ("column", "options"),
+    [("status", ["fail", " fail "]), ("state", ["running", "new"]), ("tid", [7, 7]), ("status", [[1, 2], [3, 4]])],
+)
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_parameter_by_the_name_of_a_column_of_ours(column, options, is_renamed):
+    """Its values say nothing of the trial: neither that it failed, nor that it has no end, nor which it is."""
+    frame = pytest.importorskip("pandas").DataFrame({column: options, "loss": [1.0, 2.0]})
+    source = from_dataframe(frame, params={"a": column} if is_renamed else [column])
+    assert [(row.id, row.losses, *row.values.values()) for row in source.rows] == [
+        (0, (1.0,), options[0]),
+        (1, (2.0,), options[1]),
+    ]
+
+
+@pytest.mark.parametrize("column", ["status", "state"])
+def test_arrays_in_a_column_of_ours(column):
+    """What is no text says nothing of the trial, whether it is a parameter's or not."""
+    array = np.array([1, 2])
+    frame = pytest.importorskip("pandas").DataFrame({column: [array], "loss": [1.0], "x": [0.5]})
+    for params in (None, [column]):
+        (row,) = from_dataframe(frame, params=params).rows
+        assert (row.losses, next(iter(row.values.values())) is array) == ((1.0,), params is not None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"params": ["c"]},
+        {"params": {"c": "column"}},
+        {"constraints": ["c"]},
+        {"loss": ["a", "b"], "params": ["c"], "constraints": ["d"]},
+    ],
+)
+def test_a_frame_without_columns_has_none_that_are_missing(options):
+    """What to_dataframe gives where there are no trials is read with any columns named."""
+    frame = pytest.importorskip("pandas").DataFrame()
+    assert not from_dataframe(frame, direction="minimize", **options).rows
 
 
 def test_a_frame_that_is_none():

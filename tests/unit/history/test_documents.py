@@ -185,6 +185,15 @@ def test_attachments_are_by_name(status):
     assert returned.as_result({**result, "attachments": None})["loss"] == 1.0
 
 
+@pytest.mark.parametrize("make", [list, np.array, "DataFrame"])
+@pytest.mark.parametrize("content", [[], [1.0, 2.0]])
+def test_attachments_without_names(make, content):
+    """Lists, arrays and data frames are refused by the rule, empty ones as well."""
+    given = pytest.importorskip("pandas").DataFrame(content) if make == "DataFrame" else make(content)
+    with pytest.raises(InvalidLoss, match="attachments are a dict of contents by name"):
+        returned.as_result({"status": "ok", "loss": 1.0, "attachments": given})
+
+
 def test_idxs_and_vals_there_and_back():
     """miscs_update_idxs_vals puts back what miscs_to_idxs_vals took out."""
     miscs = [new(tid, raw)["misc"] for tid, raw in enumerate([{"a": 1.0}, {"b": 2.0}, {"a": 3.0, "b": 4.0}])]
