@@ -98,7 +98,7 @@ def test_result_may_be_of_a_class_of_the_script(tune):
         ({"status": "ok"}, "InvalidLoss", "'loss'"),
         ({"status": "ok", "loss": None}, "InvalidLoss", "None"),
         ({"status": "great", "loss": 1.0}, "InvalidResultStatus", "great"),
-        ({"status": "ok", "loss": 1.0, "attachments": 7}, "TypeError", "'int' object"),
+        ({"status": "ok", "loss": 1.0, "attachments": 7}, "InvalidLoss", "dict of contents by name"),
     ],
 )
 def test_value_that_is_no_result_is_the_failure_of_its_trial(tune, value, error, message):
