@@ -17,7 +17,7 @@ from sparktune.storage.database import Database
 
 #: A driver: folder, URL, total, and until when its first trial waits.
 DRIVER = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, sys
 from sparktune import Trials, fmin, hp, rand
 from sparktune.storage import database
 from waiting import wait_until
@@ -30,9 +30,9 @@ mine = []
 def objective(x):
     mine.append(x)
     (folder / f"began-{os.getpid()}").touch()
-    if until == "four drivers":
-        wait_until(lambda: len(list(folder.glob("began-*"))) == 4)
-        time.sleep(0.02)  # else one may do all the rest before the others have written anything
+    if until == "four drivers" and len(mine) <= 2:  # who is at its second has written the result of its first
+        (folder / f"at-{len(mine)}-{os.getpid()}").touch()
+        wait_until(lambda: len(list(folder.glob(f"at-{len(mine)}-*"))) == 4)
     elif len(mine) == 1:
         wait_until(lambda: (folder / until).exists())
     return {"status": "ok", "loss": x * x, "pid": os.getpid()}
@@ -113,7 +113,7 @@ def test_four_drivers_share_a_study(url, start):
     assert 40 <= len(numbers) <= 43  # three others may each have begun one more just then
     assert sum(report["n_mine"] for report in reports) == len(numbers)
     assert min(report["n_mine"] for report in reports) >= 1
-    # The first trial of each waits for those of all, so that none can be done before all have begun.
+    # The first trials wait for one another, and so do the second ones: none is done before all have written a result.
     pids = {driver.pid for driver in drivers}
     last = max(reports, key=lambda report: len(report["others"]))
     assert set(last["others"]) | {drivers[reports.index(last)].pid} == pids
