@@ -8,6 +8,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
 import threading
@@ -128,6 +129,7 @@ def install() -> None:
                 sys.modules["hyperopt" + name[len("sparktune") :]] = module
         for node_type, name in _SHOWN_AS.items():
             node_type.__module__ = name
+        _log_below("hyperopt")
 
 
 def uninstall() -> None:
@@ -145,6 +147,7 @@ def uninstall() -> None:
             node_type.__module__ = name
         for package in (sparktune, sparktune.pyll):
             vars(package).pop("tests", None)  # hyperopt's
+        _log_below(None)
 
 
 def is_installed() -> bool:
@@ -162,6 +165,13 @@ def aliased() -> Iterator[None]:
     finally:
         if not before:
             uninstall()
+
+
+def _log_below(name: str | None) -> None:
+    """Have the level and the handlers that a program gives to a logger hold for sparktune's; None: the root's only."""
+    logger = logging.getLogger("sparktune")
+    logger.parent = logging.getLogger(name)
+    logger.setLevel(logger.level)  # what is enabled by the former parent is kept until some level is set
 
 
 def _ours(fullname: str) -> str:

@@ -117,7 +117,7 @@ class FMinIter(AskTell):
         self._save_file = SaveFile(trials, self.trials_save_file) if self.trials_save_file else None
         self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
-        self._executor = executor if executor is not None or self.asynchronous else SerialExecutor(domain)
+        self._executor = executor
         self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
         self._progress = progress.resolve(show_progressbar, verbose)
         self._max_retries = max_retries
@@ -220,11 +220,12 @@ class FMinIter(AskTell):
 
     @property
     def _is_external(self) -> bool:
-        return self._executor is None
+        # Asked anew each time: programs set the attribute of an object that they have made.
+        return self.asynchronous and self._executor is None
 
     def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
         self._queued.extend(waiting)
-        executor = self._executor or SerialExecutor(self.domain)  # trials that others evaluate, run here all the same
+        executor = self._executor or SerialExecutor(self.domain)
         initial = self.trials.history(self.domain.space.labels).n_own_finished
         total = initial + n_new + len(self._queued)
         display = self._progress(initial=initial, total=None if total >= sys.maxsize else total)
@@ -275,7 +276,9 @@ class FMinIter(AskTell):
                 n_new -= len(proposed)
                 self._queued.extend(proposed)
                 continue
-            self._start(executor, self._queued.popleft())
+            document = self._queued.popleft()
+            if document["state"] == JOB_STATE_NEW:  # a subclass of Trials may have others look at what it inserts
+                self._start(executor, document)
         return n_new
 
     def _may_ask(self) -> bool:

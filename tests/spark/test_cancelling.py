@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from sparktune import SparkTrials
+from sparktune import SparkTrials, spark
 from sparktune.early_stop import no_progress_loss
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
@@ -38,7 +38,7 @@ def test_timeout_kills_what_runs_and_keeps_what_is_finished(tune, desk, backgrou
     for visit in visits:
         visit.wait_until_gone()
     assert states(trials) == [JOB_STATE_DONE] + [JOB_STATE_CANCEL] * 4
-    assert trials.fmin_cancelled_reason == "fmin run timeout"
+    assert trials.fmin_cancelled_reason == spark.FMIN_CANCELLED_REASON_TIMEOUT == "fmin run timeout"
     assert (trials.count_successful_trials(), trials.count_cancelled_trials()) == (1, 4)
     assert trials.losses() == [0.0]
     for thread in set(threading.enumerate()) - others:

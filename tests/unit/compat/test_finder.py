@@ -214,3 +214,20 @@ def test_compat_alone_changes_nothing():
     """Importing sparktune.compat leaves the import system alone."""
     code = "import sys; before = list(sys.meta_path); import sparktune.compat; print(sys.meta_path == before)"
     assert run(code) == "True\n"
+
+
+def test_levels_and_handlers_of_hyperopts_logger_hold():
+    """A program that silences or records hyperopt's logger does so with sparktune's messages, until that is undone."""
+    code = """
+    import logging, sys
+    import sparktune.compat.hyperopt
+    from sparktune import compat
+    logger = logging.getLogger("sparktune.run")
+    logging.getLogger("hyperopt").addHandler(logging.StreamHandler(sys.stdout))
+    logger.warning("shown")
+    logging.getLogger("hyperopt").setLevel(logging.CRITICAL)
+    logger.warning("not shown")
+    compat.uninstall()
+    print(logger.isEnabledFor(logging.WARNING), logging.getLogger("sparktune").parent is logging.root)
+    """
+    assert run(code).splitlines() == ["shown", "True True"]

@@ -198,6 +198,28 @@ def test_asynchronous_runs_stop_early():
     assert iterator.stop_reason == "early stopping condition"
 
 
+class Workers(Served):
+    """The same, of a program that says only to the run that others evaluate its trials."""
+
+    asynchronous = False
+
+
+def test_a_run_that_is_made_asynchronous_later():
+    """Programs set the attribute of a run that they have made."""
+    iterator = iteration(lambda x: 1 / 0, Workers(), poll_interval_secs=0.0)
+    iterator.asynchronous = True
+    iterator.exhaust()
+    assert {document["owner"] for document in iterator.trials} == {"worker"}
+
+
+def test_trials_that_are_done_when_they_are_inserted():
+    """A Trials object may have others evaluate what is inserted, before the run looks: such trials are left alone."""
+    trials = Workers()
+    minimise(lambda x: 1 / 0, trials=trials)
+    assert states(trials) == [2] * 5
+    assert {document["owner"] for document in trials} == {"worker"}
+
+
 # -- progress ----------------------------------------------------------------------------------------------------------
 
 
