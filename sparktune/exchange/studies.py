@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparktune.exceptions import InvalidTypeError
@@ -11,6 +14,9 @@ from sparktune.exchange.source import Row, Source, losses_from
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 #: The option None, which is a value in Optuna, as text: elsewhere None says that there is no value.
 NONE = "null"
+#: A constraint that a trial does not set, which Optuna takes for one that is met. Not 0: that is the edge, where a
+#: model of the constraint expects it to be violated as often as not.
+MET = -math.inf
 
 
 def is_optuna_study(item: Any) -> bool:
@@ -32,18 +38,46 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
         raise InvalidTypeError(f"from_optuna takes an optuna.Study, got {study!r}: load it with optuna.load_study(...)")
     signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
     trials = study.get_trials(deepcopy=False)
-    rows = [_row(trial, signs) for trial in trials if trial.state.name in ENDED]
+    names = constraint_names(trials)
+    rows = [_row(trial, signs, names) for trial in trials if trial.state.name in ENDED]
     text = name or f"Optuna study {study.study_name}"
     return Source(text, rows, choices="value", n_open=len(trials) - len(rows))
 
 
-def _row(trial: Any, signs: list[float]) -> Row:
+def _row(trial: Any, signs: list[float], names: Sequence[str]) -> Row:
     is_complete = trial.state.name == "COMPLETE"
-    constraints = getattr(trial, "constraints", None) or {}  # since Optuna 5
-    names = sorted(constraints, key=lambda name: (len(name), name))  # "constraint 10" after "constraint 9"
-    return Row(
+    row = Row(
         trial.number,
         {label: NONE if value is None else value for label, value in trial.params.items()},
         losses_from(trial.values, signs) if is_complete else (),
-        tuple(float(constraints[name]) for name in names) if is_complete else (),
+        constraints_by_column(trial, constraint_names([trial])),
     )
+    constraints = constraints_by_column(trial, names) if is_complete else ()
+    # The key is of what the trial itself sets: it stays the same when a later trial sets a constraint of a new name.
+    return row if constraints == row.constraints else replace(row, constraints=constraints, mark={"key": row.key})
+
+
+def constraint_names(trials: Iterable[Any], known: Iterable[str] = ()) -> list[str]:
+    """Names of all constraints that completed trials set, "constraint 10" after "constraint 9".
+
+    Args:
+        trials: Optuna's; before version 5 they have none.
+        known: Further names.
+    """
+    names = {name for trial in trials if trial.state.name == "COMPLETE" for name in _constraints(trial)}
+    return sorted(names.union(known), key=lambda name: (len(name), name))
+
+
+def constraints_by_column(trial: Any, names: Sequence[str]) -> tuple[float, ...]:
+    """A number per constraint, ``MET`` where the trial does not set it.
+
+    Args:
+        trial: Optuna's.
+        names: Of the constraints, see :func:`constraint_names`.
+    """
+    constraints = _constraints(trial) if names else {}
+    return tuple(float(constraints.get(name, MET)) for name in names)
+
+
+def _constraints(trial: Any) -> Mapping[str, Any]:
+    return getattr(trial, "constraints", None) or {}  # since Optuna 5

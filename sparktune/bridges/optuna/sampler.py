@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sparktune import tpe
 from sparktune.bridges.optuna.units import from_optuna, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exchange.studies import constraint_names, constraints_by_column
 from sparktune.history import documents, returned
 from sparktune.history.documents import Document
 from sparktune.history.trial import JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
@@ -29,7 +30,8 @@ class Sampler(BaseSampler):
 
     The search is over all parameters that some trial of the study has had; a parameter that a trial did not ask for
     counts as inactive in it. A parameter that is new, or has wider bounds than ever before, is drawn from its prior.
-    Running trials are taken into account, failed and pruned ones are learned from as bad.
+    Running trials are taken into account, failed and pruned ones are learned from as bad. A constraint that a trial
+    does not set counts as met in it.
 
     Args:
         algo: An algorithm of ``fmin``; None for ``tpe.suggest``.
@@ -115,14 +117,16 @@ class _TrialsMirror:
 
     Attributes:
         distributions: Every parameter seen so far that has more than one value.
+        constraints: Names of all constraints seen so far, in the order of their columns.
     """
 
     def __init__(self) -> None:
         self.distributions: dict[str, BaseDistribution] = {}
+        self.constraints: list[str] = []
         self._start()
 
     def _start(self) -> None:
-        """Begin anew: the documents are in the units of the space."""
+        """Begin anew: the documents are in the units of the space, and have a number for each constraint."""
         expr = {name: node_of(name, distribution) for name, distribution in self.distributions.items()}
         self._domain = Domain(lambda _: 0.0, expr)
         self._trials = Trials()
@@ -132,7 +136,8 @@ class _TrialsMirror:
     def sync(self, study: Study, current: int) -> None:
         """Take in what is new; ``current`` is the number of the trial to propose for."""
         trials = study.get_trials(deepcopy=False)
-        if self._widen(trials[self._n_finished :]):
+        new = trials[self._n_finished :]
+        if any([self._widen(new), self._name_constraints(new)]):  # a list: both are to take in what is new
             self._start()
         signs = [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in study.directions]
         is_unbroken = True
@@ -153,6 +158,12 @@ class _TrialsMirror:
                     self.distributions[name] = widest(known, distribution) if known else distribution
         return self.distributions != before
 
+    def _name_constraints(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Take in constraints of new names; whether there were any."""
+        before = self.constraints
+        self.constraints = constraint_names(trials, before)
+        return self.constraints != before
+
     def _take(self, trial: FrozenTrial, signs: Sequence[int]) -> None:
         raw = {
             name: from_optuna(self.distributions[name], value)
@@ -169,7 +180,7 @@ class _TrialsMirror:
         if document is None:
             document = self._documents[trial.number] = self._insert(raw)
         if trial.state.is_finished() and document["state"] == JOB_STATE_RUNNING:
-            documents.finish(document, Outcome(result=_result_of(trial, signs)))
+            documents.finish(document, Outcome(result=_result_of(trial, signs, self.constraints)))
 
     def _insert(self, raw: Mapping[str, Any]) -> Document:
         tid = self._trials.new_trial_ids(1)[0]
@@ -186,7 +197,7 @@ class _TrialsMirror:
         return {name: to_optuna(self.distributions[name], value) for name, value in raw.items()}
 
 
-def _result_of(trial: FrozenTrial, signs: Sequence[int]) -> dict[str, Any]:
+def _result_of(trial: FrozenTrial, signs: Sequence[int], constraints: Sequence[str]) -> dict[str, Any]:
     """The result of a finished trial; a pruned one counts as failed, for its value is not comparable."""
     if trial.state != TrialState.COMPLETE:
         return returned.as_result({"status": STATUS_FAIL})
@@ -194,7 +205,6 @@ def _result_of(trial: FrozenTrial, signs: Sequence[int]) -> dict[str, Any]:
     result: dict[str, Any] = {"status": STATUS_OK, "loss": losses[0]}
     if len(losses) > 1:
         result = {"status": STATUS_OK, "losses": losses}
-    constraints = getattr(trial, "constraints", None)
     if constraints:
-        result["constraints"] = [constraints[name] for name in sorted(constraints)]
+        result["constraints"] = list(constraints_by_column(trial, constraints))
     return returned.as_result(result)

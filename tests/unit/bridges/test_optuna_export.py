@@ -15,6 +15,7 @@ from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import load, to_study
 from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS
 from sparktune.exceptions import InvalidArgumentError
+from sparktune.space.compile import Space
 
 SPACE = {
     "uniform": hp.uniform("uniform", -5, 5),
@@ -122,6 +123,16 @@ def test_constraints_that_are_not_known_are_infinite(tmp_path):
     assert [t["result"]["constraints"] for t in back.trials] == told
 
 
+def test_a_log_grid_of_more_steps_than_decimals_have_digits():
+    """Optuna has no step on a logarithmic range, so none is looked for."""
+    space = hp.qloguniform("x", 0, 65, 1)
+    study = Study(space, rand.suggest, rstate=0)
+    study.tell(study.ask(), 1.0)
+    exported = to_study(study.trials, space).trials[0]
+    low, high = Space(space).parameters[0].distribution.bounds
+    assert exported.distributions["x"] == FloatDistribution(low, high, log=True)
+
+
 @pytest.mark.usefixtures("takes_constraints")
 def test_many_constraints_come_back_in_order():
     """The eleventh after the second."""
@@ -130,6 +141,55 @@ def test_many_constraints_come_back_in_order():
     study.tell(study.ask(), {"status": STATUS_OK, "loss": 1.0, "constraints": list(range(12))})
     back = Study(space, warm_start=to_study(study.trials, space)).trials
     assert back.trials[0]["result"]["constraints"] == list(range(12))
+
+
+@pytest.fixture
+def named():
+    """An Optuna study whose trials set constraints of different names; call it with names and values by trial."""
+
+    def make(*each, study=None):
+        study = study or optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+        for constraints in each:
+            trial = study.ask()
+            x = trial.suggest_float("x", 0, 1)
+            for name, value in constraints.items():
+                trial.set_constraint(name, value)
+            study.tell(trial, x)
+        return study
+
+    return make
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_constraints_of_an_optuna_study_keep_their_names_apart(named):
+    """A column per name, and one that a trial does not set is met, as it is in Optuna."""
+    study = named({"memory": 1.0, "time": 2.0}, {"memory": 3.0}, {}, {"time": -1.0})
+    failed = study.ask()
+    failed.suggest_float("x", 0, 1)
+    failed.set_constraint("other", 1.0)
+    study.tell(failed, state=TrialState.FAIL)
+    trials = Study(hp.uniform("x", 0, 1), warm_start=study).trials
+    expected = [[2.0, 1.0], [-math.inf, 3.0], [-math.inf] * 2, [-1.0, -math.inf], None]
+    assert [trial["result"].get("constraints") for trial in trials.trials] == expected
+    history = trials.history(("x",))
+    assert [history.is_feasible(row) for row in range(4)] == [False, False, True, True]
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_an_optuna_study_without_constraints_brings_none(named):
+    """Trials say nothing of constraints of which no trial of their study does."""
+    trials = Study(hp.uniform("x", 0, 1), warm_start=named({}, {})).trials
+    assert ["constraints" in trial["result"] for trial in trials.trials] == [False, False]
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_an_optuna_trial_is_the_same_one_when_a_later_one_names_a_constraint(named, tmp_path):
+    """A study that is started again with the source, which has gone on, gets the new trial alone."""
+    space, where = hp.uniform("x", 0, 1), f"{tmp_path}/study.jsonl"
+    source = named({}, {"memory": 1.0})
+    assert len(Study(space, storage=where, warm_start=source).trials) == 2
+    again = Study(space, storage=where, warm_start=named({"time": 2.0}, study=source)).trials
+    assert [trial["misc"]["warm_start"]["id"] for trial in again.trials] == [0, 1, 2]
 
 
 def test_a_study_that_optuna_made():

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  (imports come after the skip where Optuna is missing)
 
+import math
 import pickle
 import threading
 
@@ -13,7 +14,7 @@ optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from sparktune import rand, tpe
+from sparktune import gp, rand, tpe
 from sparktune.bridges.optuna import Sampler
 from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, from_optuna, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidArgumentError, InvalidSpaceError, InvalidTypeError
@@ -247,6 +248,103 @@ def test_several_objectives_and_constraints_are_told():
     x = study.trials[0].params["x"]
     assert results[-1][0]["losses"] == [x, -3.0]
     assert results[-1][0].get("constraints", [-2.0]) == [-2.0]
+
+
+@pytest.fixture
+def told():
+    """A sampler that keeps what its trials were at each proposal: (the trials object, constraints by row)."""
+    found = []
+
+    def algo(new_ids, domain, trials, seed):
+        found.append((trials, trials.history(domain.space.labels).constraints.tolist()))
+        return rand.suggest(new_ids, domain, trials, seed)
+
+    return Sampler(algo, seed=0), found
+
+
+def constrained(trial, constraints):
+    """A loss, beside constraints by name."""
+    for name, value in constraints.items():
+        trial.set_constraint(name, value)
+    return trial.suggest_float("x", 0, 1)
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_each_constraint_has_its_column(told):
+    """Names rule, not how many a trial sets; silence counts as met, and a failed trial has no constraints."""
+    sampler, found = told
+    study = optuna.create_study(sampler=sampler)
+    each = [{"memory": 1.0, "time": 2.0}, {"time": 3.0}, {}, {"other": 1.0}, {"time": -1.0, "memory": 4.0}, {}]
+
+    def objective(trial):
+        loss = constrained(trial, each[trial.number])
+        return math.nan if trial.number == 3 else loss
+
+    study.optimize(objective, n_trials=6)
+    nothing = [math.nan] * 2
+    expected = [[2.0, 1.0], [3.0, -math.inf], [-math.inf] * 2, nothing, [-1.0, 4.0]]
+    np.testing.assert_array_equal(found[-1][1], expected)
+    history = found[-1][0].history(("x",))
+    assert [history.is_feasible(row) for row in (0, 1, 2, 4)] == [False, False, True, False]
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_a_constraint_of_a_new_name_reaches_the_earlier_trials(told):
+    """They get its column when it first appears, by its name before others, and only then are they told anew."""
+    sampler, found = told
+    study = optuna.create_study(sampler=sampler)
+    each = [{}] * 40 + [{"m": 1.0}, {"m": 2.0}, {"a": 3.0}, {"m": 4.0}, {}]
+    study.optimize(lambda trial: constrained(trial, each[trial.number]), n_trials=len(each))
+    met = -math.inf
+    assert found[39][1] == [[]] * 40  # the first proposal is for the second trial: no parameter is known before
+    assert found[40][1] == [[met]] * 40 + [[1.0]]
+    assert found[42][1] == [[met, met]] * 40 + [[met, 1.0], [met, 2.0], [3.0, met]]
+    assert found[43][1] == [*found[42][1], [met, 4.0]]
+    objects = [trials for trials, _ in found]
+    assert [n for n in range(1, len(found)) if objects[n] is not objects[n - 1]] == [40, 42]
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_constraints_in_a_list_are_in_order(told):
+    """As samplers with a constraints_func leave them: the eleventh after the second, met in a trial without."""
+    sampler, found = told
+    study = optuna.create_study(sampler=sampler)
+    for constraints in ([float(n) for n in range(12)], None):
+        attributes = {"params": {"x": 0.5}, "distributions": {"x": FloatDistribution(0, 1)}, "value": 1.0}
+        study.add_trial(optuna.trial.create_trial(system_attrs={"constraints": constraints}, **attributes))
+    study.ask().suggest_float("x", 0, 1)
+    assert found[-1][1] == [[float(n) for n in range(12)], [-math.inf] * 12]
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_a_branch_that_sets_no_constraint_is_searched():
+    """Its trials meet the constraints of the other branch, so most later trials are there, where the optimum is."""
+    study = optuna.create_study(sampler=Sampler(seed=2))
+
+    def objective(trial):
+        x = trial.suggest_float("x", -5, 5)
+        if trial.suggest_categorical("model", ["linear", "tree"]) == "tree":
+            trial.set_constraint("memory", x)
+            return (x + 3) ** 2 + 5
+        return (x - 1) ** 2
+
+    study.optimize(objective, n_trials=40)
+    assert sum(trial.params["model"] == "linear" for trial in study.trials[-20:]) > 10
+
+
+@pytest.mark.usefixtures("takes_constraints")
+def test_a_constraint_set_only_where_it_is_violated():
+    """The Gaussian process is sure of the points that say nothing: it gets nearer to the edge than a random search."""
+    study = optuna.create_study(sampler=Sampler(gp.suggest, seed=2))
+
+    def objective(trial):
+        x, y = trial.suggest_float("x", -5, 5), trial.suggest_float("y", -5, 5)
+        if x < 0.3 - 0.2 * y:
+            trial.set_constraint("edge", 0.3 - 0.2 * y - x)
+        return (x + 1) ** 2 + (y - 1) ** 2
+
+    study.optimize(objective, n_trials=35)
+    assert study.best_value < 1.5  # 1.163 is the least, and one draw in 870 is below 1.5
 
 
 def test_one_sampler_serves_two_studies(seen):
