@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, miscs_to_idxs_vals
+from sparktune.history.documents import Document, spec_from_misc
 from sparktune.kernels.arrays import FloatArray
 from sparktune.search.suggestion import suggested
 from sparktune.search.tried import Tried
@@ -54,11 +55,15 @@ def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list
 
 def suggest_batch(
     new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """What :func:`suggest` draws, as two dictionaries by label: the ids in which it is active, and its values there.
+
+    Both are arrays.
 
     Args:
         new_ids, domain, trials, seed: See :func:`suggest`.
     """
+    space: Space = domain.space
     documents = suggest(new_ids, domain, trials, seed)
-    return miscs_to_idxs_vals([document["misc"] for document in documents], domain.space.labels)
+    rows = [space.row(spec_from_misc(document["misc"])) for document in documents]
+    return space.by_label(rows, [document["tid"] for document in documents])

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from sparktune.exceptions import InvalidTrial
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
@@ -23,6 +25,7 @@ from sparktune.history.trial import (
     STATUS_OK,
     Outcome,
 )
+from sparktune.space.numbers import Integer, Real
 
 Document: TypeAlias = dict[str, Any]
 
@@ -348,11 +351,18 @@ def miscs_update_idxs_vals(
         for tid, value in zip(idxs[key], vals[key], strict=True):
             owner = by_tid.get(rename(tid))
             if owner is not None:
-                owner["idxs"][key] = [rename(tid)]
-                owner["vals"][key] = [value]
+                owner["idxs"][key] = [owner["tid"]]
+                owner["vals"][key] = [_of_document(value)]
             elif assert_all_vals_used:
                 raise InvalidTrial(f"{key!r} has a value for trial {rename(tid)!r}, which is not among the miscs")
     return miscs
+
+
+def _of_document(value: Any) -> Any:
+    """A value as documents have it: numpy's numbers, from arrays of values, are Python's with ``item()``."""
+    if isinstance(value, np.integer):
+        return Integer(value)
+    return Real(value) if isinstance(value, np.floating) else value
 
 
 def spec_from_misc(misc: Document) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sparktune.space.nodes import (
     dfs,
     toposort,
 )
-from sparktune.space.scope import rec_eval
+from sparktune.space.scope import GarbageCollected, rec_eval
 from sparktune.space.symbols import (
     Lambda,
     PyllImportError,
@@ -64,10 +64,6 @@ __all__ = [
 
 #: hyperopt's limit for ``rec_eval``, for programs that pass it on; here there is none unless it is passed.
 DEFAULT_MAX_PROGRAM_LEN = 100_000
-
-
-class GarbageCollected:
-    """Stands in hyperopt for a value that is not needed any more; nothing here produces it."""
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from sparktune.exceptions import BadSearchSpace, InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents, returned
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
@@ -15,7 +17,7 @@ from sparktune.run.arguments import CHANGE_IMPORTS, as_generator, is_hyperopts
 from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.nodes import Apply, Literal, dfs
-from sparktune.space.scope import scope
+from sparktune.space.scope import GarbageCollected, scope
 
 logger = logging.getLogger("sparktune")
 
@@ -76,8 +78,9 @@ class Domain:
     """The objective ``fn`` over the space ``expr``.
 
     Args:
-        fn: Called with the value of the space; with ``expr=, memo=, ctrl=`` if ``pass_expr_memo_ctrl``. None where
-            nothing is evaluated, as in programs that ask algorithms for points themselves.
+        fn: Called with the value of the space; with ``expr=, memo=, ctrl=`` if ``pass_expr_memo_ctrl``, see
+            :meth:`memo_from_config`. None where nothing is evaluated, as in programs that ask algorithms for points
+            themselves.
         expr: The search space.
         workdir: Recorded in the documents; not used otherwise.
         pass_expr_memo_ctrl: See ``fn``; None: what ``@fmin_pass_expr_memo_ctrl`` says.
@@ -129,11 +132,13 @@ class Domain:
         self.s_idxs_vals = scope.call(_drawn, [Literal(self.space), self.s_new_ids, self.s_rng])
 
     def memo_from_config(self, config: Mapping[str, Any]) -> dict[Apply, Any]:
-        """Value by distribution node, for ``rec_eval``; ``config`` has values by label."""
-        unknown = sorted(set(config) - set(self.params))
-        if unknown:
-            raise InvalidArgumentError(f"the space has no parameter {unknown}: its labels are {sorted(self.params)}")
-        return {self.params[label]: value for label, value in config.items()}
+        """Value by ``hyperopt_param`` node, for ``rec_eval``: of each parameter, active or not.
+
+        Args:
+            config: Value by label; further labels are left out. Parameters that are not in it have the value
+                ``GarbageCollected``.
+        """
+        return {p.node: config.get(p.label, GarbageCollected) for p in self.space.parameters}
 
     def arguments(self, config: Mapping[str, Any], ctrl: Any = None) -> Any:
         """What the objective is called with: the value of the space, with live ``Ctrl`` objects put in."""
@@ -152,7 +157,8 @@ class Domain:
             Exception: Whatever the objective raises.
         """
         if self.pass_expr_memo_ctrl:
-            value = require_objective(self.fn)(expr=self.expr, memo=self.memo_from_config(config), ctrl=ctrl)
+            memo = self.memo_from_config(config) | {node: ctrl for node in self._ctrl_nodes}
+            value = require_objective(self.fn)(expr=self.expr, memo=memo, ctrl=ctrl)
         else:
             fn, argument = self.evaluate_async(config, ctrl)
             value = fn(argument)
@@ -226,11 +232,10 @@ class Domain:
         return f"Domain{{{self.name or getattr(self.fn, '__name__', type(self.fn).__name__)}}}"
 
 
-def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Draws from the prior: by label the ids in which it is active, and its values there."""
     generator = as_generator(rng)
-    miscs = [documents.new_misc(tid, space.raw(space.draw(generator)), space.labels) for tid in new_ids]
-    return documents.miscs_to_idxs_vals(miscs, space.labels)
+    return space.by_label([space.draw(generator) for _ in new_ids], new_ids)
 
 
 def require_own_nodes(expr: Apply) -> None:

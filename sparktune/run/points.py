@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.run.domain import Domain
-from sparktune.space.choices import index_of, options_of, value_nodes
+from sparktune.space.choices import index_of, is_nan, is_same, options_of, value_nodes
 from sparktune.space.compile import Parameter, Space
-from sparktune.space.nodes import Apply, is_finite
+from sparktune.space.nodes import Apply, dfs, is_finite
 from sparktune.space.numbers import Integer, Real
+from sparktune.space.scope import rec_eval
 
 
 def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any) -> list[Document]:
@@ -22,20 +24,23 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
 
     Args:
         points: Values by label; of ``hp.choice`` the index or the option. Labels of options that are not chosen may be
-            left out.
+            left out, or be None or NaN. Constants of the space may be there as well, by their key in a dict.
         domain: Gives the space the points must lie in.
         trials: Gives the ids.
 
     Raises:
-        InvalidArgumentError: If a label is unknown or missing, or a value is out of its bounds.
+        InvalidArgumentError: If a label is unknown or missing, a value is out of its bounds, or that of a constant is
+            another one.
         InvalidTypeError: If ``points`` is no list of dictionaries.
     """
     given: Any = points
     if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
         raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
     space = domain.space
-    nodes = value_nodes(space)
-    raws = [_raw(point, space, nodes, f"points_to_evaluate[{number}]") for number, point in enumerate(points)]
+    nodes, constants = value_nodes(space), _constants(dfs(space.expr))
+    raws = [
+        _raw(point, space, nodes, constants, f"points_to_evaluate[{number}]") for number, point in enumerate(points)
+    ]
     tids = trials.new_trial_ids(len(points))
     miscs = [
         documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir)
@@ -47,22 +52,81 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
     return docs
 
 
-def _raw(point: Mapping[str, Any], space: Space, nodes: Mapping[str, Apply], what: str) -> dict[str, Any]:
+def _raw(
+    point: Mapping[str, Any],
+    space: Space,
+    nodes: Mapping[str, Apply],
+    constants: Mapping[str, Sequence[Any]],
+    what: str,
+) -> dict[str, Any]:
     """The value of each active label as documents have it; ``what`` names the point in errors."""
-    unknown = sorted(set(point) - set(space.labels))
+    unknown = sorted(set(point) - set(space.labels) - set(constants))
     if unknown:
         raise InvalidArgumentError(f"{what} has labels the space has not: {unknown}; it has {list(space.labels)}")
-    checked = {
-        label: _checked(value, space.parameters[space.index[label]], nodes[label], what)
-        for label, value in point.items()
-    }
+
+    def check(label: str) -> Any:
+        return _checked(point[label], space.parameters[space.index[label]], nodes[label], what)
+
+    given = [label for label in point if label in space.index]
+    checked = {label: check(label) for label in given if not _is_absent(point[label], nodes[label])}
     filled = np.where(np.isnan(row := space.row(checked)), -1.0, row)
     active = space.activity(filled[None, :])[0]
     labels = [label for label, is_active in zip(space.labels, active, strict=True) if is_active]
     missing = [label for label in labels if label not in point]
     if missing:
         raise InvalidArgumentError(f"{what} needs a value for {missing} as well, got only {dict(point)}")
-    return {label: checked[label] for label in labels}
+    raw = {label: checked[label] if label in checked else check(label) for label in labels}
+    others = {key: value for key, value in point.items() if key not in space.index}
+    if others:
+        _require_constants(others, constants, _constants(_reached(space, raw)), what)
+    return raw
+
+
+def _is_absent(value: Any, node: Apply) -> bool:
+    """Whether a value says that there is none, as rows of a table do, and is not an option of the choice ``node``."""
+    is_option = node.name == "switch" and index_of(value, node) is not None
+    return (value is None or is_nan(value)) and not is_option
+
+
+def _require_constants(
+    given: Mapping[str, Any], constants: Mapping[str, Sequence[Any]], reached: Mapping[str, Sequence[Any]], what: str
+) -> None:
+    """Refuse values by key that are not those of the constants: if some are ``reached`` in this point, of these."""
+    for key, value in given.items():
+        values = reached.get(key) or constants[key]
+        is_left_out = key not in reached and (value is None or is_nan(value))
+        if not is_left_out and not any(is_same(value, constant) for constant in values):
+            raise InvalidArgumentError(
+                f"{what} has {key!r}: {value!r}, but {key!r} is no label of the space, it is a constant there, "
+                f"{' or '.join(map(repr, values))}: leave it out of the point, or make it a parameter"
+            )
+
+
+def _constants(nodes: Iterable[Apply]) -> dict[str, list[Any]]:
+    """By key the values that dicts among ``nodes`` have for it, of those that hang on nothing."""
+    found = defaultdict(list)
+    for key, child in (pair for node in nodes if node.name == "dict" for pair in node.named_args):
+        if all(part.name in ("literal", "pos_args", "dict") for part in dfs(child)):
+            found[key].append(rec_eval(child))
+    return dict(found)
+
+
+def _reached(space: Space, raw: Mapping[str, Any]) -> Iterable[Apply]:
+    """The nodes that the value of the space hangs on in one point: of a switch its index and the option chosen."""
+    reached: dict[Apply, None] = {}
+    waiting = [space.expr]
+    while waiting:
+        node = waiting.pop()
+        if node in reached:
+            continue
+        reached[node] = None
+        if node.name == "switch":
+            selector, *options = node.pos_args
+            index = int(space.evaluate(raw, of=selector))
+            waiting += [selector, *options[index : index + 1]]
+        else:
+            waiting += node.inputs()
+    return reached
 
 
 def _checked(value: Any, parameter: Parameter, node: Apply, what: str) -> Any:

@@ -7,13 +7,14 @@ parameter is inactive in that point, for it sits in a branch that was not chosen
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidSpaceError
 from sparktune.kernels.arrays import BoolArray, FloatArray
@@ -184,6 +185,30 @@ class Space:
             if column is not None and value is not None:
                 row[column] = value
         return row
+
+    def by_label(
+        self, rows: Sequence[FloatArray], ids: Sequence[Any]
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Points as two dictionaries by label: the ids of those in which it is active, and its values there.
+
+        Args:
+            rows: The points, each of shape (d,), NaN where inactive.
+            ids: One for each point.
+
+        Returns:
+            Arrays, one element for each point in which the label is active: values are int64 where raw ones are
+            integers, else float64.
+        """
+        all_ids = np.array(list(ids), dtype=None if len(ids) else np.int64)  # an empty array of floats is no index
+        columns = np.reshape(rows, (len(ids), len(self))).T
+        is_active = ~np.isnan(columns)
+        return (
+            {label: all_ids[mask] for label, mask in zip(self.labels, is_active, strict=True)},
+            {
+                p.label: column[mask].astype(np.int64 if p.is_integer else np.float64)
+                for p, column, mask in zip(self.parameters, columns, is_active, strict=True)
+            },
+        )
 
     def _memo(self, raw: Mapping[str, Any]) -> dict[Apply, Any]:
         return {

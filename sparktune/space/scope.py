@@ -22,6 +22,7 @@ from sparktune.space.symbols import SymbolTable, scope
 __all__ = [
     "IMPLEMENTATIONS",
     "STOCHASTIC_SYMBOLS",
+    "GarbageCollected",
     "SymbolTable",
     "UndrawnParameterError",
     "rec_eval",
@@ -32,6 +33,10 @@ __all__ = [
 
 #: As many calls of one evaluation may give expressions (see ``Lambda``): a recursion without an end must end.
 MAX_CALLS = 10_000
+
+
+class GarbageCollected:
+    """Stands for the value of a parameter that is inactive, in the memos that objectives and programs are given."""
 
 
 class UndrawnParameterError(SparktuneError):
@@ -64,7 +69,7 @@ def rec_eval(
     Args:
         expr: Node, or anything :func:`as_apply` takes.
         deepcopy_inputs: Give each function deep copies of its arguments, so that it cannot change shared values.
-        memo: Values of nodes that are known already.
+        memo: Values of nodes that are known already; :class:`GarbageCollected` is none.
         max_program_len: Most nodes to evaluate; None for no limit.
         memo_gc, print_trace, print_node_on_error: Accepted for hyperopt's signature; nothing is printed.
 
@@ -74,7 +79,7 @@ def rec_eval(
         Exception: Whatever a function of the expression raises.
     """
     root = as_apply(expr)
-    values: dict[Apply, Any] = dict(memo) if memo else {}
+    values = {node: value for node, value in memo.items() if value is not GarbageCollected} if memo else {}
     called: dict[Apply, Apply] = {}  # calls that gave an expression, with that expression
     waited: dict[Apply, list[Apply]] = {}  # by node the arguments that it was last seen to wait for
     stack = [root]

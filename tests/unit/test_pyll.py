@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparktune import hp, pyll, vectorize
+from sparktune import Domain, hp, pyll, vectorize
 from sparktune.exceptions import SparktuneError
 from sparktune.pyll import base, stochastic
 from sparktune.space.nodes import Literal
@@ -19,6 +19,13 @@ from sparktune.space.scope import UndrawnParameterError, rec_eval, scope
 def test_hyperopts_names_are_in_base(name):
     """What hyperopt programs import from pyll.base can be imported."""
     assert getattr(base, name) is not None
+
+
+def test_what_has_no_value_in_a_memo():
+    """The memo of an objective marks inactive parameters by the GarbageCollected that programs compare with."""
+    domain = Domain(lambda _: 0.0, hp.choice("c", [0, hp.uniform("x", 0, 1)]))
+    memo = domain.memo_from_config({"c": 0})
+    assert [node.arg["label"].obj for node, value in memo.items() if value is base.GarbageCollected] == ["x"]
 
 
 def test_functions_in_base_compute_at_once():

@@ -93,10 +93,35 @@ def test_a_batch_by_label(space):
     idxs, vals = rand.suggest_batch([7, 8, 9, 10], domain, trials, seed=5)
     documents = rand.suggest([7, 8, 9, 10], domain, trials, seed=5)
     for label in space.labels:
-        assert idxs[label] == [tid for doc in documents for tid in doc["misc"]["idxs"][label]]
-        assert vals[label] == [value for doc in documents for value in doc["misc"]["vals"][label]]
-    assert idxs["c"] == [7, 8, 9, 10]
+        assert idxs[label].tolist() == [tid for doc in documents for tid in doc["misc"]["idxs"][label]]
+        assert vals[label].tolist() == [value for doc in documents for value in doc["misc"]["vals"][label]]
+    assert idxs["c"].tolist() == [7, 8, 9, 10]
     assert len(idxs["x"]) + len(idxs["y"]) == 4
+
+
+def test_a_batch_is_of_arrays():
+    """What calculates with hyperopt's batches calculates with ours: integers where a value is one, else floats."""
+    kinds = {"u": hp.uniform("u", 0, 1), "l": hp.qlognormal("l", 0, 1, 1), "i": hp.uniformint("i", 0, 9)}
+    whole = {"r": hp.randint("r", 9), "c": hp.choice("c", [1, 2]), "p": hp.pchoice("p", [(0.5, 1), (0.5, 2)])}
+    idxs, vals = rand.suggest_batch(range(4), Domain(lambda _: 0.0, kinds | whole), Trials(), seed=5)
+    for label in [*kinds, *whole]:
+        assert idxs[label].dtype == np.int64
+        assert vals[label].dtype == (np.float64 if label in kinds else np.int64)
+        assert vals[label].shape == (4,)
+
+
+def test_a_batch_of_a_label_that_is_never_active():
+    """Its arrays are empty and of the same kinds, so that its ids are an index, as others are."""
+    space = hp.pchoice("p", [(1.0, 0), (0.0, [hp.uniform("u", 0, 1), hp.randint("r", 5)])])
+    idxs, vals = rand.suggest_batch(range(4), Domain(lambda _: 0.0, space), Trials(), seed=5)
+    assert vals["p"][idxs["u"]].tolist() == vals["p"][idxs["r"]].tolist() == []
+    assert (vals["u"].dtype, vals["r"].dtype) == (np.float64, np.int64)
+
+
+def test_a_batch_of_no_ids():
+    """No ids give empty arrays, of the same kinds."""
+    idxs, vals = rand.suggest_batch([], Domain(lambda _: 0.0, {"u": hp.uniform("u", 0, 1)}), Trials(), seed=5)
+    assert (idxs["u"].dtype, idxs["u"].shape, vals["u"].dtype, vals["u"].shape) == (np.int64, (0,), np.float64, (0,))
 
 
 @pytest.mark.parametrize(("seed", "expected"), HYPEROPT_DRAWS)

@@ -1,5 +1,6 @@
 """hyperopt's documents: made, moved from state to state, read."""
 
+import json
 import math
 
 import numpy as np
@@ -202,6 +203,16 @@ def test_idxs_and_vals_there_and_back():
     again = [{"tid": tid} for tid in range(3)]
     documents.miscs_update_idxs_vals(again, idxs, vals)
     assert [(m["idxs"], m["vals"]) for m in again] == [(m["idxs"], m["vals"]) for m in miscs]
+
+
+def test_arrays_of_values_become_numbers_of_documents():
+    """Ids and values that come in arrays are Python's numbers in the miscs, which JSON takes, with ``item()``."""
+    miscs = [{"tid": tid} for tid in range(2)]
+    vals = {"a": np.array([1.5]), "b": np.array([2, 3])}
+    documents.miscs_update_idxs_vals(miscs, {"a": np.array([1]), "b": np.arange(2)}, vals)
+    assert json.loads(json.dumps(miscs)) == miscs
+    assert [misc["vals"] for misc in miscs] == [{"a": [], "b": [2]}, {"a": [1.5], "b": [3]}]
+    assert miscs[1]["vals"]["a"][0].item() == 1.5
 
 
 def test_values_of_trials_that_are_not_there():

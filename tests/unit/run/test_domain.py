@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sparktune import STATUS_OK, Ctrl, Domain, Trials, hp, rand
-from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidTypeError
 from sparktune.history.trial import Call
 from sparktune.run.executor import SerialExecutor
-from sparktune.space.scope import rec_eval
+from sparktune.space.scope import GarbageCollected, UndrawnParameterError, rec_eval
 
 SPACE = {"c": hp.choice("c", [hp.uniform("a", 0, 1), ("b", hp.randint("b", 4))])}
 
@@ -43,14 +43,38 @@ def test_params_are_the_nodes_by_label():
         "a": "uniform",
         "b": "randint",
     }
+
+
+def test_a_memo_has_the_value_of_each_parameter():
+    """Keys are the nodes that have the labels, of inactive parameters too; the expression has its value by them."""
+    domain = Domain(lambda p: 0, SPACE)
     memo = domain.memo_from_config({"c": 0, "a": 0.5})
-    assert memo == {domain.params["c"]: 0, domain.params["a"]: 0.5}
+    assert {node.arg["label"].obj: value for node, value in memo.items()} == {"c": 0, "a": 0.5, "b": GarbageCollected}
+    assert rec_eval(domain.expr, memo=memo) == {"c": 0.5}
 
 
-def test_a_label_that_is_unknown():
-    """Values for labels the space has not are refused."""
-    with pytest.raises(InvalidArgumentError, match=r"no parameter \['z'\]: its labels are \['a', 'b', 'c'\]"):
-        Domain(lambda p: 0, SPACE).memo_from_config({"z": 1})
+def test_a_label_that_is_unknown_is_not_in_the_memo():
+    """Documents may have values for further labels; they stand for no parameter, and so one is missed if needed."""
+    domain = Domain(lambda p: 0, SPACE)
+    assert domain.memo_from_config({"z": 1, "c": 0, "a": 0.5}) == domain.memo_from_config({"c": 0, "a": 0.5})
+    with pytest.raises(UndrawnParameterError, match="uniform has no value"):
+        rec_eval(domain.expr, memo=domain.memo_from_config({"c": 0, "z": 0.5}))
+
+
+@pytest.mark.parametrize("further", [{}, {"z": 4}])
+def test_an_objective_that_is_given_a_memo(further):
+    """It has the values by label, and those of nodes that are no parameters: Ctrl is the live one there."""
+    seen = []
+
+    def objective(expr, memo, ctrl):
+        seen.append({node.arg["label"].obj: value for node, value in memo.items() if node.name == "hyperopt_param"})
+        seen.append(rec_eval(expr, memo=memo))
+        return 0.0
+
+    ctrl = Ctrl(Trials())
+    domain = Domain(objective, {**SPACE, "ctrl": Ctrl}, pass_expr_memo_ctrl=True)
+    domain.evaluate({"c": 1, "b": 3, **further}, ctrl)
+    assert seen == [{"c": 1, "b": 3, "a": GarbageCollected}, {"c": ("b", 3), "ctrl": ctrl}]
 
 
 def test_a_label_that_is_missing():
@@ -94,10 +118,22 @@ def test_the_expression_that_draws_points():
     domain, trials = Domain(lambda p: 0, SPACE), Trials()
     memo = {domain.s_new_ids: [7], domain.s_rng: np.random.default_rng(3)}
     idxs, vals = rec_eval(domain.s_idxs_vals, memo=memo)
-    assert (idxs, vals) == rand.suggest_batch([7], domain, trials, 3)
+    again = rand.suggest_batch([7], domain, trials, 3)
+    assert [{label: array.tolist() for label, array in part.items()} for part in (idxs, vals)] == [
+        {label: array.tolist() for label, array in part.items()} for part in again
+    ]
     idxs, vals = rec_eval(domain.s_idxs_vals, memo={**memo, domain.s_rng: np.random.RandomState(3)})
     assert idxs["c"] == [7]
     assert len(vals["a"]) + len(vals["b"]) == 1
+
+
+def test_points_are_drawn_as_arrays():
+    """Programs take means and masks of what they have drawn."""
+    domain = Domain(lambda p: 0, SPACE)
+    idxs, vals = rec_eval(domain.s_idxs_vals, memo={domain.s_new_ids: range(6), domain.s_rng: np.random.default_rng(3)})
+    assert {label: array.dtype for label, array in vals.items()} == {"c": np.int64, "a": np.float64, "b": np.int64}
+    assert idxs["a"].tolist() == np.arange(6)[vals["c"] == 0].tolist()
+    assert 0 < vals["a"].mean() < 1
 
 
 def test_an_evaluation_in_two_parts():
