@@ -6,6 +6,7 @@ part: so there are no two points that the objective could not tell apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def propose(space: Space, history: History, rng: np.random.Generator, n: int, se
     """
     for parameter in space.parameters:
         values = values_of(parameter.distribution)
-        if values is None or np.isinf(values.count):
+        if values is None or math.isinf(values.count):
             is_log = isinstance(parameter.distribution, LogUniform | LogNormal | QLogNormal)
             raise InvalidSpaceError(
                 f"grid.suggest needs parameters with finitely many values, got {parameter.label!r} with "

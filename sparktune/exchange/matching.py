@@ -16,6 +16,7 @@ from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import Categorical, LogNormal, LogUniform
+from sparktune.space.limits import lowest_lognormal
 
 REMOVED = "not in this space"
 OUT_OF_BOUNDS = "out of bounds"
@@ -253,10 +254,19 @@ def _number(value: Any, parameter: Parameter) -> Any:
     q = 1.0 if parameter.is_integer else getattr(distribution, "q", None)
     # Half a cell beyond a grid's end is that end; hyperopt's draws go so far.
     slack = 0.5 * q * (1 + 1e-9) if q else 1e-9 * max(abs(low), abs(high)) if math.isfinite(high - low) else 0.0
-    is_positive = isinstance(distribution, (LogUniform, LogNormal))
-    if not low - slack <= number <= high + slack or not math.isfinite(number) or (is_positive and number <= 0):
+    is_inside = low - slack <= number <= high + slack and math.isfinite(number)
+    if not is_inside or (isinstance(distribution, LogUniform | LogNormal) and not _may_be_drawn(number, distribution)):
         raise _Outside(OUT_OF_BOUNDS)
     nearest = min(max(round(number / q) * q if q else number, low), high)
     if math.isclose(nearest, number, rel_tol=1e-9, abs_tol=1e-12):
         nearest = number  # 0.3 and 3 * 0.1 are one point: as it was written
     return int(nearest) if parameter.is_integer else nearest
+
+
+def _may_be_drawn(number: float, distribution: LogUniform | LogNormal) -> bool:
+    """Whether a number is positive, or the 0.0 of a distribution whose smallest draws are too small for a float."""
+    if isinstance(distribution, LogUniform):
+        lowest = distribution.bounds[0]
+    else:
+        lowest = lowest_lognormal(distribution.mu, distribution.sigma)
+    return number > 0 or number == lowest

@@ -343,7 +343,8 @@ class History:
         if self._constraints is not None and self._violations is not None:
             is_given = kind == OK and len(constraints) == self.n_constraints
             self._constraints[row] = constraints if is_given else np.nan
-            exceeded = np.maximum(0.0, self._constraints[row]).sum()
+            with np.errstate(over="ignore"):  # the sum of huge ones is infinite, as it should be
+                exceeded = np.maximum(0.0, self._constraints[row]).sum()
             is_unknown = kind in (OK, FAILED) and exceeded != exceeded
             self._violations[row] = np.inf if is_unknown else np.nan_to_num(exceeded, posinf=np.inf)
 

@@ -102,6 +102,20 @@ class NormalMixture:
         b = (upper[:, None] - self.means) / self.sigmas
         return log_sum_exp(self._log_weights() + log_gauss_mass(a, b))
 
+    def log_cell_mass(self, x: FloatArray, below: FloatArray, above: FloatArray) -> FloatArray:
+        """Log probability of the cells [x - below, x + above], cut to the bounds.
+
+        As :meth:`log_mass`, but with all digits where a cell is narrower than what floats near x can tell apart.
+
+        Args:
+            x: Points within the bounds, shape (m,).
+            below, above: How far each one's cell reaches, shape (m,), >= 0; infinite for up to the bound.
+        """
+        below, above = np.minimum(below, x - self.low), np.minimum(above, self.high - x)
+        z = (x[:, None] - self.means) / self.sigmas  # (m, k)
+        a, b = z - below[:, None] / self.sigmas, z + above[:, None] / self.sigmas
+        return log_sum_exp(self._log_weights() + log_gauss_mass(a, b, (below + above)[:, None] / self.sigmas))
+
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         """Draw n points within the bounds."""
         cumulative = np.cumsum(self._masses())

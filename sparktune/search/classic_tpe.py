@@ -188,8 +188,8 @@ class _Numeric:
             return np.clip(x, self.first, self.last), good_mixture.log_pdf(z) - bad_mixture.log_pdf(z)
         x = np.clip(np.round(x / self.q) * self.q, self.first, self.last)
         cells, position = np.unique(x, return_inverse=True)  # a mass costs more than a density, and draws repeat
-        edges = self._edges(cells)
-        return x, (good_mixture.log_mass(*edges) - bad_mixture.log_mass(*edges))[position.ravel()]
+        around = self._around(cells)
+        return x, (good_mixture.log_cell_mass(*around) - bad_mixture.log_cell_mass(*around))[position.ravel()]
 
     def _mixture(self, x: FloatArray) -> NormalMixture:
         if self.is_log:
@@ -197,13 +197,19 @@ class _Numeric:
             x = np.log(np.maximum(x, 0.25 * self.q or np.finfo(float).tiny))
         return adaptive_parzen(x, self.prior_mean, self.prior_sigma, self.prior_weight, self.low, self.high)
 
-    def _edges(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Edges of the cells of values, on the mixture's scale; the outermost cells reach to the bounds."""
-        lower, upper = x - 0.5 * self.q, x + 0.5 * self.q
+    def _around(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Values on the mixture's scale, and how far below and above their cells reach there.
+
+        The outermost cells reach to the bounds. Not the edges: floats cannot tell those of a fine grid apart.
+        """
         if self.is_log:
-            with np.errstate(divide="ignore"):
-                lower, upper = np.log(np.maximum(lower, 0.0)), np.log(upper)
-        return np.where(x <= self.first, self.low, lower), np.where(x >= self.last, self.high, upper)
+            # 0, which has no logarithm, is looked at from the upper edge of its cell.
+            share = np.where(x > 0, 0.5 * self.q / np.maximum(x, 0.5 * self.q), 0.0)
+            center = np.clip(np.log(np.maximum(x, 0.5 * self.q)), self.low, self.high)
+            below, above = -np.log1p(-share), np.log1p(share)
+        else:
+            center, below, above = x, np.full(len(x), 0.5 * self.q), np.full(len(x), 0.5 * self.q)
+        return center, np.where(x <= self.first, np.inf, below), np.where(x >= self.last, np.inf, above)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,18 +35,23 @@ from sparktune.space.limits import MAX_EXPONENT
 MAX_CATEGORICAL_RANDINT = 10
 #: A grid of up to this many steps has a mass for each; a finer one is as good as continuous.
 MAX_STEPS = 32
+#: Grids that reach further, in steps, are counted from their first value: floats run out of digits for half steps.
+FAR = 2**40
+#: Over a grid that is so many times shorter than it is far from 0 the logarithm is straight, but has few digits.
+STRAIGHT = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """How one numeric parameter maps to its coordinate: ``z = (f(x) - shift) / scale``, f the logarithm or nothing.
+    """How one numeric parameter maps to its coordinate: ``z = (f(x) - origin * q - shift) / scale``.
 
     Attributes:
-        is_log: Whether f is the logarithm.
+        is_log: Whether f is the logarithm; else it is nothing.
         shift, scale: The linear part.
         low, high: Bounds of z; infinite for the normal family.
         q: Grid step of x; 0 for continuous parameters.
         first, last: Smallest and largest x.
+        origin: From which step a far grid is counted; 0 on other axes.
     """
 
     is_log: bool
@@ -57,22 +62,32 @@ class Axis:
     q: float
     first: float
     last: float
+    origin: float = 0.0
 
     def edges(self) -> FloatArray | None:
         """Edges of the grid's cells in z, ascending from 0 to 1; None without a grid of few steps."""
         if not self.q or math.isinf(self.low):
             return None
+        if not self.is_log:
+            n_steps = round(self.scale / self.q)
+            return np.arange(n_steps + 1) / n_steps if n_steps <= MAX_STEPS else None
         first, last = round(self.first / self.q), round(self.last / self.q)
         if last - first >= MAX_STEPS:
             return None
-        x = (np.arange(first, last + 2) - 0.5) * self.q
-        edges = ((np.log(x) if self.is_log else x) - self.shift) / self.scale
+        edges = (np.log((np.arange(first, last + 2) - 0.5) * self.q) - self.shift) / self.scale
         edges[0], edges[-1] = 0.0, 1.0
         return np.asarray(edges)
 
 
 def _bounded(is_log: bool, low: float, high: float, q: float, first: float, last: float) -> Axis:
     return Axis(is_log, low, high - low, 0.0, 1.0, q, first, last)
+
+
+def _linear_grid(first: int, last: int, q: float, bounds: tuple[float, float]) -> Axis:
+    """The axis of the multiples of q from the first to the last, without a logarithm."""
+    if max(-first, last) < FAR:
+        return _bounded(False, (first - 0.5) * q, (last + 0.5) * q, q, *bounds)
+    return Axis(False, -0.5 * q, (last - first + 1) * q, 0.0, 1.0, q, *bounds, float(first))
 
 
 def axis_of(distribution: object) -> Axis:
@@ -83,12 +98,14 @@ def axis_of(distribution: object) -> Axis:
         case LogUniform(low, high):
             return _bounded(True, low, high, 0.0, math.exp(low), math.exp(high))
         case QUniform(q=q):
-            first, last = distribution.grid
-            return _bounded(False, (first - 0.5) * q, (last + 0.5) * q, q, *distribution.bounds)
+            return _linear_grid(*distribution.grid, q, distribution.bounds)
         case QLogUniform(q=q):
+            first, last = distribution.grid
+            if (last - first + 1) * STRAIGHT < first:
+                return _linear_grid(first, last, q, distribution.bounds)
             return _bounded(True, *distribution.log_edges, q, *distribution.bounds)
         case RandInt(low, high):
-            return _bounded(False, low - 0.5, high - 0.5, 1.0, low, high - 1)
+            return _linear_grid(int(low), int(high) - 1, 1.0, distribution.bounds)
         case Normal(mu, sigma):
             return Axis(False, mu, sigma, -math.inf, math.inf, 0.0, -math.inf, math.inf)
         case QNormal(mu, sigma, q):
@@ -130,13 +147,13 @@ class Coordinates:
         self.numeric = np.array([c for c, n in enumerate(counts) if not n], dtype=np.intp)
         self.categorical = np.array([c for c, n in enumerate(counts) if n], dtype=np.intp)
         axes = [axis_of(space.parameters[c].distribution) for c in self.numeric]
-        shift, scale, self.low, self.high, q, first, last = (
+        shift, scale, self.low, self.high, q, first, last, origin = (
             np.array([getattr(a, name) for a in axes], dtype=float)
-            for name in ("shift", "scale", "low", "high", "q", "first", "last")
+            for name in ("shift", "scale", "low", "high", "q", "first", "last", "origin")
         )
         self.is_unbounded = np.isinf(self.low)
         self._grids = self.numeric[q > 0]
-        self._q = q[q > 0]
+        self._q, self._origin_steps = q[q > 0], origin[q > 0]
         is_log = np.array([axis.is_log for axis in axes], dtype=bool)
         self._logs = self.numeric[is_log]
         # The cell of 0 of a quantised lognormal has no logarithm: its middle stands for it.
@@ -146,6 +163,7 @@ class Coordinates:
         offset = np.array([getattr(space.parameters[c].distribution, "low", 0) for c in self.categorical], dtype=float)
         # Of every column, for whole rows at once: a category is its value less the lowest, and has no bounds.
         self._shift, self._scale = self._of_columns(shift, offset), self._of_columns(scale, 1.0)
+        self._origin = self._of_columns(origin * q, 0.0)
         self._low, self._high = self._of_columns(self.low, -math.inf), self._of_columns(self.high, math.inf)
         self._first, self._last = self._of_columns(first, -math.inf), self._of_columns(last, math.inf)
         self.log_priors: list[FloatArray] = [
@@ -178,6 +196,7 @@ class Coordinates:
         z = np.array(values, dtype=float)
         if len(self._logs):
             z[:, self._logs] = np.log(np.maximum(z.take(self._logs, axis=1), self._tiny))
+        z -= self._origin
         z -= self._shift
         z /= self._scale
         np.maximum(z, self._low, out=z)
@@ -198,7 +217,9 @@ class Coordinates:
             values[:, self._logs] = np.exp(np.minimum(values.take(self._logs, axis=1), self._max_exponents))
         if len(self._grids):
             steps = values.take(self._grids, axis=1) / self._q
-            values[:, self._grids] = np.rint(steps, out=steps) * self._q + 0.0  # not -0.0
+            np.rint(steps, out=steps)
+            steps += self._origin_steps
+            values[:, self._grids] = steps * self._q + 0.0  # not -0.0
         np.maximum(values, self._first, out=values)
         return np.asarray(np.minimum(values, self._last, out=values))
 

@@ -88,6 +88,11 @@ def highest_lognormal(mu: float, sigma: float) -> float:
     return math.exp(min(float(mu) + REACH * float(sigma), MAX_EXPONENT))
 
 
+def lowest_lognormal(mu: float, sigma: float) -> float:
+    """The smallest value that a lognormal distribution can draw; 0.0 where it is too small for a float."""
+    return math.exp(float(mu) - REACH * float(sigma))
+
+
 def require_grid(kind: str, low: float, high: float, q: float, first: int, last: int) -> None:
     """Floats must hold every multiple of q from the first to the last, and half a step beyond each bound."""
     if max(-first, last) > MAX_INTEGER:

@@ -30,19 +30,22 @@ def draw_order(expr: Apply, nodes: Mapping[str, Apply]) -> list[str]:
         for position, child in enumerate(node.inputs()):
             users[child].append((node, position))
     labels = {node: label for label, node in nodes.items()}
-    drawn: dict[Apply, str] = {}
+    asked: set[Apply] = set()
+    drawn: list[str] = []
 
     def draw(parameter: Apply) -> None:
-        if parameter not in drawn:
+        # One that is being drawn may be asked for again: an option may use what its own selector is made of.
+        if parameter not in asked:
+            asked.add(parameter)
             for selector in _selectors_above(parameter, expr, users):
                 for node in reversed(dfs(selector)):
                     if node in labels:
                         draw(node)
-            drawn[parameter] = labels[parameter]
+            drawn.append(labels[parameter])
 
     for label in sorted(nodes, reverse=True):
         draw(nodes[label])
-    return list(drawn.values())
+    return drawn
 
 
 def _selectors_above(parameter: Apply, expr: Apply, users: Users) -> Iterator[Apply]:

@@ -89,6 +89,13 @@ def test_a_space_without_parameters_has_one_point():
     assert len(trials) == 1
 
 
+def test_more_points_than_integers_of_numpy_count():
+    """A long grid is walked from its start, as far as the run goes."""
+    trials = Trials()
+    fmin(lambda x: x, hp.qloguniform("x", 0, 45, 1), grid.suggest, max_evals=3, trials=trials, verbose=False)
+    assert trials.losses() == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("expr", "remedy"),
     [

@@ -142,8 +142,10 @@ def _grid(distribution: QUniform | QLogUniform, is_cast: bool, low: float, high:
     q, is_log = float(distribution.q), isinstance(distribution, QLogUniform)
     if is_cast and q.is_integer() and low.is_integer() and high.is_integer() and not (is_log and q != 1):
         return IntDistribution(int(low), int(high), log=is_log, step=int(q))
+    if is_log:
+        return FloatDistribution(low, high, log=True)
     is_even = not (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(q))
-    return FloatDistribution(low, high, step=q) if is_even and not is_log else FloatDistribution(low, high, log=is_log)
+    return FloatDistribution(low, high, step=q if is_even else None)
 
 
 def _names(options: Sequence[Option]) -> list[Any]:

@@ -41,6 +41,8 @@ def test_added_and_removed_parameters():
         (scope.int(hp.quniform("x", 1, 9, 1)), 3.4, 3.0),
         (hp.loguniform("x", -3, 0), 0.5, 0.5),
         (hp.normal("x", 0, 1), 40, 40.0),
+        (hp.lognormal("x", 0, 1000), 0.0, 0.0),
+        (hp.loguniform("x", -800, 0), "0.0", 0.0),
     ],
 )
 def test_numbers_that_are_possible(node, value, raw):
@@ -54,6 +56,8 @@ def test_numbers_that_are_possible(node, value, raw):
         (hp.uniform("x", 0, 1), 1.5, "out of bounds"),
         (hp.randint("x", 5), 5, "out of bounds"),
         (hp.lognormal("x", 0, 1), 0.0, "out of bounds"),
+        (hp.loguniform("x", -40, 0), 0.0, "out of bounds"),
+        (hp.loguniform("x", -800, 0), -1e-12, "out of bounds"),
         (hp.normal("x", 0, 1), float("inf"), "out of bounds"),
         (hp.uniform("x", 0, 1), "auto", "not a number"),
         (hp.choice("x", ["a", "b"]), 2, "an option that is not here"),
@@ -66,6 +70,14 @@ def test_a_value_that_is_not_possible_puts_the_trial_outside(node, value, why):
     matcher = Matcher(Space(node), source)
     assert matcher.fitted(source.rows)[0].is_outside
     assert matcher.summary() == f"labels matched: none; without a value: x; trials left out: 1 with x {why}"
+
+
+@pytest.mark.parametrize("node", [hp.lognormal("x", 0, 1000), hp.loguniform("x", -800, 0)])
+def test_draws_that_underflow_are_possible(node, rng):
+    """Whatever the distribution draws is within its bounds, 0.0 as well."""
+    drawn = Space(node).sample(rng, 200)[:, 0]
+    assert (drawn == 0).any()
+    assert [fitted(node, {"x": x}).raw for x in drawn] == [{"x": x} for x in drawn]
 
 
 def test_options_are_recognised_in_the_old_space():

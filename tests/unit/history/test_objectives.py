@@ -1,6 +1,7 @@
 """The columns of studies with several losses or constraints, and what plain studies do not pay for them."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -114,6 +115,13 @@ def test_constraints_add_up_to_violations(history, finished):
     ]
     np.testing.assert_array_equal(history.constraints, expected)
     assert history.violations.tolist() == [math.inf, 0, 2.5, *[math.inf] * 3, 0, 0, *[math.inf] * 2]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_huge_constraints_add_up_to_infinity(history, finished):
+    """Without a warning of an overflow, which would reach the user."""
+    history.sync([finished(0, loss=1.0, constraints=[sys.float_info.max] * 2)])
+    assert history.violations.tolist() == [math.inf]
 
 
 def test_new_columns_cannot_be_written(history, finished):

@@ -152,6 +152,27 @@ def test_the_cells_of_a_grid_have_mass_one(low, high):
     assert masses.sum() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_cells_by_their_reach_are_those_by_their_edges(low, high):
+    """Where floats tell the edges apart, both ways to name a cell give one mass; a bound cuts either."""
+    mixture = example(low, high)
+    x = np.array([max(low, -3.0), 0.1, 0.5, min(high, 2.5)])
+    below, above = np.array([INF, 0.2, 1e-3, 0.25]), np.array([0.25, 1e-3, 0.1, INF])
+    by_edges = mixture.log_mass(x - below, x + above)
+    # The edges of the narrowest cell, of 0.1, lose an ulp, 1e-16, each.
+    np.testing.assert_allclose(mixture.log_cell_mass(x, below, above), by_edges, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [1e-18, 1e-30, 1e-300])
+def test_a_cell_narrower_than_floats_has_the_mass_of_its_density(width):
+    """Also where its edges are one float: the density times the width."""
+    mixture = example(-7.0, 3.0)
+    x = np.array([-6.5, 0.1, 2.5])
+    expected = mixture.log_pdf(x) + math.log(width)
+    half = np.full(3, 0.5 * width)
+    np.testing.assert_allclose(mixture.log_cell_mass(x, half, half), expected, rtol=1e-12)
+
+
 def test_a_component_on_the_bound_has_half_its_weight():
     """The cut is of the whole mixture: what a component loses beyond the bounds goes to all of them."""
     mixture = NormalMixture(np.array([0.5, 0.5]), np.array([0.0, 0.5]), np.array([0.01, 0.01]), 0.0, 1.0)

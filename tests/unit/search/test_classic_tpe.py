@@ -165,6 +165,37 @@ def test_a_quantised_proposal_is_the_cell_of_the_highest_ratio(parameter, step, 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
+    ("fine", "continuous"),
+    [
+        (hp.qlognormal("x", 30, 10, 1), hp.lognormal("x", 30, 10)),
+        (hp.qloguniform("x", 0, 60, 1), hp.loguniform("x", 0, 60)),
+        (hp.uniformint("x", 0, 2**53), hp.uniform("x", 0, 2**53)),
+        (hp.quniform("x", -(2**53), 2**53, 1), hp.uniform("x", -(2**53), 2**53)),
+        (hp.qnormal("x", 0, 1, 1e-16), hp.normal("x", 0, 1)),
+        (hp.qnormal("x", 0, 1e17, 1), hp.normal("x", 0, 1e17)),
+    ],
+)
+def test_a_grid_finer_than_floats_is_as_none(fine, continuous, seed, history_of):
+    """Large values, whose cells have one float for both edges, are chosen as they are without a grid."""
+    rng = np.random.default_rng(seed)
+    values, losses = Space(fine).sample(rng, 60), rng.random(60)
+    losses[values[:, 0] > np.median(values)] -= 1.0
+    on_grid, anywhere = (
+        classic_tpe.propose(space, history_of(space, values, losses), np.random.default_rng(seed), 5)
+        for space in (Space(fine), Space(continuous))
+    )
+    np.testing.assert_allclose(on_grid, anywhere, rtol=1e-6)  # a step of 1 is less than that of what is drawn here
+
+
+def test_a_grid_of_one_float_has_a_density(history_of, rng):
+    """Steps that floats cannot follow, of a standard deviation each, give numbers without a warning."""
+    space = Space(hp.qnormal("x", 1e17, 1, 1))
+    history = history_of(space, np.full((30, 1), 1e17), np.arange(30))
+    assert (classic_tpe.propose(space, history, rng, 3) == 1e17).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
     ("parameter", "offset", "prior"),
     [
         (hp.randint("x", 3, 9), 3, np.full(6, 1 / 6)),

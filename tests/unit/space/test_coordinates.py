@@ -213,6 +213,61 @@ def test_a_huge_randint_costs_no_memory(algo, history_of, rng):
     assert ((proposed >= 0) & (proposed < 2**40) & (proposed == np.round(proposed))).all()
 
 
+# -- grids far from 0 --------------------------------------------------------------------------------------------------
+
+#: Floats have no half steps there, or their logarithms cannot be told apart.
+FAR_GRIDS = [
+    hp.uniformint("x", 2**52, 2**52 + 20),
+    hp.randint("x", 2**53 - 20, 2**53),
+    hp.quniform("x", 5e15, 5e15 + 12, 1),
+    hp.quniform("x", 3 * 2**50, 3 * 2**50 + 30, 3),
+    hp.quniform("x", 2**48 * 0.1, 2**48 * 0.1 + 1.5, 0.1),
+    hp.uniformint("x", -(2**53), -(2**53) + 20),
+    hp.quniform("x", -5e15 - 12, -5e15, 1),
+    hp.qloguniform("x", math.log(2**45), math.log(2**45 + 20), 1),
+    hp.qloguniform("x", math.log(2**50), math.log(2**50) + 2e-14, 1),
+    hp.qloguniform("x", 0, 4e-16, 2.0**-52),
+]
+
+
+def values_of_grid(distribution):
+    low, high = distribution.bounds
+    first, last = getattr(distribution, "grid", (low, high))
+    return np.clip([step * getattr(distribution, "q", 1) for step in range(first, last + 1)], low, high)
+
+
+@pytest.mark.parametrize("node", FAR_GRIDS, ids=describe)
+def test_every_value_of_a_far_grid_is_in_its_own_cell(node):
+    """Cells have a width, each value is in its own, and comes back from its coordinate."""
+    coordinates = Coordinates(Space(node))
+    values = values_of_grid(coordinates.space.parameters[0].distribution)[:, None]
+    z = coordinates.encode(values)
+    np.testing.assert_array_equal(coordinates.layout.points(z).cells[:, 0], np.arange(len(values)))
+    np.testing.assert_array_equal(coordinates.decode(z), values)
+    assert np.isfinite(coordinates.layout.log_widths).all()
+
+
+@pytest.mark.parametrize("node", [*FAR_GRIDS, hp.uniformint("x", 2**53 - 1000, 2**53)], ids=describe)
+def test_the_prior_of_a_far_grid_gives_every_value_its_share(node):
+    """Evenly spaced ``u`` give each value equally often: over so short a stretch logarithms are even as well."""
+    coordinates = Coordinates(Space(node))
+    n = len(values := values_of_grid(coordinates.space.parameters[0].distribution))
+    u = (np.arange(10 * n) + 0.5) / (10 * n)
+    decoded = coordinates.decode(coordinates.prior_quantile(u[:, None]))[:, 0]
+    np.testing.assert_array_equal(decoded, np.repeat(values, 10))
+
+
+@pytest.mark.parametrize("algo", [tpe, auto], ids=["tpe", "auto"])
+@pytest.mark.parametrize("node", FAR_GRIDS, ids=describe)
+def test_far_grids_are_searched(node, algo, history_of, rng):
+    """Proposals are values of the grid, without a warning, which would be an error here."""
+    space = Space(node)
+    values = values_of_grid(space.parameters[0].distribution)
+    known = rng.choice(values, 14)[:, None]
+    proposed = algo.propose(space, history_of(space, known, known[:, 0] - values[0]), rng, 2)
+    assert np.isin(proposed, values).all()
+
+
 def test_a_distribution_without_order_has_no_axis():
     """Only numeric distributions have one."""
     with pytest.raises(TypeError, match="no axis"):

@@ -55,6 +55,22 @@ def test_the_parameters_of_a_computed_selector_come_first():
     assert order_of(scope.switch(1 - n, uniform("x"), uniform("y"))) == "n y x"
 
 
+def test_an_option_may_use_what_its_selector_is_made_of():
+    """The parameter that decides is not asked for again while it is drawn; others still wait for it."""
+    from sparktune.pyll import scope
+
+    n = hp.quniform("n", 1, 4, 1)
+    assert order_of({"n": n, "second": scope.switch(scope.int(n > 2), uniform("x"), {"units": 4 * n})}) == "n x"
+
+
+def test_selectors_that_hang_on_each_other():
+    """Of two parameters that each decide about the other, the one that is needed first is drawn last."""
+    from sparktune.pyll import scope
+
+    a, b = hp.randint("a", 2), hp.randint("b", 2)
+    assert order_of([scope.switch(a, 0, [a, b]), scope.switch(b, 0, [a, b])]) == "a b"
+
+
 @pytest.mark.parametrize("depth", [400])
 def test_deep_spaces(depth):
     """A choice within a choice, many times over, has its order without recursion."""
