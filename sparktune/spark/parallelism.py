@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
-from sparktune.space.nodes import is_finite
 from sparktune.spark.gateway import Gateway
 
 logger = logging.getLogger("sparktune")
@@ -26,7 +25,7 @@ Parallelism = int | Literal["auto"] | None
 
 def validate(parallelism: Any) -> None:
     """Refuse what is not a whole number, ``"auto"`` or None."""
-    is_whole = is_finite(parallelism) and int(parallelism) == parallelism
+    is_whole = isinstance(parallelism, (int, np.integer)) and not isinstance(parallelism, bool)
     if parallelism is not None and parallelism != "auto" and not is_whole:
         raise InvalidTypeError(
             f'parallelism is a whole number of trials at a time, "auto" to follow the cluster, or None for as many as '

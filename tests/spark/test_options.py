@@ -53,11 +53,6 @@ def test_argument_out_of_its_rule_is_refused(session, argument, error, text):
         SparkTrials(spark_session=session, **argument)
 
 
-def test_parallelism_may_be_a_whole_float(session):
-    """Programs compute how many trials at a time, and 4 / 2 is a float."""
-    assert SparkTrials(4 / 2, spark_session=session).parallelism == 2
-
-
 @pytest.mark.parametrize(
     ("given", "n_bytes"),
     [("512m", 512 * 2**20), ("1.5g", 3 * 2**29), ("2GiB", 2**31), (" 64 k ", 2**16), (1e9, 10**9), (7, 7), ("9", 9)],
