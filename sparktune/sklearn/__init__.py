@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
@@ -20,25 +19,20 @@ from sklearn.utils.metadata_routing import get_routing_for_object, process_routi
 
 from sparktune.exceptions import (
     AllTrialsFailed,
-    BadSearchSpace,
     InvalidArgumentError,
     InvalidTypeError,
     ObjectiveError,
 )
 from sparktune.fmin import fmin
-from sparktune.history import documents
-from sparktune.history.documents import Document
-from sparktune.history.marks import is_outside
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.arguments import as_max_evals
 from sparktune.run.stopping import EarlyStop
+from sparktune.sklearn.metrics import is_same_metric, metric_texts, metrics_of, optimized_metrics, scorer_names
+from sparktune.sklearn.results import candidate_of, cv_results, failure_of, is_foreign
 from sparktune.space.compile import Space
-from sparktune.storage.encoding import Pickled
 from sparktune.trials import Trials
 
 __all__ = ["AllCandidatesFailedError", "HyperoptSearchCV"]
-
-TIMES = ("mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time")
 
 
 class AllCandidatesFailedError(AllTrialsFailed, ValueError):
@@ -183,7 +177,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.n_splits_ = len(splits)
         self.scorer_ = getattr(scorers, "_scorers", scorers)  # several are kept as a dict, as GridSearchCV does
         self.cv_results_ = self._gather(space)
-        self.multimetric_ = _metrics(self.cv_results_) != ["score"] or isinstance(self.scorer_, dict)
+        self.multimetric_ = metrics_of(self.cv_results_) != ["score"] or isinstance(self.scorer_, dict)
         self._choose(self.refit if self.multimetric_ else refit_metric)
         if self.refit:
             self._refit(X, y, refit_params)
@@ -269,22 +263,22 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _check_metrics(self, trials: Any, scorers: Any) -> None:
         """Refuse to go on from trials of which another metric was optimised."""
-        single, several = _scorer_names(self.scoring)
+        single, several = scorer_names(self.scoring)
         for document in trials._dynamic_trials:
-            found = _metrics(document["result"].get("cv_results") or {})
+            found = metrics_of(document["result"].get("cv_results") or {})
             # What a callable will give is not known yet: what it gave, if it is the same one.
             metrics = found if callable(self.scoring) else list(getattr(scorers, "_scorers", ["score"]))
-            wanted = [(name, several.get(name, single)) for name in _optimized(metrics, self.refit)]
+            wanted = [(name, several.get(name, single)) for name in optimized_metrics(metrics, self.refit)]
             before = [(name, scorer) for name, scorer in document["result"].get("optimized") or ()]
             if before:
-                is_same = len(before) == len(wanted) and all(map(_is_same_metric, before, wanted))
+                is_same = len(before) == len(wanted) and all(map(is_same_metric, before, wanted))
             else:  # by an older version, which did not say
                 is_same = self.refit in found if self.refit in metrics else set(metrics) == set(found)
             if found and not is_same:
                 raise InvalidArgumentError(
                     "with warm_start candidates are compared by the metric of the earlier ones, got "
-                    f"{_metric_texts(wanted)} to optimise after trials with "
-                    f"{_metric_texts(before) or found}: keep scoring and refit as they were, or set warm_start=False"
+                    f"{metric_texts(wanted)} to optimise after trials with "
+                    f"{metric_texts(before) or found}: keep scoring and refit as they were, or set warm_start=False"
                 )
 
     # -- results --------------------------------------------------------------------------------------------------
@@ -299,22 +293,22 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         ended = [
             document
             for document in self.trials_._dynamic_trials
-            if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR) and not _is_foreign(document)
+            if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR) and not is_foreign(document)
         ]
         failed = [document for document in ended if "cv_results" not in document["result"]]
         if failed and (self.error_score == "raise" or len(failed) == len(ended)):
             kind = ObjectiveError if self.error_score == "raise" else AllCandidatesFailedError
             raise kind(
                 f"{len(failed)} of {len(ended)} candidates could not be fitted and scored: check the data, the "
-                f"estimator and the space. The first failure:\n{_failure(failed[0])}"
+                f"estimator and the space. The first failure:\n{failure_of(failed[0])}"
             )
         if not ended:
             raise AllCandidatesFailedError(
                 "no candidate was evaluated to its end: allow more time, or more max_evals than the trials hold already"
             )
-        candidates = [(_candidate(document, space), document["result"].get("cv_results")) for document in ended]
+        candidates = [(candidate_of(document, space), document["result"].get("cv_results")) for document in ended]
         known = [(params, found) for params, found in candidates if params is not None]
-        return _cv_results([params for params, _ in known], [found for _, found in known], self.error_score)
+        return cv_results([params for params, _ in known], [found for _, found in known], self.error_score)
 
     def _choose(self, refit_metric: Any) -> None:
         """Set what tells of the best candidate, where there is a way to tell."""
@@ -348,7 +342,7 @@ def _objective(
     search, fit_params = candidate_search
     target = refit if isinstance(refit, str) else None
     needs_target = refit is not False and not callable(refit)
-    single, several = _scorer_names(search.scoring)
+    single, several = scorer_names(search.scoring)
     ok, fail = STATUS_OK, STATUS_FAIL
     config = get_config()
 
@@ -392,120 +386,3 @@ def _objective(
         return {**result, "loss": losses[0]} if len(losses) == 1 else {**result, "losses": losses}
 
     return cross_validation
-
-
-def _is_foreign(document: Document) -> bool:
-    """Whether a trial is one of another objective, in trials that were filled before."""
-    result = document["result"]
-    return result.get("status") == STATUS_OK and "cv_results" not in result
-
-
-def _metrics(found: Mapping[str, Any]) -> list[str]:
-    return [key.removeprefix("mean_test_") for key in found if key.startswith("mean_test_")]
-
-
-def _optimized(metrics: list[str], refit: Any) -> list[str]:
-    """The metrics that losses are of: the one that ``refit`` names, or all."""
-    return [refit] if isinstance(refit, str) and refit in metrics else metrics
-
-
-def _scorer_names(scoring: Any) -> tuple[str | None, dict[str, str | None]]:
-    """What the scorer is called, and if there are several, what each is by its metric; None: it has no name."""
-    if isinstance(scoring, Mapping):
-        return None, {metric: _scorer_name(scorer) for metric, scorer in scoring.items()}
-    if scoring is None or isinstance(scoring, str) or callable(scoring):
-        return _scorer_name(scoring), {}
-    return None, {metric: metric for metric in scoring}
-
-
-def _scorer_name(scorer: Any) -> str | None:
-    if scorer is None or isinstance(scorer, str):
-        return scorer or "score"  # the estimator's own
-    name = getattr(scorer, "__name__", None) or repr(scorer)  # those of make_scorer have a repr with the function's
-    return None if "<" in name else str(name)  # a lambda, an address: they say nothing in another process
-
-
-def _is_same_metric(before: tuple[str, str | None], wanted: tuple[str, str | None]) -> bool:
-    return before[0] == wanted[0] and (before[1] == wanted[1] or None in (before[1], wanted[1]))
-
-
-def _metric_texts(pairs: Sequence[tuple[str, str | None]]) -> list[str]:
-    return [name if scorer in (name, None) else f"{name} ({scorer})" for name, scorer in pairs]
-
-
-def _candidate(document: Document, space: Space) -> Mapping[str, Any] | None:
-    """The parameters that a trial was evaluated with; None if it failed in another space, and nobody knows."""
-    # With a warm start the space may have other constants and options than it had then.
-    params = document["result"].get("params")
-    if isinstance(params, Mapping) and not _has_pickles(params):
-        return params
-    if is_outside(document):
-        return None
-    try:
-        found: Mapping[str, Any] = space.evaluate(documents.raw_values(document))
-    except BadSearchSpace:
-        return None
-    return found
-
-
-def _has_pickles(value: Any) -> bool:
-    """Whether a value that was read from a storage has parts that nobody has said may be trusted."""
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return isinstance(value, Pickled) or any(map(_has_pickles, parts))
-
-
-def _failure(document: Document) -> str:
-    return str(document["result"].get("error") or documents.failure_text(document))
-
-
-def _cv_results(
-    candidates: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, float] | None], error_score: Any
-) -> dict[str, Any]:
-    """The table of all candidates, in the form and order of ``GridSearchCV.cv_results_``.
-
-    Args:
-        candidates: Parameters of each.
-        found: Numbers of each by column; None for one that failed. At least one has not.
-        error_score: Score of those that failed, in all splits.
-    """
-    columns = dict.fromkeys(key for row in found if row is not None for key in row)  # earlier fits may have had others
-    table: dict[str, Any] = {}
-
-    def add(key: str) -> None:
-        missing = np.nan if key in TIMES else 0.0 * error_score if key.startswith("std_") else error_score
-        table[key] = np.array([missing if row is None else row.get(key, np.nan) for row in found], dtype=float)
-
-    for key in TIMES:
-        add(key)
-    for name in dict.fromkeys(name for candidate in candidates for name in candidate):
-        table[f"param_{name}"] = _parameter_column(candidates, name)
-    table["params"] = [dict(candidate) for candidate in candidates]
-    for key in columns:
-        if key not in TIMES:
-            add(key)
-        if key.startswith("std_test_"):
-            metric = key.removeprefix("std_test_")
-            table[f"rank_test_{metric}"] = _ranks(table[f"mean_test_{metric}"])
-    return table
-
-
-def _parameter_column(candidates: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """One parameter's values, masked where a candidate does not have it."""
-    values = [candidate[name] for candidate in candidates if name in candidate]
-    try:
-        inferred = np.array(values)
-    except ValueError:  # lists of different lengths
-        inferred = np.empty(0, dtype=object)
-    is_plain = inferred.ndim == 1 and inferred.dtype.kind != "U"
-    empty = np.empty(len(candidates), dtype=inferred.dtype if is_plain else object)
-    column: Any = np.ma.MaskedArray(empty, mask=True)
-    for row, candidate in enumerate(candidates):
-        if name in candidate:
-            column[row] = candidate[name]
-    return column
-
-
-def _ranks(means: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Rank of each mean score, the highest 1; equal ones share the better rank, NaN is the lowest."""
-    descending = np.where(np.isnan(means), np.inf, -means)
-    return (1 + np.searchsorted(np.sort(descending), descending, side="left")).astype(np.int32)
