@@ -21,9 +21,9 @@
     ├── MissingPackageError          (ImportError)
     └── SparkUnavailableError        (RuntimeError)
 
-Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Four
+Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Five
 stand beside the code that raises them: ``JavaNotFoundError`` and ``SparkJobError``, both a SparkUnavailableError,
-``UndrawnParameterError`` and ``SeveralLossesError``.
+``UndrawnParameterError``, ``SeveralLossesError`` and ``NoLossError``.
 """
 
 from __future__ import annotations

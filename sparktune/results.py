@@ -42,6 +42,10 @@ class SeveralLossesError(SparktuneError, ValueError):
         return type(self), ()
 
 
+class NoLossError(AllTrialsFailed, ValueError):
+    """There is no loss to average, which is a ValueError in hyperopt."""
+
+
 class Results(Collection):
     """What can be read of trials besides their documents; a part of :class:`sparktune.Trials`."""
 
@@ -195,7 +199,12 @@ class Results(Collection):
     # -- hyperopt's estimate --------------------------------------------------------------------------------------
 
     def average_best_error(self, bandit: Any = None) -> float:
-        """The true loss of the best trial; over trials whose loss has a variance, weighted by the chance to be best."""
+        """The true loss of the best trial; over trials whose loss has a variance, weighted by the chance to be best.
+
+        Raises:
+            NoLossError: If no trial has a finite loss, an AllTrialsFailed and a ValueError.
+            SeveralLossesError: If the trials have several losses and no scalar one.
+        """
         if self._has_only_several_losses:
             raise SeveralLossesError
         done = [
@@ -207,12 +216,12 @@ class Results(Collection):
         rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
         finite = [row for row in rows if np.isfinite(row).all()]
         if not finite and self._candidates():
-            raise AllTrialsFailed(
+            raise NoLossError(
                 "average_best_error needs a trial whose loss, true loss and variance are finite, and none of the "
                 f"{len(rows)} trials with status ok is one: take trials.best_trial"
             )
         if not finite:
-            raise AllTrialsFailed(self._nothing_to_return())
+            raise NoLossError(self._nothing_to_return())
         losses, variances, true_losses = np.asarray(finite).T
         if np.all(variances == 0):
             return float(true_losses[np.argmin(losses)])

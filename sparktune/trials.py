@@ -222,11 +222,15 @@ class Trials(Results):
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 
-    def _require_goal(self, goal: Goal) -> None:
-        """Losses of a number to be high and of one to be low must not meet: the worst would be taken for the best."""
+    def _goal_so_far(self) -> Goal | None:
+        """What the trials that there are were run for; None where nobody knows."""
         # The storage goes first: another program may have begun anew in it.
         runs = self._keeper.runs if self._keeper is not None else []
-        before = Goal.of_runs(runs) if runs else self._goal
+        return Goal.of_runs(runs) if runs else self._goal
+
+    def _require_goal(self, goal: Goal) -> None:
+        """Losses of a number to be high and of one to be low must not meet: the worst would be taken for the best."""
+        before = self._goal_so_far()
         if before is None or goal.goes_on(before):
             return
         if any(documents.losses_of(document) for document in self._dynamic_trials if not is_borrowed(document)):

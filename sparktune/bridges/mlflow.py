@@ -74,15 +74,18 @@ def runs(
     client = MlflowClient(tracking_uri)
     name, found = _runs(client, experiment, run_id)
     names = [metric] if isinstance(metric, str) else list(metric)
-    signs = Goal.of(direction, names).signs
+    goal = Goal.of(direction, names)
     parents = {run.data.tags.get(PARENT) for run in found}
     leaves = [run for run in found if run.info.run_id not in parents]
     ended = [run for run in leaves if run.info.status in ("FINISHED", "FAILED")]
     if ended and not any(set(names) <= run.data.metrics.keys() for run in ended):
         known = sorted({key for run in ended for key in run.data.metrics})
         raise InvalidArgumentError(f"metric names the loss in the runs, got {metric!r} for {name}, which has {known}")
-    rows = [_row(run, names, signs, params or {}) for run in reversed(ended)]  # the newest come first
-    return Source(name, rows, choices="either", is_text=True, n_open=len(leaves) - len(ended))
+    rows = [_row(run, names, goal.signs, params or {}) for run in reversed(ended)]  # the newest come first
+    n_open = len(leaves) - len(ended)
+    # What we log as "loss" is to be low whatever it was made of.
+    is_ours = names == ["loss"]
+    return Source(name, rows, choices="either", is_text=True, n_open=n_open, goal=None if is_ours else goal)
 
 
 def _number(key: str) -> int:

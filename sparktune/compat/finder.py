@@ -36,6 +36,12 @@ _ABSENT = {
 _SHOWN_AS = {Apply: "hyperopt.pyll.base", Literal: "hyperopt.pyll.base"}
 _OWN_NAMES = {node_type: node_type.__module__ for node_type in _SHOWN_AS}
 
+#: Modules that have a ``logger`` in hyperopt, which programs import to silence it or to log by; the name it has here.
+_LOGGERS = {
+    f"sparktune.{name}": f"sparktune.{name}"
+    for name in ("anneal", "base", "early_stop", "fmin", "mongoexp", "pyll.base", "rand", "tpe", "utils")
+} | {"sparktune.spark": "hyperopt-spark"}
+
 _lock = threading.RLock()
 
 
@@ -87,6 +93,7 @@ class _Loader(importlib.abc.Loader):
         # It has been executed. The import system has just described it by the other name; reload, pickle and pkgutil
         # need its own.
         module.__spec__ = self._spec
+        _give_logger(module)
 
 
 class _Distribution(importlib.metadata.Distribution):
@@ -127,6 +134,7 @@ def install() -> None:
         for name, module in list(sys.modules.items()):
             if name == "sparktune" or name.startswith("sparktune."):
                 sys.modules["hyperopt" + name[len("sparktune") :]] = module
+                _give_logger(module)
         for node_type, name in _SHOWN_AS.items():
             node_type.__module__ = name
         _log_below("hyperopt")
@@ -147,6 +155,10 @@ def uninstall() -> None:
             node_type.__module__ = name
         for package in (sparktune, sparktune.pyll):
             vars(package).pop("tests", None)  # hyperopt's
+        for name, logger_name in _LOGGERS.items():
+            names = vars(sys.modules[name]) if name in sys.modules else {}
+            if names.get("logger") is logging.getLogger(logger_name):
+                del names["logger"]
         _log_below(None)
 
 
@@ -165,6 +177,12 @@ def aliased() -> Iterator[None]:
     finally:
         if not before:
             uninstall()
+
+
+def _give_logger(module: types.ModuleType) -> None:
+    """Have what programs log by a module's logger go where sparktune's messages go: it is below theirs."""
+    if (name := _LOGGERS.get(module.__name__)) is not None:
+        vars(module).setdefault("logger", logging.getLogger(name))
 
 
 def _log_below(name: str | None) -> None:

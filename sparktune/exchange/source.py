@@ -15,6 +15,7 @@ from sparktune.history.documents import Document
 from sparktune.history.events import Replica
 from sparktune.history.marks import borrowed_from
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
+from sparktune.run.goal import Goal
 from sparktune.space.choices import native
 from sparktune.space.compile import Space
 from sparktune.storage.graphs import decode_space, is_whole
@@ -64,6 +65,7 @@ class Source:
         choices: What values of choices are: see ``CHOICES``.
         is_text: Whether values are text, to be read.
         n_open: Trials that were left out, for they had not ended or were cancelled.
+        goal: What the losses were made of, and in which direction it was optimised; None: nobody knows.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Source:
     choices: str = "index"
     is_text: bool = False
     n_open: int = 0
+    goal: Goal | None = None
 
     def __post_init__(self) -> None:
         if self.choices not in CHOICES:
@@ -101,6 +104,7 @@ def from_documents(
     *,
     name: str = "documents",
     spaces: Callable[[int], Space | None] | None = None,
+    goal: Goal | None = None,
 ) -> Source:
     """The trials of documents, sparktune's or hyperopt's.
 
@@ -109,6 +113,7 @@ def from_documents(
         space: The space they were searched in, by which options of choices are recognised; None: by their index.
         name: Says where they are from.
         spaces: Gives the space of each document by its position, where they have several.
+        goal: What they were run for, if that is known.
 
     Raises:
         InvalidTrial: If one is no document.
@@ -123,7 +128,7 @@ def from_documents(
             continue
         row_space = known if spaces is None else spaces(position)
         rows.append(_row_of(document, row_space))
-    return Source(name, rows, n_open=n_open)
+    return Source(name, rows, n_open=n_open, goal=goal)
 
 
 def _row_of(document: Document, space: Space | None) -> Row:
@@ -151,8 +156,13 @@ def from_trials(trials: Any, space: Any = None, *, name: str | None = None) -> S
     if not hasattr(trials, "_dynamic_trials"):
         raise InvalidTypeError(f"from_trials takes a Trials object, got {trials!r}")
     spaces = getattr(trials, "_spaces_so_far", None) if space is None else None  # hyperopt's have none
+    goal = getattr(trials, "_goal_so_far", None)
     return from_documents(
-        list(trials._dynamic_trials), space, name=name or f"{type(trials).__name__} object", spaces=spaces and spaces()
+        list(trials._dynamic_trials),
+        space,
+        name=name or f"{type(trials).__name__} object",
+        spaces=spaces and spaces(),
+        goal=goal and goal(),
     )
 
 
@@ -173,7 +183,10 @@ def from_storage(where: Any, *, trust: bool = False) -> Source:
     if not replica.documents and not replica.runs:
         raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
     return from_documents(
-        list(replica.documents.values()), name=f"study {place}", spaces=spaces_of_runs(replica.runs, trust)
+        list(replica.documents.values()),
+        name=f"study {place}",
+        spaces=spaces_of_runs(replica.runs, trust),
+        goal=Goal.of_runs(replica.runs),
     )
 
 

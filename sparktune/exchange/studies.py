@@ -9,6 +9,7 @@ from typing import Any
 
 from sparktune.exceptions import InvalidTypeError
 from sparktune.exchange.source import Row, Source, losses_from
+from sparktune.run.goal import Goal
 
 #: By the names of Optuna's states: trials that have ended. A pruned one counts as failed: its value is not comparable.
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -36,15 +37,16 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
     """
     if not is_optuna_study(study):
         raise InvalidTypeError(f"from_optuna takes an optuna.Study, got {study!r}: load it with optuna.load_study(...)")
-    signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
+    signs = tuple(-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions)
     trials = study.get_trials(deepcopy=False)
     names = constraint_names(trials)
     rows = [_row(trial, signs, names) for trial in trials if trial.state.name in ENDED]
     text = name or f"Optuna study {study.study_name}"
-    return Source(text, rows, choices="value", n_open=len(trials) - len(rows))
+    goal = Goal(tuple(getattr(study, "metric_names", None) or ()), signs)  # names: since Optuna 3.2
+    return Source(text, rows, choices="value", n_open=len(trials) - len(rows), goal=goal)
 
 
-def _row(trial: Any, signs: list[float], names: Sequence[str]) -> Row:
+def _row(trial: Any, signs: Sequence[float], names: Sequence[str]) -> Row:
     is_complete = trial.state.name == "COMPLETE"
     row = Row(
         trial.number,

@@ -155,7 +155,8 @@ def _source(
     is_text: bool,
 ) -> Source:
     losses = _loss_columns(columns, rows, loss, name)
-    signs = Goal.of(direction, losses).signs
+    goal = Goal.of(direction, losses)
+    signs = goal.signs
     if isinstance(constraints, str):
         raise InvalidTypeError(f"constraints is a list of columns, got {constraints!r}: write [{constraints!r}]")
     limits = _numbered("constraint", columns) if constraints is None else list(constraints)
@@ -172,7 +173,10 @@ def _source(
         )
         for number, row in ended
     ]
-    return Source(name, found, choices=choices, is_text=is_text, n_open=len(rows) - len(ended))
+    n_open = len(rows) - len(ended)
+    # Columns that nobody has named are those of our own tables, which are to be low whatever they were made of.
+    known = None if loss is None else goal
+    return Source(name, found, choices=choices, is_text=is_text, n_open=n_open, goal=known)
 
 
 def _id(row: Mapping[str, Any], number: int) -> Any:

@@ -18,6 +18,7 @@ from sparktune.history.documents import Document
 from sparktune.history.marks import OTHER_SPACE, WARM_START, borrowed_from, is_borrowed, is_outside, is_point
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.domain import Domain
+from sparktune.run.goal import Goal
 from sparktune.space.choices import value_nodes
 from sparktune.space.compile import Space
 
@@ -73,8 +74,9 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> None:
         domain: Gives the space, and how many losses a trial has, if that is known.
 
     Raises:
-        InvalidArgumentError: If the trials of a source have another number of losses than those that are there. What
-            only the first result will say is found then, see :class:`~sparktune.history.columns.History`.
+        InvalidArgumentError: If the trials of a source have another number of losses than those that are there, or
+            were run for the same metrics in another direction. What only the first result will say is found then, see
+            :class:`~sparktune.history.columns.History`.
     """
     known = {mark["key"] for document in trials._dynamic_trials if (mark := borrowed_from(document)) is not None}
     for source in sources_of(warm_start):
@@ -83,17 +85,18 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> None:
         used = [(row, fitted) for row, fitted in zip(rows, matcher.fitted(rows), strict=True) if not fitted.is_outside]
         # Of what is inserted alone: the rest is here again at each restart, when results may say how many there are.
         _check_losses(source, [row for row, _ in used], trials, domain)
+        _check_goal(source, used, domain.goal)
         numbers = trials.history(domain.space.labels).numbers
         tids = trials.new_trial_ids(len(used))
         new = [_borrowed(*pair, source.name, tid, domain, trials) for pair, tid in zip(used, tids, strict=True)]
         trials.insert_trial_docs(new)
         trials.refresh()
         known.update(row.key for row, _ in used)
-        _explain(source, rows, [row for row, _ in used], matcher, None if numbers is None else numbers[1])
+        _explain(source, rows, [row for row, _ in used], matcher, None if numbers is None else numbers[1], domain.goal)
 
 
 def _explain(
-    source: Source, rows: Sequence[Row], used: Sequence[Row], matcher: Matcher, n_constraints: int | None
+    source: Source, rows: Sequence[Row], used: Sequence[Row], matcher: Matcher, n_constraints: int | None, goal: Goal
 ) -> None:
     """Log in one line what became of the rows of a source.
 
@@ -103,6 +106,7 @@ def _explain(
         used: Those of them that were inserted.
         matcher: Has read them.
         n_constraints: How many constraints the study's own results have; None if there are none yet.
+        goal: What the study optimises.
     """
     n_unlike = sum(len(row.constraints) not in (0, n_constraints) for row in used if row.losses)
     fate = {None: "constraints, which count if results here have as many", 0: "constraints, which are dropped"}
@@ -115,16 +119,32 @@ def _explain(
     noted = ", ".join(f"{n} {what}" for n, what in counts if n)
     # People see warnings unasked: where something of theirs is not used, they should; once, not at each restart.
     is_known = not used and len(rows) < len(source.rows)
-    has_loss = matcher.has_loss or (n_constraints is not None and n_unlike > 0)
+    turned = ""
+    if used and source.goal is not None and not goal.goes_on(source.goal):
+        turned = f"; with {source.goal} there and {goal} here, the best of both count as alike: leave the source out "
+        turned += "if both optimise the same number"
+    has_loss = matcher.has_loss or (n_constraints is not None and n_unlike > 0) or bool(turned)
     logger.log(
         logging.WARNING if rows and has_loss and not is_known else logging.INFO,
-        "warm start from %s: %d of %d trials%s; %s",
+        "warm start from %s: %d of %d trials%s; %s%s",
         source.name,
         len(used),
         len(rows),
         f" ({noted})" if noted else "",
         matcher.summary(),
+        turned,
     )
+
+
+def _check_goal(source: Source, used: Sequence[object], goal: Goal) -> None:
+    """Refuse losses of the same metrics in another direction: the worst would be taken for the best."""
+    if source.goal is None or goal.goes_on(source.goal) or not used or not goal.metrics:
+        return  # without names, a number to be high may be the negative of one to be low
+    if sorted(goal.metrics) == sorted(source.goal.metrics):
+        raise InvalidArgumentError(
+            "the same metrics are learned from in the direction, and in the order, in which they were optimised, got "
+            f"{goal} after {source.goal} in {source.name}: pass that, or leave that source out"
+        )
 
 
 def _check_losses(source: Source, rows: Sequence[Row], trials: Any, domain: Domain) -> None:

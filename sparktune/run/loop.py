@@ -82,6 +82,7 @@ class FMinIter(AskTell):
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
         stop_reason: Why the run ended before its last trial; None if it did not.
+        progress_callback: Makes the display, see ``show_progressbar``.
     """
 
     def __init__(
@@ -113,13 +114,14 @@ class FMinIter(AskTell):
         self.timeout = timeout
         self.loss_threshold = loss_threshold
         self.early_stop_fn = early_stop_fn
+        self.verbose = verbose
+        self.progress_callback = progress.resolve(show_progressbar, verbose)
         self.trials_save_file = as_save_file(trials_save_file)
         self._save_file = SaveFile(trials, self.trials_save_file) if self.trials_save_file else None
         self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
         self._executor = executor
         self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
-        self._progress = progress.resolve(show_progressbar, verbose)
         self._max_retries = max_retries
         self._callbacks = callbacks or Callbacks()
         self._lagged = lagged
@@ -128,6 +130,7 @@ class FMinIter(AskTell):
         self._in_flight: dict[Any, _Running] = {}
         self._is_waiting = False  # for a storage that is away, to propose
         self._queued: deque[Document] = deque()
+        self._n_shown = 0  # trials that the display has counted
         self._is_exhausted = False
         self._has_failure = False
         self._reason_to_end: str | None = None
@@ -143,6 +146,16 @@ class FMinIter(AskTell):
     def is_cancelled(self) -> bool:
         """Whether the run ended before its last trial."""
         return self.stop_reason is not None
+
+    @property
+    def start_time(self) -> float:
+        """When this object was made, by ``time.perf_counter()``; ``timeout`` counts from then."""
+        return self._stopping.started
+
+    @property
+    def early_stop_args(self) -> list[Any]:
+        """What ``early_stop_fn`` is called with next time, besides the trials."""
+        return list(self._stopping.state)
 
     # -- hyperopt's ways of driving it ----------------------------------------------------------------------------
 
@@ -226,14 +239,15 @@ class FMinIter(AskTell):
     def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
         self._queued.extend(waiting)
         executor = self._executor or SerialExecutor(self.domain)
-        initial = self.trials.history(self.domain.space.labels).n_own_finished
-        total = initial + n_new + len(self._queued)
-        display = self._progress(initial=initial, total=None if total >= sys.maxsize else total)
+        self._n_shown = initial = self._history.n_own_finished
+        total = initial + n_new + len(self._queued) + self._n_elsewhere
+        display = self.progress_callback(initial=initial, total=None if total >= sys.maxsize else total)
         with display as bar, progress.prints_above(bar):
             try:
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
                 while self.stop_reason is None:
                     n_new = self._fill(executor, n_new)
+                    self._show(bar, 0)
                     if not self._in_flight and not self._is_waiting:
                         break
                     has_result = self._collect(executor, bar)
@@ -379,7 +393,18 @@ class FMinIter(AskTell):
         self._has_failure = True
         logger.log(level, "trial %s failed, and the run goes on: %s", tid, _headline(failure))
 
-    def _show(self, bar: progress.Progress, n: int) -> None:
+    @property
+    def _n_elsewhere(self) -> int:
+        """Trials that other drivers of the study run now."""
+        is_shared = self._keeper is not None and self._keeper.is_shared
+        return self.trials.count_by_state_unsynced(JOB_STATE_RUNNING) if is_shared else 0
+
+    def _show(self, bar: progress.Progress, n_recorded: int) -> None:
+        """Have the display count what was recorded here, and what others have finished."""
+        n = max(n_recorded, self._history.n_own_finished - self._n_shown)
+        if n <= 0:
+            return
+        self._n_shown += n
         best_loss = self.trials.best_loss
         if best_loss is None and self.trials.n_objectives > 1:
             bar.postfix = f"Pareto front: {len(self.trials.front_losses)}"

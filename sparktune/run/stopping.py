@@ -46,13 +46,15 @@ class Stopping:
         timeout: Seconds from when the object was made; None for no limit.
         loss_threshold: The run ends when the best loss is below it; of several losses none is compared with it.
         early_stop_fn: Called as ``f(trials, *state)``, returns (stop, state).
+        started: When the object was made, by ``time.perf_counter()``, as ``FMinIter.start_time`` is in hyperopt.
+        state: What ``early_stop_fn`` is called with next time.
     """
 
     timeout: float | None = None
     loss_threshold: float | None = None
     early_stop_fn: EarlyStop | None = None
-    _started: float = field(default_factory=time.monotonic)
-    _state: Sequence[Any] = ()
+    started: float = field(default_factory=time.perf_counter)
+    state: Sequence[Any] = ()
     _has_warned: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class Stopping:
         """Seconds until the timeout, at least 0 and at most ``LONGEST_WAIT``; None if there is none."""
         if self.timeout is None:
             return None
-        return min(max(0.0, self._started + float(self.timeout) - time.monotonic()), LONGEST_WAIT)
+        return min(max(0.0, self.started + float(self.timeout) - time.perf_counter()), LONGEST_WAIT)
 
     def reason(self, trials: Any, best_loss: float | None, *, has_new_result: bool) -> str | None:
         """Why the run must end now, or None. The early stop rule is asked after new results only."""
@@ -78,10 +80,10 @@ class Stopping:
         if self.loss_threshold is not None and best_loss is None and not self._has_warned:
             self._warn_without_loss(trials)
         if has_new_result and self.early_stop_fn is not None:
-            answer = self.early_stop_fn(trials, *self._state)
+            answer = self.early_stop_fn(trials, *self.state)
             try:
                 stop, state = answer
-                self._state = tuple(state)
+                self.state = tuple(state)
             except (TypeError, ValueError):
                 raise InvalidTypeError(
                     "early_stop_fn returns (stop, state), where state is a list of what it is called with next time, "

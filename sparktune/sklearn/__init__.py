@@ -27,7 +27,14 @@ from sparktune.fmin import fmin
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.arguments import as_max_evals
 from sparktune.run.stopping import EarlyStop
-from sparktune.sklearn.metrics import is_same_metric, metric_texts, metrics_of, optimized_metrics, scorer_names
+from sparktune.sklearn.metrics import (
+    is_same_metric,
+    metric_texts,
+    metrics_of,
+    optimized_metrics,
+    own_scorer,
+    scorer_names,
+)
 from sparktune.sklearn.results import candidate_of, cv_results, failure_of, is_foreign
 from sparktune.space.compile import Space
 from sparktune.trials import Trials
@@ -264,6 +271,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
     def _check_metrics(self, trials: Any, scorers: Any) -> None:
         """Refuse to go on from trials of which another metric was optimised."""
         single, several = scorer_names(self.scoring)
+        own = own_scorer(self.estimator)
         for document in trials._dynamic_trials:
             found = metrics_of(document["result"].get("cv_results") or {})
             # What a callable will give is not known yet: what it gave, if it is the same one.
@@ -271,7 +279,9 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
             wanted = [(name, several.get(name, single)) for name in optimized_metrics(metrics, self.refit)]
             before = [(name, scorer) for name, scorer in document["result"].get("optimized") or ()]
             if before:
-                is_same = len(before) == len(wanted) and all(map(is_same_metric, before, wanted))
+                is_same = len(before) == len(wanted) and all(
+                    is_same_metric(*pair, own) for pair in zip(before, wanted, strict=True)
+                )
             else:  # by an older version, which did not say
                 is_same = self.refit in found if self.refit in metrics else set(metrics) == set(found)
             if found and not is_same:
@@ -287,7 +297,7 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
         """``cv_results_`` from the documents.
 
         Raises:
-            AllCandidatesFailedError: If no candidate has scores.
+            AllCandidatesFailedError: If no candidate has scores, or only ones whose parameters nobody knows.
             ObjectiveError: If a candidate failed on Spark and ``error_score`` is "raise".
         """
         ended = [
@@ -308,6 +318,12 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
             )
         candidates = [(candidate_of(document, space), document["result"].get("cv_results")) for document in ended]
         known = [(params, found) for params, found in candidates if params is not None]
+        if all(found is None for _, found in known):
+            raise AllCandidatesFailedError(
+                "the best candidate is one that was scored and whose parameters are known, got none among "
+                f"{len(ended)} earlier ones, for another space is searched now: raise max_evals, keep the space as it "
+                "was, or set warm_start=False"
+            )
         return cv_results([params for params, _ in known], [found for _, found in known], self.error_score)
 
     def _choose(self, refit_metric: Any) -> None:

@@ -90,6 +90,7 @@ class SparkTrials(Trials):
     # They look at these as well; with hyperopt they hang on the version of Spark.
     _spark_supports_job_cancelling = True
     _spark_pinned_threads_enabled = True
+    MAX_CONCURRENT_JOBS_ALLOWED = 128  # hyperopt's bound, which programs keep their parallelism to; here there is none
     max_retries = 1
     _saved_parallelism = 1
 

@@ -345,6 +345,58 @@ def test_figures_are_shown_only_where_they_can_be(trials, monkeypatch, backend, 
     assert len(shown) == is_shown
 
 
+INF = math.inf
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_finite", [1, 12])
+@pytest.mark.parametrize(
+    "plot",
+    [
+        plotting.main_plot_history,
+        plotting.main_plot_histogram,
+        plotting.main_plot_vars,
+        lambda trials: plotting.main_plot_vars(trials, arrange_by_loss=True),
+        lambda trials: plotting.main_plot_vars(trials, colorize_best=2),
+        plotting.plot_slice,
+        lambda trials: plotting.main_plot_1D_attachment(trials, "curve"),
+    ],
+    ids=["history", "histogram", "vars", "vars by loss", "vars with the best", "slice", "attachment"],
+)
+def test_losses_that_are_not_finite_leave_axes_and_colours_alone(plot, n_finite):
+    """Everything that is drawn is of the finite losses, and no warning comes of the others."""
+    study, odd = Study(SPACE, rand.suggest, rstate=0), [math.nan, INF, -INF]
+    for loss in [*odd, *map(float, range(n_finite)), *odd]:
+        study.tell(study.ask(), {"status": STATUS_OK, "loss": loss, "attachments": {"curve": [loss, 1.0]}})
+    figure = plot(study.trials).figure
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+    shaded = [drawn for ax in figure.axes for drawn in ax.collections if drawn.get_array() is not None]
+    assert np.isfinite([drawn.get_clim() for drawn in shaded if len(points(drawn))]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_several_losses_that_are_not_finite():
+    """A Pareto front with infinite losses is drawn without a warning; a trial with a NaN is not in it."""
+    study = Study(hp.uniform("x", 0, 1))
+    for losses in [[1.0, 2.0], [2.0, 1.0], [INF, 0.0], [-INF, 5.0], [INF, INF], [math.nan, 0.0]]:
+        study.tell(study.ask(), {"status": STATUS_OK, "losses": losses})
+    ax = plotting.plot_pareto_front(study.trials, do_show=False)
+    ax.figure.canvas.draw()
+    assert not np.isnan(points(ax.collections[0])).any()
+    assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_importances_with_losses_that_are_not_finite():
+    """Importances are drawn of them as well, and no warning comes of that."""
+    study = Study(SPACE, rand.suggest, rstate=0)
+    for loss in [math.nan, INF, -INF] * 3 + list(range(20)):
+        study.tell(study.ask(), loss)
+    plotting.plot_importances(study.trials, do_show=False).figure.canvas.draw()
+
+
 def test_importing_plotting_does_not_load_matplotlib():
     """matplotlib is loaded when something is drawn."""
     code = "import sys, sparktune.plotting; print('matplotlib' in sys.modules)"

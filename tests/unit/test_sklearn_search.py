@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from sparktune import Trials, early_stop, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.sklearn import AllCandidatesFailedError, HyperoptSearchCV
+from sparktune.sklearn.metrics import is_same_metric, own_scorer
 
 ALPHA = {"alpha": hp.loguniform("alpha", -5, 5)}
 X, Y = make_regression(60, 4, noise=3, random_state=0)
@@ -327,6 +328,23 @@ def test_a_warm_start_from_a_storage_has_estimators_inside_lists(tmp_path):
     assert all(isinstance(step[1], BaseEstimator) for row in search.cv_results_["params"] for step in row["steps"])
 
 
+@pytest.mark.parametrize("n_failed", [0, 1])
+def test_no_scored_candidate_has_known_parameters(n_failed, tmp_path):
+    """Where there is nothing to choose from the error says why, and what to do."""
+
+    def search(low, high):
+        trials = Trials(storage=tmp_path / "study.jsonl")
+        space = {"steps": [("ridge", Ridge())], "ridge__alpha": hp.uniform("alpha", low, high)}
+        return make_search(Pipeline([("ridge", Ridge())]), space, 2, trials=trials, warm_start=True)
+
+    search(1, 2).fit(X, Y)
+    again = search(5, 6)
+    for document in again.trials._dynamic_trials[:n_failed]:
+        document["result"] = {"status": "fail", "params": {"steps": [("ridge", Ridge())]}}
+    with pytest.raises(AllCandidatesFailedError, match=r"got none among 2 .*: raise max_evals, keep the space"):
+        again.fit(X, Y)
+
+
 def test_a_failed_candidate_of_another_space_without_parameters_is_not_listed():
     """One that was lost where it ran has no parameters in its result, and gets none of the present space's."""
     solver = hp.choice("solver", ["saga", "svd", "lsqr"])
@@ -388,6 +406,8 @@ def test_a_warm_start_by_another_metric_is_refused(first, second):
 @pytest.mark.parametrize(
     ("first", "second"),
     [
+        ({}, {"scoring": "r2"}),
+        ({"scoring": "r2"}, {}),
         ({"scoring": TWO, "refit": "r2"}, {"scoring": ["r2"], "refit": "r2"}),
         ({"scoring": "r2"}, {"scoring": {"score": "r2"}, "refit": "score"}),
         ({"scoring": two_scores, "refit": "a"}, {"scoring": two_scores, "refit": "a"}),
@@ -405,6 +425,38 @@ def test_a_warm_start_by_the_same_metric_goes_on(first, second, is_old, tmp_path
         del document["result"]["optimized"]
     search = make_search(warm_start=True, trials=trials, max_evals=6, **second).fit(X, Y)
     assert len(search.cv_results_["params"]) == 6
+
+
+class Judge(Ridge):
+    """A regressor with a score of its own."""
+
+    def score(self, X, y):
+        return negative_error(self, X, y)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "scoring", "is_same"),
+    [
+        (Ridge(), "r2", True),
+        (RidgeClassifier(), "accuracy", True),
+        (Pipeline([("scale", StandardScaler()), ("ridge", Pipeline([("ridge", Ridge())]))]), "r2", True),
+        (RidgeClassifier(), "balanced_accuracy", False),
+        (Judge(), "r2", False),
+        (Pipeline([("ridge", "passthrough")]), "r2", False),
+        (Pipeline([]), "r2", False),
+    ],
+)
+def test_the_estimators_own_score_is_the_scorer_that_it_is(estimator, scoring, is_same):
+    """scoring=None is "r2" of regressors and "accuracy" of classifiers, unless they have a score of their own."""
+    own = own_scorer(estimator)
+    assert is_same_metric(("score", "score"), ("score", scoring), own) is is_same
+    assert is_same_metric(("score", scoring), ("score", "score"), own) is is_same
+
+
+def test_an_own_score_that_may_be_weighted_is_no_scorer():
+    """With metadata routing the two may be given different weights."""
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert own_scorer(Ridge()) == "score"
 
 
 def test_a_warm_start_may_have_other_columns():

@@ -119,6 +119,19 @@ def test_there_is_no_best_of_none(read):
         read(Trials())
 
 
+@pytest.mark.parametrize("losses", [[], ["fail"], [float("nan")], [float("inf")]])
+def test_no_average_of_no_losses_is_a_value_error(losses):
+    """Programs written for hyperopt catch a ValueError there; it is an AllTrialsFailed, too."""
+    trials = Trials()
+    trials.insert_trial_docs([document(tid, trials, state=2, loss=0.0) for tid in range(len(losses))])
+    trials.refresh()
+    for trial, loss in zip(trials.trials, losses, strict=True):
+        trial["result"] = {"status": "fail"} if loss == "fail" else {"status": "ok", "loss": loss}
+    with pytest.raises(ValueError, match=r"No trial was run|ended without a loss|finite") as caught:
+        trials.average_best_error()
+    assert isinstance(caught.value, AllTrialsFailed)
+
+
 def test_a_trials_object_has_no_items(trials):
     """Indexing says to index .trials."""
     with pytest.raises(NotImplementedError, match=r"index \.trials"):

@@ -191,6 +191,8 @@ def test_runs_of_other_programs(uri):
     assert source.n_open == 2
     found = told(Study(hp.uniform("lr", 0, 1), warm_start=source).trials)
     assert found == [({"lr": 0.1}, -0.5, None), ({"lr": 0.2}, None, None)]
+    with pytest.raises(InvalidArgumentError, match=r"got direction='minimize'.* after direction='maximize'"):
+        Study(hp.uniform("lr", 0, 1), metric="accuracy", direction="minimize", warm_start=source)
 
 
 @pytest.mark.parametrize(

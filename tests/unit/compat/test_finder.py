@@ -231,3 +231,42 @@ def test_levels_and_handlers_of_hyperopts_logger_hold():
     print(logger.isEnabledFor(logging.WARNING), logging.getLogger("sparktune").parent is logging.root)
     """
     assert run(code).splitlines() == ["shown", "True True"]
+
+
+#: The modules in which hyperopt 0.3.0 has a logger.
+LOGGING = ["anneal", "base", "early_stop", "fmin", "mongoexp", "pyll.base", "rand", "spark", "tpe", "utils"]
+
+
+@pytest.mark.parametrize("name", LOGGING)
+def test_modules_have_a_logger_as_in_hyperopt(alias, name):
+    """``from hyperopt.tpe import logger`` gives one whose name is the module's here; of SparkTrials, hyperopt's own."""
+    logger = importlib.import_module(f"hyperopt.{name}").logger
+    assert logger.name == ("hyperopt-spark" if name == "spark" else f"sparktune.{name}")
+
+
+def test_records_of_the_modules_loggers_go_where_sparktunes_go(alias, caplog):
+    """What is logged by them reaches sparktune's handlers; silencing one leaves sparktune's own messages alone."""
+    from hyperopt.tpe import logger
+
+    with caplog.at_level("INFO", "sparktune"):
+        logger.info("shown")
+        logger.setLevel("ERROR")
+        try:
+            logger.info("not shown")
+            sys.modules["sparktune.run.loop"].logger.info("shown too")
+        finally:
+            logger.setLevel("NOTSET")
+    assert [record.message for record in caplog.records] == ["shown", "shown too"]
+
+
+@pytest.mark.parametrize("name", ["tpe", "mongoexp"])
+def test_modules_lose_the_logger_with_the_alias(name):
+    """After uninstall, modules have no names but their own, those that were imported under the alias included."""
+    code = f"""
+    from sparktune import compat
+    with compat.aliased():
+        from hyperopt.{name} import logger
+    import sparktune.{name} as module
+    print(logger.name, hasattr(module, "logger"))
+    """
+    assert run(code) == f"sparktune.{name} False\n"

@@ -4,6 +4,7 @@ import itertools
 import logging
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -251,12 +252,106 @@ def test_several_losses_and_constraints():
     study = Study(X, rand.suggest, rstate=0, metric=["a", "b"], direction=["minimize", "maximize"])
     for trial in study.ask(3):
         study.tell(trial, {"a": trial.params, "b": 2.0, "constraints": [-1.0]})
-    found = Study(X, metric=["a", "b"], warm_start=study.trials).trials
+    options = {"metric": ["a", "b"], "direction": ["minimize", "maximize"]}
+    found = Study(X, warm_start=study.trials, **options).trials
     assert [trial["result"]["losses"][1] for trial in found.trials] == [-2.0] * 3
     assert [trial["result"]["constraints"] for trial in found.trials] == [[-1.0]] * 3
     with pytest.raises(InvalidArgumentError, match=r"the same number of losses, here 1, got \[2\]"):
         Study(X, metric="a", warm_start=study.trials)
     assert found.front_losses.shape == (0, 2)
+
+
+def table(path, **options):
+    """A source of one row whose metric is 1.0."""
+    path.mkdir()
+    (path / "t.csv").write_text("x,auc\n0.5,1.0\n")
+    return from_csv(path / "t.csv", loss="auc", **options)
+
+
+def told(path, storage=None, **options):
+    """A study of one trial whose metric is 1.0."""
+    with Study(X, rand.suggest, storage=storage, **options) as study:
+        study.tell(study.ask(), {"auc": 1.0})
+    return study.trials
+
+
+def stored(path, **options):
+    """The path of such a study."""
+    told(path, f"{path}.jsonl", **options)
+    return f"{path}.jsonl"
+
+
+def of_optuna(path, metric=None, direction="minimize"):
+    """A study of Optuna's of one trial whose value is 1.0."""
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(direction=direction)
+    if metric is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is experimental in some versions
+            study.set_metric_names([metric])
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) * 0 + 1.0, n_trials=1)
+    return study
+
+
+DIRECTIONS = ["minimize", "maximize"]
+
+
+@pytest.mark.parametrize("make", [told, stored, of_optuna])
+@pytest.mark.parametrize("there", DIRECTIONS)
+@pytest.mark.parametrize("here", DIRECTIONS)
+def test_a_metric_keeps_its_direction(make, there, here, tmp_path):
+    """What was to be low there and is to be high here would make the worst the best, so it is refused."""
+    source = make(tmp_path / "there", metric="auc", direction=there)
+    options = {"metric": "auc", "direction": here, "warm_start": source}
+    if there == here:
+        assert Study(X, **options).trials.losses() == [1.0 if here == "minimize" else -1.0]
+        return
+    with pytest.raises(InvalidArgumentError, match=f"got direction='{here}'.* after direction='{there}'.*leave that"):
+        Study(X, **options)
+
+
+def test_a_column_keeps_its_direction(tmp_path):
+    """A metric of a table that is to be high here has to be read as one."""
+    options = {"metric": "auc", "direction": "maximize"}
+    with pytest.raises(InvalidArgumentError, match="after direction='minimize', metric='auc' in CSV file"):
+        Study(X, warm_start=table(tmp_path / "a"), **options)
+    found = Study(X, warm_start=table(tmp_path / "b", direction="maximize"), **options)
+    assert found.trials.losses() == [-1.0]
+
+
+def test_metrics_keep_their_order():
+    """Losses of the same metrics in another order would be taken for one another."""
+    study = Study(X, rand.suggest, metric=["a", "b"])
+    study.tell(study.ask(), {"a": 1.0, "b": 2.0})
+    with pytest.raises(InvalidArgumentError, match=r"the order.*got .*\['b', 'a'\] after .*\['a', 'b'\]"):
+        Study(X, metric=["b", "a"], warm_start=study.trials)
+
+
+@pytest.mark.parametrize("there", DIRECTIONS)
+@pytest.mark.parametrize("here", DIRECTIONS)
+def test_the_best_of_a_number_without_a_name_stay_the_best(there, here, caplog):
+    """It may be the negative of the one here: what was good there is good here, and a warning says so."""
+    with caplog.at_level(logging.WARNING, "sparktune"):
+        found = Study(X, direction=here, warm_start=of_optuna(None, direction=there)).trials
+    assert found.losses() == [1.0 if there == "minimize" else -1.0]
+    text = f"with direction='{there}' there and direction='{here}' here, the best of both count as alike"
+    assert (text in caplog.text) is (there != here)
+
+
+def test_a_direction_is_warned_of_once(caplog, tmp_path):
+    """A program that is started again is not told again."""
+    source = of_optuna(None, direction="maximize")
+    for _ in range(2):
+        Study(X, storage=tmp_path / "study.jsonl", warm_start=source).close()
+    assert [record.levelname for record in caplog.records if "count as alike" in record.getMessage()] == ["WARNING"]
+
+
+def test_losses_that_were_written_are_to_be_low_whatever_they_were_made_of(tmp_path):
+    """Trials of a study that maximises come back from its own table with their losses, and nothing is warned of."""
+    trials = told(None, metric="auc", direction="maximize")
+    trials.to_csv(tmp_path / "t.csv")
+    found = Study(X, metric="auc", direction="maximize", warm_start=tmp_path / "t.csv").trials
+    assert found.losses() == trials.losses() == [-1.0]
 
 
 def ok(**result):

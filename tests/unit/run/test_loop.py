@@ -4,15 +4,17 @@ import contextlib
 import copy
 import io
 import os
+import timeit
 
 import numpy as np
 import pytest
 
-from sparktune import Domain, FMinIter, Trials, fmin, hp, rand
+from sparktune import Domain, FMinIter, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
+from sparktune.run.progress import no_progress_callback
 
 X = hp.uniform("x", -5, 5)
 
@@ -46,6 +48,32 @@ def test_a_copy_goes_on_by_itself():
     other = copy.deepcopy(original)
     assert (len(other.exhaust().trials), len(original.trials)) == (4, 1)
     assert len(original.exhaust().trials) == 4
+
+
+#: What ``vars`` of hyperopt 0.3.0's has.
+ATTRIBUTES = (
+    "algo asynchronous domain early_stop_args early_stop_fn loss_threshold max_evals max_queue_len poll_interval_secs "
+    "progress_callback rstate start_time timeout trials trials_save_file verbose"
+)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES.split())
+def test_it_has_the_attributes_that_programs_read(name):
+    """What hyperopt's FMinIter shows of a run is there under the same name."""
+    assert hasattr(iteration(), name)
+
+
+def test_attributes_say_what_the_run_goes_by():
+    """The clock is hyperopt's, the arguments of the stop rule are its next ones, and the display may be replaced."""
+    before, display = timeit.default_timer(), Display()
+    iterator = iteration(early_stop_fn=lambda trials, n=0: (False, [n + 1]), verbose=True, show_progressbar=False)
+    assert (iterator.verbose, iterator.early_stop_args) == (True, [])
+    assert before <= iterator.start_time <= timeit.default_timer()
+    assert iterator.progress_callback is no_progress_callback
+    iterator.progress_callback = display
+    iterator.exhaust()
+    assert iterator.early_stop_args == [4]
+    assert display.opened == [{"initial": 0, "total": 4}]
 
 
 # -- interrupts --------------------------------------------------------------------------------------------------------
@@ -260,6 +288,32 @@ def test_a_display_of_ones_own():
         (1, "best loss: 2.0"),
     ]
     assert display.is_closed
+
+
+def test_trials_that_others_finish_before_the_run_looks_are_progress():
+    """A display comes to its total, whoever has evaluated the trials."""
+    display = Display()
+    minimise(lambda x: 1 / 0, trials=Workers(), show_progressbar=display)
+    assert display.opened == [{"initial": 0, "total": 5}]
+    assert sum(n for n, _ in display.updates) == 5
+
+
+def test_trials_of_other_drivers_are_progress(tmp_path):
+    """Of a study that another driver works on too, the display counts all trials, those begun before as well."""
+    pytest.importorskip("sqlalchemy")
+    url, display = f"sqlite:///{tmp_path}/study.db", Display()
+    with Study(X, rand.suggest, rstate=1, storage=url) as other:
+        begun = other.ask(2)
+
+        def objective(x):
+            for trial in begun:
+                other.tell(trial, 1.0)
+            begun[:] = other.ask(1) if len(other.trials) < 6 else []
+            return x
+
+        minimise(objective, storage=url, max_evals=8, show_progressbar=display)
+    assert display.opened == [{"initial": 0, "total": 8}]
+    assert sum(n for n, _ in display.updates) == 8
 
 
 def test_trials_of_other_studies_are_no_progress():
