@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.space.nodes import is_finite, is_number
+from sparktune.space.numbers import is_finite, is_number
 
 __all__ = ["no_progress_loss"]
 

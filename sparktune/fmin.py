@@ -21,7 +21,7 @@ from sparktune.run.progress import ProgressFactory
 from sparktune.run.saving import take_up
 from sparktune.run.stopping import EarlyStop
 from sparktune.space.compile import Space
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 from sparktune.trials import Trials
 
 __all__ = [

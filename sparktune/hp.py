@@ -15,7 +15,8 @@ from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.distributions import distribution_of
 from sparktune.space.grids import NoMultipleError
 from sparktune.space.limits import MAX_INTEGER
-from sparktune.space.nodes import Apply, Literal, is_finite
+from sparktune.space.nodes import Apply, Literal
+from sparktune.space.numbers import is_finite
 from sparktune.space.scope import scope
 
 __all__ = [

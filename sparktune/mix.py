@@ -10,7 +10,7 @@ import numpy as np
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.documents import Document
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 __all__ = ["suggest"]
 

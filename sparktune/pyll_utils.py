@@ -20,7 +20,9 @@ from sparktune.hp import randint as hp_randint
 from sparktune.hp import uniform as hp_uniform
 from sparktune.hp import uniformint as hp_uniformint
 from sparktune.space.functions import hyperopt_param
-from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply, dfs, is_number
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply
+from sparktune.space.numbers import is_number
 from sparktune.space.scope import scope
 
 __all__ = [

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidArgumentError, SparktuneError
 from sparktune.history import documents
-from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, Literal
 
 __all__ = [
     "TempDirError",

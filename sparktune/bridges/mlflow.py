@@ -17,7 +17,7 @@ from sparktune.exchange.export import table_of, text_params
 from sparktune.exchange.source import Row, Source, losses_from
 from sparktune.history.documents import Document
 from sparktune.run.goal import Goal
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 try:
     from mlflow.entities import Metric, Param, Run, RunTag, ViewType

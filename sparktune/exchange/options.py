@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparktune.space.choices import is_same, native
-from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, Literal
 from sparktune.space.scope import rec_eval
 
 

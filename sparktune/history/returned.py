@@ -8,7 +8,7 @@ from typing import Any
 from sparktune.exceptions import InvalidLoss, InvalidResultStatus
 from sparktune.history.documents import as_floats
 from sparktune.history.trial import STATUS_OK, STATUS_STRINGS
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 
 def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:

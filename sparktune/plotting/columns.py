@@ -17,7 +17,8 @@ from sparktune.plotting.figures import GREY, VERMILLION, pyplot, show
 from sparktune.results import SeveralLossesError
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.distributions import LogNormal, LogUniform, QLogNormal, QLogUniform
-from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,18 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sparktune.space.functions import bincount
-from sparktune.space.nodes import (
-    IMPLEMENTATIONS,
-    Apply,
-    Literal,
-    MissingArgument,
-    apply,
-    as_apply,
-    clone,
-    clone_merge,
-    dfs,
-    toposort,
-)
+from sparktune.space.graph import clone, clone_merge, dfs, toposort
+from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, MissingArgument, apply, as_apply
 from sparktune.space.scope import GarbageCollected, rec_eval
 from sparktune.space.symbols import (
     Lambda,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sparktune.space.functions import STOCHASTIC_SYMBOLS as implicit_stochastic_symbols
-from sparktune.space.nodes import IMPLEMENTATIONS, as_apply, clone, dfs
+from sparktune.space.graph import clone, dfs
+from sparktune.space.nodes import IMPLEMENTATIONS, as_apply
 from sparktune.space.scope import rec_eval, recursive_set_rng_kwarg, sample
 from sparktune.space.symbols import scope
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history.documents import as_floats
 from sparktune.space.generators import generator_of
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 
 def as_save_file(path: str | os.PathLike[str]) -> str:

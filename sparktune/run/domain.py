@@ -16,7 +16,8 @@ from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
 from sparktune.run.arguments import CHANGE_IMPORTS, as_generator, is_hyperopts
 from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
-from sparktune.space.nodes import Apply, Literal, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, Literal
 from sparktune.space.scope import GarbageCollected, scope
 
 logger = logging.getLogger("sparktune")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidLoss, InvalidTypeError
 from sparktune.history.trial import STATUS_OK
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 SIGNS = {"minimize": 1.0, "maximize": -1.0}
 

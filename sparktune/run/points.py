@@ -14,8 +14,9 @@ from sparktune.history.documents import Document
 from sparktune.run.domain import Domain
 from sparktune.space.choices import index_of, is_nan, is_same, options_of, value_nodes
 from sparktune.space.compile import Parameter, Space
-from sparktune.space.nodes import Apply, dfs, is_finite
-from sparktune.space.numbers import Integer, Real
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply
+from sparktune.space.numbers import Integer, Real, is_finite
 from sparktune.space.scope import rec_eval
 
 

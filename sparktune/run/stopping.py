@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 logger = logging.getLogger("sparktune")
 

@@ -33,7 +33,7 @@ from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.divergence import excess_divergence, rank_cells, smoothing
 from sparktune.space.compile import Parameter, Space
 from sparktune.space.coordinates import n_categories
-from sparktune.space.nodes import is_number
+from sparktune.space.numbers import is_number
 
 __all__ = ["importances"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError
-from sparktune.space.nodes import is_finite, is_number
+from sparktune.space.numbers import is_finite, is_number
 
 
 @dataclass(frozen=True, slots=True)

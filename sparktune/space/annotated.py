@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sparktune.exceptions import InvalidAnnotatedParameter
-from sparktune.space.nodes import Apply, as_apply, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, as_apply
 
 
 def annotated_space(fn: Callable[..., Any]) -> tuple[Callable[[Any], Any], Apply]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from sparktune.exceptions import BadSearchSpace
 from sparktune.space.compile import Space
-from sparktune.space.nodes import Apply, as_apply, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply, as_apply
 from sparktune.space.numbers import Integer, Real
 from sparktune.space.scope import rec_eval
 

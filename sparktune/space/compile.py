@@ -24,7 +24,8 @@ from sparktune.space.distributions import (
     RandInt,
     distribution_of,
 )
-from sparktune.space.nodes import Apply, Literal, as_apply, clone, dfs
+from sparktune.space.graph import clone, dfs
+from sparktune.space.nodes import Apply, Literal, as_apply
 from sparktune.space.numbers import Integer, Real
 from sparktune.space.order import draw_order
 from sparktune.space.places import place_of

@@ -20,7 +20,8 @@ from sparktune.kernels.arrays import FloatArray
 from sparktune.kernels.special import LOG_SQRT_2PI, log_gauss_mass
 from sparktune.space import limits
 from sparktune.space.grids import Cells, first_and_last, is_on_grid
-from sparktune.space.nodes import Apply, literal_value, plain
+from sparktune.space.nodes import Apply, literal_value
+from sparktune.space.numbers import plain
 
 Size: TypeAlias = int | tuple[int, ...]
 

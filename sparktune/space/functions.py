@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sparktune.space import distributions
-from sparktune.space.nodes import BUILT_IN, IMPLEMENTATIONS, INFO, Apply, plain
+from sparktune.space.nodes import BUILT_IN, IMPLEMENTATIONS, INFO, Apply
+from sparktune.space.numbers import plain
 from sparktune.space.symbols import SymbolTableEntry, scope
 
 #: Functions that draw: they take ``rng`` and ``size``, and have no value without a generator.

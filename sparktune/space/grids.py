@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidSpaceError
 from sparktune.kernels.arrays import FloatArray
-from sparktune.space.nodes import is_finite
+from sparktune.space.numbers import is_finite
 
 #: Slack, in grid steps, for bounds that are multiples of ``q`` but for rounding: 0.3 / 0.1 is 2.9999999999999996.
 GRID_SLACK = 1e-9

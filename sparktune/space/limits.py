@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from sparktune.exceptions import InvalidSpaceError
-from sparktune.space.nodes import is_finite, is_number
+from sparktune.space.numbers import is_finite, is_number
 
 #: Exponents are cut here: exp(709.8) is the largest double.
 MAX_EXPONENT = 700.0

@@ -1,4 +1,4 @@
-"""The numbers in trial documents: Python's own, with numpy's ``item``.
+"""What counts as a number, and the numbers in trial documents: Python's own, with numpy's ``item``.
 
 hyperopt's documents have numpy's numbers, and programs written for it call ``vals["x"][0].item()``. These can be
 written as JSON, and compared, printed and pickled like any ``int`` and ``float``.
@@ -6,7 +6,28 @@ written as JSON, and compared, printed and pickled like any ``int`` and ``float`
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a real number and not a boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+
+
+def is_finite(value: object) -> bool:
+    """Whether ``value`` is a finite number that a float can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int beyond the largest double
+        return False
+
+
+def plain(value: object) -> Any:
+    """``value``, of numpy's numbers Python's own: these calculate without the bounds of 8 or 16 bits."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Integer(int):

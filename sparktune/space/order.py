@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from sparktune.space.nodes import Apply, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Apply
 
 #: By node those that use it, and at which of their inputs.
 Users: TypeAlias = defaultdict[Apply, list[tuple[Apply, int]]]

@@ -16,7 +16,8 @@ import numpy as np
 from sparktune.exceptions import BadSearchSpace, SparktuneError
 from sparktune.space.functions import STOCHASTIC_SYMBOLS
 from sparktune.space.generators import generator_of
-from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply, circle, clone, dfs
+from sparktune.space.graph import circle, clone, dfs
+from sparktune.space.nodes import IMPLEMENTATIONS, Apply, Literal, as_apply
 from sparktune.space.symbols import SymbolTable, scope
 
 __all__ = [

@@ -13,17 +13,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sparktune.exceptions import SparktuneError
-from sparktune.space.nodes import (
-    BUILT_IN,
-    IMPLEMENTATIONS,
-    INFO,
-    Apply,
-    Literal,
-    MissingArgument,
-    apply,
-    as_apply,
-    clone,
-)
+from sparktune.space.graph import clone
+from sparktune.space.nodes import BUILT_IN, IMPLEMENTATIONS, INFO, Apply, Literal, MissingArgument, apply, as_apply
 
 F = TypeVar("F", bound=Callable[..., Any])
 

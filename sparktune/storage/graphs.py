@@ -6,7 +6,8 @@ from typing import Any
 
 from sparktune.exceptions import BadSearchSpace, InvalidStorage
 from sparktune.space.compile import Space
-from sparktune.space.nodes import INFO, Apply, Literal, dfs
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import INFO, Apply, Literal
 from sparktune.storage.encoding import Pickled, decode, encode
 
 #: Functions of which no arguments make anything run that is not data. With others, such as ``getattr`` and ``call``, a

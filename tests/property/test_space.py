@@ -14,7 +14,8 @@ from sparktune.exceptions import InvalidSpaceError
 from sparktune.space.compile import Space
 from sparktune.space.coordinates import Coordinates
 from sparktune.space.distributions import LogUniform, Normal, QLogUniform, QNormal, QUniform, RandInt, Uniform
-from sparktune.space.nodes import as_apply, clone, clone_merge, dfs
+from sparktune.space.graph import clone, clone_merge, dfs
+from sparktune.space.nodes import as_apply
 from sparktune.space.scope import rec_eval, sample, scope
 
 # Small bounds that are drawn here look like values in place of logarithms.

@@ -30,7 +30,8 @@ from sparktune.space.distributions import (
     Uniform,
 )
 from sparktune.space.limits import MAX_EXPONENT, MAX_INTEGER
-from sparktune.space.nodes import Apply, is_finite
+from sparktune.space.nodes import Apply
+from sparktune.space.numbers import is_finite
 
 #: Standard deviations to either side that a sampler searches of a normal parameter: all but 6e-7 of its mass.
 NORMAL_REACH = 5.0

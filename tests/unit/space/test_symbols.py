@@ -10,7 +10,8 @@ import pytest
 
 from sparktune import hp
 from sparktune.exceptions import BadSearchSpace, SparktuneError
-from sparktune.space.nodes import Apply, Literal, apply, as_apply, clone_merge, dfs
+from sparktune.space.graph import clone_merge, dfs
+from sparktune.space.nodes import Apply, Literal, apply, as_apply
 from sparktune.space.scope import rec_eval, sample
 from sparktune.space.symbols import Lambda, MissingArgumentError, PyllImportError, SymbolTableEntry, p0, p1, scope
 

@@ -1,0 +1,40 @@
+"""What counts as a number, and the numbers in trial documents."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from sparktune.space.numbers import Integer, Real, is_finite, is_number, plain
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1, True), (np.float32(1), True), (True, False), ("1", False), (float("inf"), False), (10**400, False)],
+)
+def test_is_finite(value, expected):
+    """Finite numbers that a float can hold; no booleans, no text."""
+    assert is_finite(value) is expected
+
+
+def test_is_number():
+    """Real numbers, infinite ones too; no booleans, no text, nothing complex."""
+    assert all(map(is_number, (1, 1.5, np.int8(1), np.float64("nan"), float("inf"), 10**400)))
+    assert not any(map(is_number, (True, np.bool_(False), "1", None, 1j, [1])))
+
+
+def test_plain_numbers_calculate_without_the_bounds_of_8_bits():
+    """Of numpy's numbers Python's own; anything else as it is."""
+    assert plain(np.int8(100)) + 100 == 200
+    assert plain("text") == "text"
+
+
+@pytest.mark.parametrize(("number", "builtin"), [(Integer(3), int), (Real(0.5), float)])
+def test_numbers_of_documents(number, builtin):
+    """They have numpy's ``item``, and are Python's own in all else: equal, written as JSON, plain in copies."""
+    assert type(number.item()) is builtin
+    assert number == number.item()
+    assert json.loads(json.dumps(number)) == number
+    assert {type(copy.copy(number)), type(pickle.loads(pickle.dumps(number)))} == {builtin}
