@@ -16,10 +16,11 @@ from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
 from sparktune.run.arguments import CHANGE_IMPORTS, as_max_evals, as_save_file, is_hyperopts
 from sparktune.run.domain import Domain, require_own_nodes
 from sparktune.run.loop import FMinIter
-from sparktune.run.points import point_documents
+from sparktune.run.points import point_documents, points_left
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.saving import take_up
 from sparktune.run.stopping import EarlyStop
+from sparktune.space.annotated import annotated_space
 from sparktune.space.compile import Space
 from sparktune.space.numbers import is_number
 from sparktune.trials import Trials
@@ -92,7 +93,8 @@ def fmin(
         return_argmin: False: return the value of the space at the best point instead, None if there is none; for
             several losses a list of such values.
         points_to_evaluate: Points ``{label: value}`` to evaluate first, on top of ``max_evals``. Of a choice, the
-            option's index, or an option: a number that could be either is the index.
+            option's index, or an option: a number that could be either is the index. A program that is started again,
+            with its file or storage, evaluates those of which that has no trial, or only cancelled ones.
         max_queue_len: Proposals asked for at once, at least; on Spark never fewer than there are free slots.
         show_progressbar: True, False, a context manager ``f(initial, total)``, or None for what ``verbose`` says.
         early_stop_fn: ``f(trials, *state) -> (stop, state)``, such as ``early_stop.no_progress_loss(20)``.
@@ -128,13 +130,9 @@ def fmin(
         Exception: Whatever the objective raises, unless ``catch_eval_exceptions`` or on Spark.
     """
     as_save_file(trials_save_file)
+    goes_on = trials is None and bool(trials_save_file) and os.path.exists(trials_save_file)
     if trials is None:
-        if trials_save_file and os.path.exists(trials_save_file):
-            trials = _load(trials_save_file)
-            if points_to_evaluate is not None and max_evals is not None:  # the points are in there already
-                max_evals, points_to_evaluate = as_max_evals(max_evals) + len(points_to_evaluate), None
-        else:
-            trials = Trials()
+        trials = _load(trials_save_file) if goes_on else Trials()
     if isinstance(trials, type) or not (hasattr(trials, "fmin") or isinstance(trials, Trials)):
         raise InvalidTypeError(f"trials must be a Trials or SparkTrials object, or None, got {trials!r}: pass Trials()")
     if not isinstance(trials, Trials) and any(map(is_hyperopts, type(trials).__mro__)):
@@ -144,6 +142,11 @@ def fmin(
         )
     if storage is not None:
         trials.keep_in(storage)
+    if goes_on and points_to_evaluate is not None:
+        left = _points_left(points_to_evaluate, fn, space, trials)
+        if max_evals is not None:  # those that are in the file came on top of it as well
+            max_evals = as_max_evals(max_evals) + len(points_to_evaluate) - len(left)
+        points_to_evaluate = left
     run = trials.fmin if allow_trials_fmin and hasattr(trials, "fmin") else functools_partial(Trials.fmin, trials)
     # Only what was given: subclasses that programs made for hyperopt know nothing of these.
     options: dict[str, Any] = {
@@ -187,6 +190,14 @@ def fmin(
         trials_save_file=trials_save_file,
         **options,
     )
+
+
+def _points_left(
+    points: Sequence[Mapping[str, Any]], fn: Callable[..., Any], space: Any, trials: Any
+) -> list[Mapping[str, Any]]:
+    if isinstance(space, str) and space == "annotated":
+        fn, space = annotated_space(fn)
+    return points_left(points, Domain(fn, space), trials)
 
 
 def _n_unseen(trials: Any) -> int:

@@ -19,6 +19,7 @@ from sparktune.hp import quniform as hp_quniform
 from sparktune.hp import randint as hp_randint
 from sparktune.hp import uniform as hp_uniform
 from sparktune.hp import uniformint as hp_uniformint
+from sparktune.space.compile import Space
 from sparktune.space.functions import hyperopt_param
 from sparktune.space.graph import dfs
 from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply
@@ -131,14 +132,18 @@ def expr_to_config(expr: object, conditions: Collection[Any] | None, hps: dict[s
             value adds no condition.
 
     Raises:
-        DuplicateLabel: If two nodes have one label.
+        DuplicateLabel: If two nodes have one label and are not one parameter, see
+            :class:`~sparktune.space.compile.Space`.
         BadSearchSpace: If a label is not text, or a node is below itself.
     """
     start = tuple(conditions or ())
     n_options: dict[str, int] = {}
     seen: set[tuple[Apply, tuple[Any, ...]]] = set()
     root = as_apply(expr)
-    dfs(root)  # refuses a circle, around which the conditions would grow for ever
+    order = dfs(root)  # refuses a circle, around which the conditions would grow for ever
+    labels = [_label(node) for node in order if node.name == "hyperopt_param"]
+    if len(set(labels)) < len(labels):
+        root = Space(root).expr  # with one node for those that are one parameter
     stack: list[tuple[Apply, tuple[Any, ...]]] = [(root, start)]
     while stack:
         node, holds = stack.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -88,15 +88,15 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
         raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
     stored = list(replica.documents.values())
     history = _InTheirSpaces(stored, replica.runs, space, trust)
-    n_repeated = n_without_record = 0
+    n_repeated = n_without_record = position = 0
     for group in _rounds(stored):
+        number, position = _run_of(position, replica.runs), position + len(group)
         if proposals.proposal_record(group[0]) is None:
             n_without_record += len(group)
             continue
-        number = _run_of(stored.index(group[0]), replica.runs)
-        known, seen = history.at(number)
+        domain, seen = history.at(number)
         chosen = algo or stored_algo(replica.runs[number] if number >= 0 else {}, "replay")
-        for document, raw in zip(group, _repeated(group, seen, known, chosen), strict=True):
+        for document, raw in zip(group, _repeated(group, domain, seen, chosen), strict=True):
             recorded = documents.raw_values(document)
             if recorded != raw:
                 difference = Difference(document["tid"], recorded, raw)
@@ -133,29 +133,62 @@ class _InTheirSpaces:
         self._trust = trust
         self._number: int | None = None
 
-    def at(self, number: int) -> tuple[Space, list[Document]]:
-        """The space of a run, and the documents; of -1 those of a study without runs."""
+    def at(self, number: int) -> tuple[Domain, _Seen]:
+        """The space of a run, and what its proposals saw of the documents; of -1 those of a study without runs."""
         if number != self._number:
             self._number = number
             run = self._runs[number] if number >= 0 else {}
-            self._known = _space_of(run, self._space, self._trust)
-            self._found = list(self._stored)
+            known, found = _space_of(run, self._space, self._trust), list(self._stored)
             if number > 0 and self._space is None:
-                before = copy.deepcopy(self._found[: run.get("n_trials", 0)])
-                adapt(before, self._known, spaces_of_runs(self._runs[:number], self._trust))
-                self._found[: len(before)] = before
-        return self._known, self._found
+                before = copy.deepcopy(found[: run.get("n_trials", 0)])
+                adapt(before, known, spaces_of_runs(self._runs[:number], before, self._trust))
+                found[: len(before)] = before
+            self._domain, self._seen = Domain(_nothing, known.expr), _Seen(found)
+        return self._domain, self._seen
 
 
-def _repeated(group: list[Document], stored: list[Document], space: Space, algo: Any) -> Iterator[dict[str, Any]]:
+class _Seen:
+    """What the proposals of one run saw of the trials, as :func:`~sparktune.history.proposals.as_it_was` has it.
+
+    It is brought forward from one proposal to the next: trials are added, and running ones get their results. Where a
+    proposal saw less than the one before it, as that of another driver may have, it is made anew.
+
+    Args:
+        stored: All documents, in the space of the run.
+    """
+
+    def __init__(self, stored: Sequence[Document]) -> None:
+        self._stored = stored
+        self._positions = {document["tid"]: position for position, document in enumerate(stored)}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._trials, self._n, self._running = Trials(), 0, set[int]()
+
+    def at(self, record: Mapping[str, Any]) -> Trials:
+        """The trials as the proposal with this record saw them; they change with the next call."""
+        n = min(record["n_trials"], len(self._stored))
+        running = {self._positions[tid] for tid in record["running"] if tid in self._positions}
+        if n < self._n or any(position < self._n for position in running - self._running):
+            self._begin()
+        shown = self._trials._dynamic_trials
+        for position in self._running - running:
+            shown[position].update(self._stored[position])  # in place, where the columns look for results
+        later = sorted(position for position in running if position >= n)
+        new = [*self._stored[self._n : n], *(self._stored[position] for position in later)]
+        new = proposals.as_it_was(new, {**record, "n_trials": len(new)})
+        shown.extend(new)
+        if outside := set_aside(new):
+            self._trials._set_aside = {**self._trials._set_aside, **outside}
+        self._trials.refresh()
+        # Later trials stand in the places of those between: after them, there is no going on.
+        self._n, self._running = (len(self._stored) + 1 if later else n), running
+        return self._trials
+
+
+def _repeated(group: list[Document], domain: Domain, seen: _Seen, algo: Any) -> Iterator[dict[str, Any]]:
     record = proposals.proposal_record(group[0]) or {}
-    seen = Trials()
-    seen._dynamic_trials.extend(proposals.as_it_was(stored, record))
-    seen._set_aside = set_aside(seen._dynamic_trials)
-    seen.refresh()
-    made = algo(
-        [document["tid"] for document in group], Domain(_nothing, space.expr), seen, proposals.seed_of(group[0])
-    )
+    made = algo([document["tid"] for document in group], domain, seen.at(record), proposals.seed_of(group[0]))
     made += [None] * (len(group) - len(made))
     for document in made:
         yield {} if document is None else documents.raw_values(document)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,7 @@ class Results(Collection):
     """What can be read of trials besides their documents; a part of :class:`sparktune.Trials`."""
 
     _space: Space | None = None  # that of the last fmin in this process
+    _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of it
 
     # -- the best -------------------------------------------------------------------------------------------------
 
@@ -133,7 +137,7 @@ class Results(Collection):
         """What the objective was called with at the best trial: options and not indices, in Python's own types.
 
         Raises:
-            AllTrialsFailed: If no trial has a loss.
+            AllTrialsFailed: If no trial that is a point of the present space has a loss.
             SeveralLossesError: If the trials have several losses and no scalar one.
             InvalidArgumentError: If these trials have run no ``fmin`` since they were made or loaded.
         """
@@ -142,6 +146,11 @@ class Results(Collection):
             raise InvalidArgumentError(
                 "best_params needs the search space, and this Trials object has run no fmin since it was made or "
                 "loaded: call sparktune.space_eval(space, trials.argmin)"
+            )
+        if not is_point(self.best_trial):
+            raise AllTrialsFailed(
+                "best_params are those of a trial with a loss that is a point of the present space, got only trials of "
+                f"an earlier one, the best of which has {raw}: run more trials, or search the space of before"
             )
         return native(self._space.evaluate(raw))
 
@@ -255,8 +264,7 @@ class Results(Collection):
             result under its own name, as far as it is free; and the value of each active parameter as
             ``params_<label>``.
         """
-        known = None if space is None else self._known_space(space, "to_records(space)")
-        return export.records_of(self.own_documents(), self._space if known is None else known)
+        return export.records_of(self.own_documents(), self._spaces(space))
 
     def to_dataframe(self, space: Any = None) -> Any:
         """The rows of :meth:`to_records` as a pandas data frame, ``tid`` as its index.
@@ -271,7 +279,7 @@ class Results(Collection):
                 "to_dataframe needs pandas, which is not installed: pip install pandas, or take trials.to_records()"
             ) from error
         records = self.to_records(space)
-        return pandas.DataFrame(records).set_index("tid") if records else pandas.DataFrame()
+        return _frame_of(records, pandas).set_index("tid") if records else pandas.DataFrame()
 
     def to_csv(self, path: str | os.PathLike[str], space: Any = None) -> None:
         """Write a row for each trial into a CSV file, which ``warm_start=`` can read.
@@ -281,7 +289,7 @@ class Results(Collection):
             space: The search space; None: that of this object's last ``fmin``. Choices are written as options if one
                 is known, else as their numbers. Columns: :func:`sparktune.exchange.export.table_of`.
         """
-        export.to_csv(self.own_documents(), self._space_or_none(space), path)
+        export.to_csv(self.own_documents(), self._spaces(space), path)
 
     def to_parquet(self, path: str | os.PathLike[str], space: Any = None) -> None:
         """Write a row for each trial into a Parquet file, see :meth:`to_csv`.
@@ -289,7 +297,7 @@ class Results(Collection):
         Raises:
             MissingPackageError: If pandas or pyarrow is not installed.
         """
-        export.to_parquet(self.own_documents(), self._space_or_none(space), path)
+        export.to_parquet(self.own_documents(), self._spaces(space), path)
 
     def to_spark(self, session: Any, space: Any = None) -> Any:
         """A Spark data frame with a row for each trial and columns of fixed types, see :meth:`to_csv`.
@@ -298,10 +306,17 @@ class Results(Collection):
             session: A Spark session, classic or Connect.
             space: The search space; None: that of this object's last ``fmin``.
         """
-        return export.to_spark(self.own_documents(), self._space_or_none(space), session)
+        return export.to_spark(self.own_documents(), self._spaces(space), session)
 
-    def _space_or_none(self, space: Any) -> Space | None:
-        return self._space if space is None else self._known_space(space, "")
+    def _spaces(self, space: Any = None) -> export.Spaces:
+        """The search spaces of the trials, to write them.
+
+        Args:
+            space: Of nearly all; None: that of this object's last ``fmin``, if it has run one. Trials that are outside
+                of it have the one that they were made in, as long as that is known.
+        """
+        present = self._space if space is None else self._known_space(space, "")
+        return export.Spaces(present, self._made_in)
 
     # -- what the search knows ------------------------------------------------------------------------------------
 
@@ -356,3 +371,19 @@ class Results(Collection):
                 f"made or loaded: call trials.{call}"
             )
         return known
+
+
+def _frame_of(records: Sequence[Mapping[str, Any]], pandas: Any) -> Any:
+    """A data frame of records; a column in which a whole number is beyond the largest float keeps Python's numbers."""
+    huge = {
+        column
+        for record in records
+        for column, value in record.items()
+        if isinstance(value, int) and abs(value) > sys.float_info.max
+    }
+    # pandas tries to make floats of them, and fails: they are put in when the other columns have their types.
+    frame = pandas.DataFrame([{key: None if key in huge else value for key, value in r.items()} for r in records])
+    for column in huge:
+        values = [record.get(column, math.nan) for record in records]
+        frame[column] = pandas.Series(values, dtype=object)
+    return frame

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from sparktune.exchange.warm_start import adapt, borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Event
-from sparktune.history.marks import is_borrowed, n_borrowed, set_aside
+from sparktune.history.marks import is_borrowed, is_point, n_borrowed, set_aside
+from sparktune.history.trial import JOB_STATE_NEW, Outcome
 from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
 from sparktune.run.algos import algo_description
 from sparktune.run.arguments import (
@@ -38,22 +39,27 @@ from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.goal import Goal
 from sparktune.run.loop import FMinIter
-from sparktune.run.points import point_documents
+from sparktune.run.points import point_documents, points_left
 from sparktune.run.processes import ProcessesExecutor
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
 from sparktune.space.compile import Space
+from sparktune.storage.graphs import is_whole
 from sparktune.storage.keeper import Keeper, Run
 from sparktune.storage.places import storage_at
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
 
+logger = logging.getLogger("sparktune")
+
 __all__ = ["BACKENDS", "NOTHING_TO_RETURN", "SeveralLossesError", "Trials", "trials_from_docs"]
 
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
+#: What is known of spaces, which need not pickle.
+_SPACES = ("_space", "_adapted_to", "_made_in")
 #: What marks the objects that a fmin runs with, by process and object: not in the object, whose pickles would have it.
 _running: dict[tuple[int, int], object] = {}
 
@@ -93,7 +99,7 @@ class Trials(Results):
     _keeper: Keeper | None = None
     _begun: Run | None = None  # the last one in this process
     _goal: Goal | None = None  # of the last run; None: nobody knows
-    _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of the present space
+    _adapted_to: Space | None = None  # in which the values in the documents are
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
     def __init__(
@@ -190,6 +196,8 @@ class Trials(Results):
         trials._space = keeper.space()
         trials._read_runs = keeper.runs
         trials._goal = Goal.of_runs(keeper.runs)
+        if trials._space is not None and is_whole(trials._space):
+            trials._bring_into(trials._space, logging.DEBUG)
         trials._forget_index()
         trials.refresh()
         return trials
@@ -207,20 +215,40 @@ class Trials(Results):
         """
         space, goal = domain.space, domain.goal
         if self._keeper is not None:
-            self._keeper.open(evaluates=evaluates)
+            first = self._dynamic_trials[:1]
+            self._keeper.open(evaluates=evaluates, begun=self._begun)
+            if first and self._dynamic_trials[0] is not first[0]:
+                self._adapted_to = None  # another program has gone on with it: they are as they are there
         self._require_goal(goal)
-        spaces = self._spaces_so_far()
-        made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
-        adapt(self._dynamic_trials, space, spaces)
-        self._set_aside = set_aside(self._dynamic_trials)
-        # What is outside keeps its values, and they go on meaning what they did where the trial was made.
-        self._made_in = {tid: made_in[tid] for tid in self._set_aside}
-        self._space = space
+        misfits = self._bring_into(space)
         self._begun, self._goal = Run(space, algo, goal.words, len(self._dynamic_trials)), goal
         if self._keeper is not None:
             self._keeper.note_run(self._begun)
+        self._cancel_new(misfits)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
+
+    def _bring_into(self, space: Space, level: int | None = None) -> list[Document]:
+        """Have the documents in terms of a space, as far as they have a place there; open ones that have none."""
+        spaces = self._spaces_so_far()
+        made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
+        misfits = adapt(self._dynamic_trials, space, spaces, level)
+        self._set_aside = set_aside(self._dynamic_trials)
+        # What is outside keeps its values, and they go on meaning what they did where the trial was made.
+        self._made_in = {tid: made_in[tid] for tid in self._set_aside}
+        self._space = self._adapted_to = space
+        return misfits
+
+    def _cancel_new(self, misfits: Sequence[Document]) -> None:
+        """Cancel trials that have not begun, for they are no points of the space; those that others run may end."""
+        new = [document for document in misfits if document["state"] == JOB_STATE_NEW]
+        for document in new:
+            documents.finish(document, Outcome())
+            if self._keeper is not None:
+                self._keeper.note_end(document)
+        if new:
+            tids = [document["tid"] for document in new]
+            logger.warning("trials %s were open, and are no points of the present space: they are cancelled", tids)
 
     def _goal_so_far(self) -> Goal | None:
         """What the trials that there are were run for; None where nobody knows."""
@@ -241,12 +269,13 @@ class Trials(Results):
 
     def _spaces_so_far(self) -> Callable[[int], Space | None]:
         """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
-        before = self._space
-        if before is None and self._keeper is not None:
-            return spaces_of_runs(self._keeper.runs)
-        if self._begun is None and self._read_runs:
-            return spaces_of_runs(self._read_runs)
-        return lambda position: self._made_in.get(self._dynamic_trials[position]["tid"], before)
+        if self._adapted_to is None and (runs := self._read_runs if self._keeper is None else self._keeper.runs):
+            return spaces_of_runs(runs, self._dynamic_trials)
+        return lambda position: self._space_of(self._dynamic_trials[position])
+
+    def _space_of(self, document: Document) -> Space | None:
+        """The space in which the values of a trial are; None where nobody knows."""
+        return self._made_in.get(document["tid"], self._adapted_to)
 
     @property
     def _is_open(self) -> bool:
@@ -379,11 +408,8 @@ class Trials(Results):
 
     def _new_points(self, points: Sequence[Mapping[str, Any]], domain: Domain) -> list[Document]:
         """Documents of the points; a program that is started again finds those it had before in its storage."""
-        new = point_documents(points, domain, self)
-        if self._keeper is None:
-            return new
-        known = [documents.raw_values(document) for document in self.own_documents() if not is_borrowed(document)]
-        return [document for document in new if documents.raw_values(document) not in known]
+        left = points if self._keeper is None else points_left(points, domain, self)
+        return point_documents(left, domain, self)
 
     def _lagged(self, reproducible: bool | int, executor: Executor | None) -> Lagged | None:
         lag = as_lag(reproducible, executor)
@@ -414,7 +440,8 @@ class Trials(Results):
             return points if return_argmin else [domain.space.evaluate(point) for point in points]
         if return_argmin:
             return self.argmin
-        return domain.space.evaluate(self.argmin) if self._history.best_row is not None else None
+        has_best = self._history.best_row is not None and is_point(self.best_trial)
+        return domain.space.evaluate(self.argmin) if has_best else None
 
     def _exhaust(self, iterator: FMinIter) -> None:
         """Run to the end; subclasses add what goes around it."""
@@ -422,7 +449,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_space", "_begun", "_keeper", "_set_aside", "_made_in"):
+        for key in ("_history", "_visible", "_n_seen", "_begun", "_keeper", "_set_aside", *_SPACES):
             state.pop(key, None)
         return state
 
@@ -431,6 +458,7 @@ class Trials(Results):
         state.pop("_trials", None)  # hyperopt keeps the list of visible documents; here it is computed
         self.__dict__.update(state)
         self._set_aside = set_aside(self._dynamic_trials)
+        self._made_in = dict.fromkeys(self._set_aside)
         self._forget_index()
         Trials.refresh(self)
 

@@ -194,11 +194,11 @@ def log(
     name = experiment or "Default"
     known = client.get_experiment_by_name(name)
     experiment_id = client.create_experiment(name) if known is None else known.experiment_id
-    compiled = trials._space_or_none(space)
+    spaces = trials._spaces(space)
     found: list[Document] = trials.own_documents()
     parent = client.create_run(experiment_id, run_name=run_name)
     parent_id = str(parent.info.run_id)
-    for row, params in zip(table_of(found, compiled).rows, text_params(found, compiled), strict=True):
+    for row, params in zip(table_of(found, spaces).rows, text_params(found, spaces), strict=True):
         _log_trial(client, experiment_id, parent_id, row, params)
     client.set_terminated(parent_id)
     return parent_id

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import datetime
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sparktune.exchange.options import as_json, as_text, options_of, texts_of
@@ -16,7 +18,6 @@ from sparktune.history.documents import Document
 from sparktune.history.marks import borrowed_from
 from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
-from sparktune.space.nodes import Apply
 from sparktune.storage.encoding import Pickled
 
 #: Spark's types.
@@ -54,12 +55,71 @@ class Table:
     rows: list[dict[str, Any]]
 
 
-def table_of(found: Sequence[Document], space: Space | None) -> Table:
+class Spaces:
+    """The search spaces of trials: that of nearly all, and those of the ones that were set aside.
+
+    Args:
+        present: Of nearly all, by which choices become options; None: they stay the numbers of these.
+        made_in: Of those whose values are in another one, by id.
+    """
+
+    def __init__(self, present: Space | None, made_in: Mapping[Any, Space | None] | None = None) -> None:
+        self._present, self._made_in = present, made_in or {}
+        self._known: dict[int, _Writer] = {}
+
+    def named(self, document: Document) -> dict[str, Any]:
+        """The value of each active parameter by label, options for choices."""
+        raw, writer = documents.raw_values(document), self._writer(document)
+        return {label: native(value) for label, value in raw.items()} | ({} if writer is None else writer.named(raw))
+
+    def cells(self, document: Document) -> dict[str, Any]:
+        """The cell of each active parameter in a table, by label."""
+        raw, writer = documents.raw_values(document), self._writer(document)
+        return {label: native(value) for label, value in raw.items()} | ({} if writer is None else writer.cells(raw))
+
+    def _writer(self, document: Document) -> _Writer | None:
+        space = self._made_in.get(document["tid"], self._present)
+        if space is None:
+            return None
+        if id(space) not in self._known:
+            self._known[id(space)] = _Writer(space)
+        return self._known[id(space)]
+
+
+class _Writer:
+    """Writes the values of one space."""
+
+    def __init__(self, space: Space) -> None:
+        self._space, self._nodes = space, value_nodes(space)
+
+    def named(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        return named_values(self._space, raw, self._nodes)
+
+    def cells(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.named(raw)
+        for label in found.keys() & self._texts.keys():
+            found[label] = self._texts[label][int(raw[label])] or as_json(found[label])
+        return found
+
+    @cached_property
+    def _texts(self) -> dict[str, list[str | None]]:
+        """By label the texts of a choice's options, where these are not all of one plain type."""
+        found = {}
+        for label, node in self._nodes.items():
+            if node.name == "switch":
+                options = options_of(node)
+                is_plain = not any(option.labels for option in options) and _kind(o.value for o in options) != "text"
+                if not (is_plain and all(option.value is not None for option in options)):
+                    found[label] = texts_of(options)
+        return found
+
+
+def table_of(found: Sequence[Document], spaces: Spaces) -> Table:
     """Trials as a table: a row for each, failed and cancelled ones and those of a warm start too.
 
     Args:
         found: The documents.
-        space: Their space, by which choices become options; None: they stay the numbers of these.
+        spaces: Theirs.
 
     Returns:
         ``tid``, ``state``, ``status``, ``loss``, or ``loss_0``, ... where there are several, ``constraint_0``, ...,
@@ -70,8 +130,7 @@ def table_of(found: Sequence[Document], space: Space | None) -> Table:
     """
     if not found:
         return Table({"tid": "integer", **FIXED}, [])
-    cells = _cells(space)
-    rows = [_row(document, space, cells) for document in found]
+    rows = [_row(document, spaces) for document in found]
     columns = dict.fromkeys(column for row in rows for column in row)
     kinds = {column: FIXED.get(column) or _kind(row.get(column) for row in rows) for column in columns}
     ordered = sorted(kinds, key=lambda column: column.startswith(PREFIX))  # stable: parameters last
@@ -81,31 +140,13 @@ def table_of(found: Sequence[Document], space: Space | None) -> Table:
     )
 
 
-def _cells(space: Space | None) -> dict[str, tuple[Apply, list[str | None] | None]]:
-    """By label its node, and the texts of its options where they are not all of one plain type."""
-    if space is None:
-        return {}
-    found: dict[str, tuple[Apply, list[str | None] | None]] = {}
-    for label, node in value_nodes(space).items():
-        texts = None
-        if node.name == "switch":
-            options = options_of(node)
-            is_plain = not any(option.labels for option in options) and _kind(o.value for o in options) != "text"
-            texts = None if is_plain and all(option.value is not None for option in options) else texts_of(options)
-        found[label] = node, texts
-    return found
-
-
-def _row(
-    document: Document, space: Space | None, cells: Mapping[str, tuple[Apply, list[str | None] | None]]
-) -> dict[str, Any]:
+def _row(document: Document, spaces: Spaces) -> dict[str, Any]:
     row = _summary(document)
     mark = borrowed_from(document)
     if mark is not None:
         row["source"] = mark["from"]
     _add_result(row, document)
-    raw = documents.raw_values(document)
-    row.update({f"{PREFIX}{label}": value for label, value in param_cells(raw, space, cells).items()})
+    row.update({f"{PREFIX}{label}": value for label, value in spaces.cells(document).items()})
     return row
 
 
@@ -123,48 +164,25 @@ def _add_result(row: dict[str, Any], document: Document) -> None:
             row.setdefault(str(key), value)
 
 
-def records_of(found: Sequence[Document], space: Space | None) -> list[dict[str, Any]]:
-    """A flat dictionary for each trial, see :meth:`sparktune.Trials.to_records`; options are those of the space.
+def records_of(found: Sequence[Document], spaces: Spaces) -> list[dict[str, Any]]:
+    """A flat dictionary for each trial, see :meth:`sparktune.Trials.to_records`.
 
     Args:
         found: The documents.
-        space: Their space; None: choices stay numbers.
+        spaces: Theirs.
     """
-    nodes = {} if space is None else value_nodes(space)
     records = []
     for document in found:
         record = _summary(document)
         _add_result(record, document)
-        raw = documents.raw_values(document)
-        values = {label: native(value) for label, value in raw.items()}
-        if space is not None:
-            values.update(named_values(space, raw, nodes))
-        record.update({f"{PREFIX}{label}": value for label, value in values.items()})
+        record.update({f"{PREFIX}{label}": value for label, value in spaces.named(document).items()})
         records.append(record)
     return records
 
 
-def param_cells(
-    raw: Mapping[str, Any], space: Space | None, cells: Mapping[str, tuple[Apply, list[str | None] | None]]
-) -> dict[str, Any]:
-    """The cell of each active parameter, by label."""
-    found = {label: native(value) for label, value in raw.items()}
-    if space is not None:
-        named = named_values(space, raw, {label: node for label, (node, _) in cells.items()})
-        for label, value in named.items():
-            texts = cells[label][1]
-            index = int(raw[label]) if texts is not None else 0
-            found[label] = value if texts is None else texts[index] or as_json(value)
-    return found
-
-
-def text_params(found: Iterable[Document], space: Space | None) -> list[dict[str, str]]:
+def text_params(found: Iterable[Document], spaces: Spaces) -> list[dict[str, str]]:
     """The parameters of each trial as text, by label: what a store of text gets."""
-    cells = _cells(space)
-    return [
-        {label: as_text(cell) for label, cell in param_cells(documents.raw_values(document), space, cells).items()}
-        for document in found
-    ]
+    return [{label: as_text(cell) for label, cell in spaces.cells(document).items()} for document in found]
 
 
 def _kind(values: Iterable[Any]) -> str:
@@ -175,7 +193,11 @@ def _kind(values: Iterable[Any]) -> str:
         return "boolean"
     if types == {int}:
         return "integer" if all(abs(value) <= LARGEST for value in found) else "text"
-    if types and types <= {int, float}:
+    if (
+        types
+        and types <= {int, float}
+        and all(abs(value) <= sys.float_info.max for value in found if type(value) is int)
+    ):
         return "number"
     return "time" if types == {datetime.datetime} else "text"
 
@@ -193,9 +215,9 @@ def _as(kind: str, value: Any) -> Any:
 # -- files and frames -------------------------------------------------------------------------------------------------
 
 
-def to_csv(found: Sequence[Document], space: Space | None, path: str | os.PathLike[str]) -> None:
+def to_csv(found: Sequence[Document], spaces: Spaces, path: str | os.PathLike[str]) -> None:
     """Write trials as a CSV file in UTF-8, with a header; a cell without a value is empty."""
-    table = table_of(found, space)
+    table = table_of(found, spaces)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table.kinds))
         writer.writeheader()
@@ -209,27 +231,27 @@ def _csv_cell(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else as_json(value) if isinstance(value, bool) else value
 
 
-def to_parquet(found: Sequence[Document], space: Space | None, path: str | os.PathLike[str]) -> None:
+def to_parquet(found: Sequence[Document], spaces: Spaces, path: str | os.PathLike[str]) -> None:
     """Write trials as a Parquet file.
 
     Raises:
         MissingPackageError: If pandas or pyarrow is not installed.
     """
     pandas = pandas_for("to_parquet")
-    table = table_of(found, space)
+    table = table_of(found, spaces)
     frame = pandas.DataFrame(table.rows, columns=list(table.kinds))
     frame = frame.astype({column: PANDAS_TYPES[kind] for column, kind in table.kinds.items()})
     frame.to_parquet(path, engine="pyarrow", index=False)
 
 
-def to_spark(found: Sequence[Document], space: Space | None, session: Any) -> Any:
+def to_spark(found: Sequence[Document], spaces: Spaces, session: Any) -> Any:
     """Trials as a Spark data frame.
 
     Args:
         found: The documents.
-        space: Their space.
+        spaces: Theirs.
         session: A session, classic or Connect.
     """
-    table = table_of(found, space)
+    table = table_of(found, spaces)
     schema = ", ".join(f"`{column.replace('`', '``')}` {SPARK_TYPES[kind]}" for column, kind in table.kinds.items())
     return session.createDataFrame([tuple(row.values()) for row in table.rows], schema)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, as_json, equal_to, index_of_text, matching, options_of
+from sparktune.exchange.options import Option, alike, as_json, equal_to, index_of_text, matching, options_of
 from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -162,7 +162,8 @@ class Matcher:
                 raise _Outside(NO_OPTION)
             if options is None:
                 return _number(meant.value, self._terms.parameter(label))
-            return _possible(matching(meant.value, meant.labels, options))
+            found = matching(meant.value, meant.labels, options)
+            return _possible(alike(meant, old.options[label], options) if found is None else found)
         if options is None:
             return _number(value, self._terms.parameter(label))
         is_number = old is not None and label in old.labels  # what was a number is now a choice

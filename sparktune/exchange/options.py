@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
+import re
+import types
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -96,6 +99,58 @@ def matching(value: Any, labels: AbstractSet[str], options: Sequence[Option]) ->
         best = [option for option, n in zip(fitting, common, strict=True) if n == max(common)]
         fitting = best if len(best) == 1 else []
     return fitting[0] if fitting else None
+
+
+def alike(option: Option, others: Sequence[Option], options: Sequence[Option]) -> Option | None:
+    """The option that looks as one that equals nothing but itself; None if none does, or that one can be compared.
+
+    Functions, and objects of classes without equality, are others each time that a program makes the space. Where
+    several look alike, they have to be alike in each place.
+
+    Args:
+        option: Of the earlier choice.
+        others: The options of that.
+        options: To choose from.
+    """
+    if (look := _look(option.value)) is None:
+        return None
+    looks = [_look(other.value) for other in options]
+    if looks.count(look) == 1 == [_look(other.value) for other in others].count(look):
+        return options[looks.index(look)]
+    return options[option.index] if looks == [_look(other.value) for other in others] else None
+
+
+def _look(value: Any) -> str | None:
+    """What can be seen of a value that equals itself alone, the same in each process; None for other values."""
+    if isinstance(value, Mapping):
+        looks = [_look(item) for item in value.values()]
+        text = repr([(key, look or repr(value[key])) for key, look in zip(value, looks, strict=True)])
+        return _without_addresses(text) if any(looks) else None
+    if isinstance(value, (list, tuple)):
+        looks = [_look(item) for item in value]
+        text = repr([look or repr(item) for item, look in zip(value, looks, strict=True)])
+        return _without_addresses(text) if any(looks) else None
+    if isinstance(value, functools.partial):
+        return _without_addresses(f"{_look(value.func) or value.func!r} of {value.args!r} {value.keywords!r}")
+    if isinstance(value, types.FunctionType):
+        return f"{value.__module__}.{value.__qualname__} {_body(value.__code__)!r}"
+    if value is HOLE or isinstance(value, (type, types.BuiltinFunctionType)) or not _has_default(value, "__eq__"):
+        return None
+    shown = repr(vars(value) if hasattr(value, "__dict__") else "") if _has_default(value, "__repr__") else repr(value)
+    return _without_addresses(f"{type(value).__module__}.{type(value).__qualname__} {shown}")
+
+
+def _has_default(value: Any, method: str) -> bool:
+    return getattr(type(value), method) is getattr(object, method)
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r"\b0x[0-9a-f]+", "", text)
+
+
+def _body(code: types.CodeType) -> tuple[Any, ...]:
+    constants = [_body(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts]
+    return code.co_code, code.co_names, constants
 
 
 def equal_to(value: Any, options: Sequence[Option]) -> Option | None:

@@ -12,8 +12,8 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.events import Replica
-from sparktune.history.marks import borrowed_from
+from sparktune.history.events import Replica, run_of
+from sparktune.history.marks import SPACE_OF_RUN, borrowed_from
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run.goal import Goal
 from sparktune.space.choices import native
@@ -182,28 +182,33 @@ def from_storage(where: Any, *, trust: bool = False) -> Source:
     replica = Replica(place.read(trust))
     if not replica.documents and not replica.runs:
         raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+    found = list(replica.documents.values())
     return from_documents(
-        list(replica.documents.values()),
+        found,
         name=f"study {place}",
-        spaces=spaces_of_runs(replica.runs, trust),
+        spaces=spaces_of_runs(replica.runs, found, trust),
         goal=Goal.of_runs(replica.runs),
     )
 
 
-def spaces_of_runs(runs: Sequence[Mapping[str, Any]], trust: bool = False) -> Callable[[int], Space | None]:
-    """The space of a stored trial, by its position: that of the last run which began with no more trials than that.
+def spaces_of_runs(
+    runs: Sequence[Mapping[str, Any]], found: Sequence[Document], trust: bool = False
+) -> Callable[[int], Space | None]:
+    """The space in which the values of a stored trial are, by its position; None where nobody knows.
 
     Args:
         runs: The ``run`` events of the study.
+        found: Its documents.
         trust: Whether to open pickles in spaces.
     """
-    starts = [(int(run.get("n_trials", 0)), run.get("space")) for run in runs]
-    known: dict[int, Space | None] = {}
+    known: dict[int, Space | None] = {-1: None}
 
     def space_at(position: int) -> Space | None:
-        number = max((n for n, (start, nodes) in enumerate(starts) if start <= position and nodes), default=-1)
+        said = found[position]["misc"].get(SPACE_OF_RUN)
+        number = run_of(runs, position) if said is None else int(said)
         if number not in known:
-            known[number] = _space_of(starts[number][1], trust) if number >= 0 else None
+            # One that the trial was brought into later: of the runs so far nobody knows.
+            known[number] = _space_of(runs[number].get("space"), trust) if number < len(runs) else None
         return known[number]
 
     return space_at

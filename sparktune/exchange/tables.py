@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
 from sparktune.exchange.matching import is_missing, is_nan_text
 from sparktune.exchange.source import Row, Source, losses_from
+from sparktune.history.documents import as_floats
 from sparktune.history.trial import STATUS_FAIL
 from sparktune.run.goal import Goal
 
@@ -42,7 +44,8 @@ def from_csv(
         params: Columns by label, ``{label: column}``, or a list of columns that have the label as their name. None: all
             columns ``params_<label>``; in a table that has none of these, all that are left. A column ``tid``,
             ``state`` or ``status`` that is named here is a parameter's and says nothing of the trial.
-        constraints: Columns of constraints, at most 0 where they are met. None: ``constraint_0``, ...
+        constraints: Columns of constraints, at most 0 where they are met. None: ``constraint_0``, ... One without a
+            number, beside others that have one, counts as violated.
         choices: What cells of a choice hold: "value", the option, as text or JSON; "index", its number; "either": the
             option, or the number if the column can be nothing else. An empty cell is the option None, or else NaN, if
             the choice has one of them.
@@ -169,7 +172,7 @@ def _source(
             _id(row, number) if is_ours["tid"] else number,
             {label: row[column] for label, column in by_label.items()},
             () if is_ours["status"] and _has_failed(row) else losses_from([row[column] for column in losses], signs),
-            losses_from([row[column] for column in limits], [1.0] * len(limits)),
+            _constraints([row[column] for column in limits]),
         )
         for number, row in ended
     ]
@@ -192,6 +195,17 @@ def _is_open(row: Mapping[str, Any]) -> bool:
 def _has_failed(row: Mapping[str, Any]) -> bool:
     status = row.get("status")
     return isinstance(status, str) and status.strip() == STATUS_FAIL
+
+
+def _constraints(cells: Sequence[Any]) -> tuple[float, ...]:
+    """The constraints of a row; empty if it has none, or one is no number.
+
+    A cell without a number beside others that have one is NaN, which is violated: of data frames and Parquet files, NaN
+    and an empty cell are the same.
+    """
+    if all(map(is_missing, cells)):
+        return ()
+    return as_floats([math.nan if is_missing(cell) else cell for cell in cells]) or ()
 
 
 def _trimmed(value: Any) -> Any:

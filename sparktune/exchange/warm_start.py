@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
@@ -16,7 +17,14 @@ from sparktune.exchange.tables import from_csv, from_dataframe, from_parquet, is
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.marks import OTHER_SPACE, WARM_START, borrowed_from, is_borrowed, is_outside, is_point
-from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
+from sparktune.history.trial import (
+    JOB_STATE_DONE,
+    JOB_STATE_ERROR,
+    JOB_STATE_NEW,
+    JOB_STATE_RUNNING,
+    STATUS_FAIL,
+    STATUS_OK,
+)
 from sparktune.run.domain import Domain
 from sparktune.run.goal import Goal
 from sparktune.space.choices import value_nodes
@@ -79,6 +87,7 @@ def borrow(trials: Any, warm_start: Any, domain: Domain) -> None:
             :class:`~sparktune.history.columns.History`.
     """
     known = {mark["key"] for document in trials._dynamic_trials if (mark := borrowed_from(document)) is not None}
+    known.update(row.key for row in from_documents(trials.own_documents()).rows)  # a copy of it may be among them
     for source in sources_of(warm_start):
         rows = [row for row in source.rows if row.key not in known]
         matcher = Matcher(domain.space, source)
@@ -180,36 +189,53 @@ def _result(row: Row) -> dict[str, Any]:
 # -- a study that goes on in another space ----------------------------------------------------------------------------
 
 
-def adapt(found: Sequence[Document], space: Space, spaces: Callable[[int], Space | None]) -> None:
-    """Bring finished trials of a study into its present space, where they are not.
+def adapt(
+    found: Sequence[Document], space: Space, spaces: Callable[[int], Space | None], level: int | None = None
+) -> list[Document]:
+    """Bring the trials of a study into its present space, where they are not.
 
-    What there is no place for is left out of their values, and kept under their mark.
+    What there is no place for is left out of their values, and kept under their mark. Of a trial that is open, all has
+    to have one: else its values stay as they are, and it is marked as outside.
 
     Args:
         found: The documents.
         space: The present space.
-        spaces: Gives the space in which a trial was made, by its position, if that is known.
+        spaces: Gives the space in which the values of a trial are, by its position, if that is known.
+        level: Of the message that says so; None: a warning where something is lost.
+
+    Returns:
+        The trials that are open, and are no points of the present space.
     """
     is_same: dict[int, bool] = {}
+    choices = {parameter.label for parameter in space.parameters if parameter.is_choice}
     candidates, rows = [], []
     for position, document in enumerate(found):
-        old = spaces(position)
+        old, is_done = spaces(position), document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)
         if old is not None and id(old) not in is_same:
             is_same[id(old)] = _signature(old) == _signature(space)
         if old is not None and is_same[id(old)] and not is_outside(document):
             continue
-        if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR):
-            candidates.append(document)
-            rows.append(Row(document["tid"], documents.raw_values(document), space=old))
+        raw = documents.raw_values(document)
+        # Of what nobody knows the space, users say what is to be evaluated; and of what is outside of that, the numbers
+        # of options mean nothing.
+        if old is None and (not is_done or (is_outside(document) and not choices.isdisjoint(raw))):
+            continue
+        candidates.append(document)
+        rows.append(Row(document["tid"], raw, space=old))
     if not candidates:  # of a large space the matcher looks at every option, as deep as it goes
-        return
+        return []
     matcher = Matcher(space, Source("earlier trials", rows))
-    is_changed = [
-        _rewrite(document, fitted, space) for document, fitted in zip(candidates, matcher.fitted(rows), strict=True)
-    ]
+    all_fitted, misfits = matcher.fitted(rows), []
+    for number, (document, fitted) in enumerate(zip(candidates, all_fitted, strict=True)):
+        if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING) and not fitted.is_point:
+            misfits.append(document)
+            all_fitted[number] = replace(fitted, is_outside=True)
+    is_changed = [_rewrite(document, fitted, space) for document, fitted in zip(candidates, all_fitted, strict=True)]
     if any(is_changed):
         text = "the study goes on in another space, with %d trials of before; %s"
-        logger.log(logging.WARNING if matcher.has_loss else logging.INFO, text, len(candidates), matcher.summary())
+        level = level or (logging.WARNING if matcher.has_loss else logging.INFO)
+        logger.log(level, text, len(candidates), matcher.summary())
+    return misfits
 
 
 def _signature(space: Space) -> object:

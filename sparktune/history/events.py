@@ -16,10 +16,11 @@ An event is a dictionary with its kind under ``event``:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sparktune.history.documents import Document, utcnow
+from sparktune.history.marks import SPACE_OF_RUN
 from sparktune.history.trial import (
     JOB_STATE_CANCEL,
     JOB_STATE_DONE,
@@ -68,6 +69,26 @@ def again_event(document: Document) -> Event:
 def left_event(document: Document) -> Event:
     """A trial stays open though its driver ends."""
     return {"event": "left", "tid": document["tid"]}
+
+
+def run_of(runs: Sequence[Mapping[str, Any]], position: int) -> int:
+    """The number of the run that a trial's place says: the last that began with no more than those before it; or -1."""
+    began = [n for n, run in enumerate(runs) if run.get("space") and int(run.get("n_trials", 0)) <= position]
+    return max(began, default=-1)
+
+
+def in_space_of(document: Document, number: int, by_place: int) -> Document:
+    """A document that says in which run's space its values are, where its place says another.
+
+    Args:
+        document: The document, which stays as it is.
+        number: Of the run; -1 if there is none with that space.
+        by_place: Of :func:`run_of`.
+    """
+    misc = {key: value for key, value in document["misc"].items() if key != SPACE_OF_RUN}
+    if number != by_place:
+        misc[SPACE_OF_RUN] = number
+    return {**document, "misc": misc}
 
 
 class Replica:

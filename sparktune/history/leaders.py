@@ -1,4 +1,4 @@
-"""The best rows of a history: found again among the former ones and what came in since, not among all.
+"""The best rows of a history: what came in since they were asked for is compared with them, and not with all.
 
 By the losses alone for the search, which learns from every trial; by constraints and standings too for the results.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparktune.history.columns import History
 
 
-#: Results that may come in before the best rows are looked for among all rows again, unless someone asks earlier.
+#: Results that may come in before the leading rows are looked for among all rows again, unless someone asks earlier.
 MAX_UNRANKED = 1000
 #: So many of the lowest losses are kept in order as results come in; who wants more has all of them looked at.
 N_LOWEST = 32
@@ -28,27 +28,24 @@ N_LOWEST = 32
 class Leaders:
     """The best rows of one history, which says when a row is read.
 
+    The best row and the front are each found when someone asks: for a study that shows neither, there is no work.
+
     Args:
         history: Its columns are read at each question.
     """
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._leading: list[int] = []
-        self._points_lead = False  # whether a POINT has losses
-        self._unranked: list[int] | None = []  # rows read since the leading ones were found; None: look at all
+        self._best: int | None = None
+        self._front: pareto.Front | None = None
+        self._new_for_best, self._new_for_front = _Unranked(history), _Unranked(history)
         self._lowest: list[tuple[float, int]] | None = []  # losses with their rows; None: look at all
 
     def note(self, row: int, was: int) -> None:
         """A row was read that was of the kind ``was`` before."""
-        self._note_unranked(row, was)
+        self._new_for_best.note(row, was)
+        self._new_for_front.note(row, was)
         self._note_lowest(row, was)
-
-    def _note_unranked(self, row: int, was: int) -> None:
-        if self._unranked is None or was == OK or len(self._unranked) >= MAX_UNRANKED:
-            self._unranked = None
-        else:
-            self._unranked.append(row)
 
     def _note_lowest(self, row: int, was: int) -> None:
         if was == OK:
@@ -59,7 +56,8 @@ class Leaders:
 
     def rank_all(self) -> None:
         """Look at all rows the next time: what ranks them has changed."""
-        self._unranked = None
+        self._new_for_best.forget()
+        self._new_for_front.forget()
 
     # -- by loss alone --------------------------------------------------------------------------------------------
 
@@ -86,43 +84,70 @@ class Leaders:
 
     def best(self) -> int | None:
         """The row that :attr:`History.best_row` gives."""
-        leading = self._find_leading()
-        return leading[0] if leading and (loss := self._history.loss(leading[0])) == loss else None
+        rows, is_anew = self._new_for_best.take()
+        if is_anew:
+            self._best = None
+        if len(rows):
+            self._best = self._best_of(rows if self._best is None else np.append(rows, self._best))
+        return self._best
+
+    def _best_of(self, rows: IntArray) -> int | None:
+        """The best of these rows by violation and loss, of equals the first; None if none has a loss."""
+        rows = rows[~np.isnan(self._history.losses[rows])]
+        order = np.lexsort((rows, self._history.losses[rows], self._history.violations[rows]))
+        return int(rows[order[0]]) if len(rows) else None
 
     def front(self) -> list[int]:
         """The rows that :attr:`History.front_rows` gives."""
-        rows = np.unique(np.asarray(self._find_leading(), dtype=np.intp))
+        if self._history.n_objectives == 1:
+            best = self.best()
+            return [best] if best is not None and self._history.is_feasible(best) else []
+        rows, is_anew = self._new_for_front.take()
         rows = rows[self._history.violations[rows] <= 0]
-        found: list[int] = rows[pareto.front(self._history.objectives[rows])].tolist()
-        return found
+        objectives = self._history.objectives[rows]
+        if is_anew or self._front is None:
+            self._front = pareto.Front(objectives, rows)
+        else:
+            for row, losses in zip(rows.tolist(), objectives, strict=True):
+                self._front.add(losses, row)
+        return list(self._front.ids)
 
-    def _find_leading(self) -> list[int]:
-        """The best row and the front, found among the former ones and what came in since."""
-        if self._unranked != []:
-            kinds = self._history.kinds
-            if self._unranked is None:
-                self._points_lead = False
-                rows = np.flatnonzero(kinds == OK)
-            else:
-                rows = np.asarray(sorted({*self._leading, *self._unranked}), dtype=np.intp)
-                rows = rows[kinds[rows] == OK]
-            self._leading = self._leading_of(self._candidates(rows))
-            self._unranked = []
-        return self._leading
 
-    def _candidates(self, rows: IntArray) -> IntArray:
-        """Those of some rows with losses that may lead."""
+class _Unranked:
+    """The rows of one history that were read since they were taken last, of which some may lead.
+
+    Args:
+        history: Its columns are read when rows are taken.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._rows: list[int] | None = []  # None: all that there are
+        self._points_lead = False  # whether a POINT has losses
+
+    def note(self, row: int, was: int) -> None:
+        """A row was read that was of the kind ``was`` before."""
+        if self._rows is None or was == OK or len(self._rows) >= MAX_UNRANKED:
+            self._rows = None
+        else:
+            self._rows.append(row)
+
+    def forget(self) -> None:
+        """Give all rows the next time."""
+        self._rows = None
+
+    def take(self) -> tuple[IntArray, bool]:
+        """The rows that may lead, ascending; and whether that is anew, as those that led before do so no more."""
+        if self._rows == []:
+            return np.empty(0, dtype=np.intp), False
+        is_anew = self._rows is None
+        rows = np.arange(len(self._history)) if self._rows is None else np.unique(self._rows)
+        rows = rows[self._history.kinds_of(rows) == OK]
+        self._rows = []
         standings = self._history.standings[rows]
-        self._points_lead = self._points_lead or bool((standings == POINT).any())
-        found: IntArray = rows[standings == (POINT if self._points_lead else NO_POINT)]
-        return found
-
-    def _leading_of(self, rows: IntArray) -> list[int]:
-        """First the best of these rows by violation and loss, if any has a loss; then those of their front."""
-        violations, losses = self._history.violations[rows], self._history.losses[rows]
-        has_loss = ~np.isnan(losses)
-        leading: list[int] = rows[has_loss][np.lexsort((losses[has_loss], violations[has_loss]))[:1]].tolist()
-        if self._history.n_objectives > 1:
-            feasible = rows[violations <= 0]
-            leading += feasible[pareto.front(self._history.objectives[feasible])].tolist()
-        return leading
+        has_point = bool((standings == POINT).any())
+        if is_anew:
+            self._points_lead = has_point
+        elif has_point and not self._points_lead:
+            self._points_lead = is_anew = True  # there was no POINT before, so that all that may lead are here
+        return rows[standings == (POINT if self._points_lead else NO_POINT)], is_anew

@@ -6,6 +6,9 @@
 ``misc["other_space"]``: the trial is this study's, and was made when its space was another one. ``left_out`` as above,
 ``is_point`` says whether what is left is a whole point of the present space, ``is_outside`` whether a value is not
 possible there: then the values are as they were, and nothing is learned from the trial. Either mark may have it.
+
+``misc["space_of_run"]``, in storages alone: the number of the run in whose space the values are, where it is not the
+one that the trial's place among them says; -1 if nobody knows. Trials that were written anew, as a whole, may have it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from sparktune.history.documents import Document, constraints_of, losses_of
 from sparktune.history.reading import is_alike
 from sparktune.history.trial import JOB_STATE_CANCEL
 
-WARM_START, OTHER_SPACE = "warm_start", "other_space"
+WARM_START, OTHER_SPACE, SPACE_OF_RUN = "warm_start", "other_space", "space_of_run"
 
 
 def borrowed_from(document: Document) -> Mapping[str, Any] | None:

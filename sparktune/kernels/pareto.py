@@ -55,6 +55,48 @@ def front(losses: FloatArray) -> IntArray:
     return best[first]
 
 
+class Front:
+    """What :func:`front` gives, kept while points come one by one: each is compared with those of the front alone.
+
+    Attributes:
+        ids: Numbers of the points that no other dominates, by their losses; of equal points only the lowest.
+
+    Args:
+        losses: Of the points that there are, shape (n, m), without NaN.
+        ids: Their numbers, ascending, shape (n,).
+    """
+
+    def __init__(self, losses: FloatArray, ids: IntArray) -> None:
+        best = front(losses)
+        self.ids: list[int] = ids[best].tolist()
+        self._losses = np.ascontiguousarray(losses[best].T)  # (m, k): comparing whole rows is several times as fast
+
+    def add(self, losses: FloatArray, number: int) -> None:
+        """Bring in a point with these losses, shape (m,)."""
+        point = losses[:, None]
+        is_no_worse = (self._losses <= point).all(axis=0)
+        if is_no_worse.any():
+            # One that is equal is the only one: another that is no worse would dominate it.
+            position = int(is_no_worse.argmax())
+            if number < self.ids[position] and (self._losses[:, position] == losses).all():
+                self.ids[position] = number
+            return
+        left = np.flatnonzero((self._losses < point).any(axis=0))
+        if len(left) < len(self.ids):
+            self._losses, self.ids = self._losses[:, left], [self.ids[k] for k in left]
+        position = self._position_of(losses)
+        self.ids.insert(position, number)
+        self._losses = np.concatenate([self._losses[:, :position], point, self._losses[:, position:]], axis=1)
+
+    def _position_of(self, losses: FloatArray) -> int:
+        """Where a point belongs by its first loss, among equals by the second, and so on."""
+        start, stop = 0, len(self.ids)
+        for row, loss in zip(self._losses, losses, strict=True):
+            equal = row[start:stop]
+            start, stop = start + int(equal.searchsorted(loss)), start + int(equal.searchsorted(loss, "right"))
+        return start
+
+
 def _coded(losses: FloatArray) -> tuple[NDArray[np.int64], IntArray]:
     """The losses as whole numbers of the same order, with their sum as last column, sorted by it; and the indices.
 
@@ -69,6 +111,8 @@ def _coded(losses: FloatArray) -> tuple[NDArray[np.int64], IntArray]:
 
 def _is_nondominated(coded: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which rows no other row dominates; the rows are as :func:`_coded` gives them."""
+    if coded.shape[1] == 3:
+        return _is_nondominated_of_two(coded[:, 0], coded[:, 1])
     result = np.zeros(len(coded), dtype=bool)
     left = np.arange(len(coded))
     while len(left):
@@ -79,6 +123,20 @@ def _is_nondominated(coded: NDArray[np.int64]) -> NDArray[np.bool_]:
         # In small steps: a few good points strike out most of the others.
         for start in range(0, len(block), 8):
             left = left[~_is_dominated(coded[left], coded[block[start : start + 8]])]
+    return result
+
+
+def _is_nondominated_of_two(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which points with two losses no other dominates, by a sweep over the first: they may all be on the front."""
+    order = np.lexsort((y, x))
+    x, y = x[order], y[order]
+    # Of those with the same x, the first one has the lowest y; and that has to be below all y of lower x.
+    is_first = np.diff(x, prepend=-1) > 0
+    lowest = np.minimum.accumulate(y)[is_first]
+    is_lower = np.append(True, lowest[1:] < lowest[:-1])
+    step = np.cumsum(is_first) - 1
+    result = np.zeros(len(order), dtype=bool)
+    result[order] = is_lower[step] & (y == lowest[step])
     return result
 
 

@@ -401,13 +401,15 @@ class FMinIter(AskTell):
 
     def _show(self, bar: progress.Progress, n_recorded: int) -> None:
         """Have the display count what was recorded here, and what others have finished."""
+        if self.progress_callback is progress.no_progress_callback:
+            return
         n = max(n_recorded, self._history.n_own_finished - self._n_shown)
         if n <= 0:
             return
         self._n_shown += n
         best_loss = self.trials.best_loss
         if best_loss is None and self.trials.n_objectives > 1:
-            bar.postfix = f"Pareto front: {len(self.trials.front_losses)}"
+            bar.postfix = f"Pareto front: {len(self._history.front_rows)}"
         else:
             bar.postfix = f"best {self.domain.goal.text(best_loss)}"
         bar.update(n)

@@ -11,6 +11,8 @@ import numpy as np
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.documents import Document
+from sparktune.history.marks import is_borrowed
+from sparktune.history.trial import JOB_STATE_CANCEL
 from sparktune.run.domain import Domain
 from sparktune.space.choices import index_of, is_nan, is_same, options_of, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -34,14 +36,7 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
             another one.
         InvalidTypeError: If ``points`` is no list of dictionaries.
     """
-    given: Any = points
-    if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
-        raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
-    space = domain.space
-    nodes, constants = value_nodes(space), _constants(dfs(space.expr))
-    raws = [
-        _raw(point, space, nodes, constants, f"points_to_evaluate[{number}]") for number, point in enumerate(points)
-    ]
+    space, raws = domain.space, _raws(points, domain.space)
     tids = trials.new_trial_ids(len(points))
     miscs = [
         documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir)
@@ -51,6 +46,37 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
         tids, [None] * len(points), [documents.new_result() for _ in points], miscs
     )
     return docs
+
+
+def points_left(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any) -> list[Mapping[str, Any]]:
+    """The points that a program which is started again has still to evaluate.
+
+    Those of which the study has a trial are left out, unless it was cancelled: that one says nothing.
+
+    Args:
+        points, domain: As for :func:`point_documents`.
+        trials: Of the study.
+
+    Raises:
+        InvalidArgumentError, InvalidTypeError: As :func:`point_documents` does.
+    """
+    known = [
+        documents.raw_values(document)
+        for document in trials.own_documents()
+        if document["state"] != JOB_STATE_CANCEL and not is_borrowed(document)
+    ]
+    return [point for point, raw in zip(points, _raws(points, domain.space), strict=True) if raw not in known]
+
+
+def _raws(points: Sequence[Mapping[str, Any]], space: Space) -> list[dict[str, Any]]:
+    """The values of each point as documents have them."""
+    given: Any = points
+    if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
+        raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
+    nodes, constants = value_nodes(space), _constants(dfs(space.expr))
+    return [
+        _raw(point, space, nodes, constants, f"points_to_evaluate[{number}]") for number, point in enumerate(points)
+    ]
 
 
 def _raw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import reprlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sparktune.exceptions import InvalidStorage, InvalidTrial, SerializationError
@@ -47,7 +47,11 @@ class Kept(Protocol):
     """What a keeper needs of a ``Trials`` object."""
 
     _dynamic_trials: list[Document]
+    _adapted_to: Space | None
     attachments: dict[str, Any]
+
+    def _space_of(self, document: Document) -> Space | None:
+        """The space in which the values of a trial are, if ``_adapted_to`` is known."""
 
     def aname(self, trial: Document, name: str) -> str:
         """The key of a trial's attachment."""
@@ -87,7 +91,7 @@ class Keeper:
 
     # -- the beginning and the end of writing ------------------------------------------------------------------------
 
-    def open(self, *, evaluates: bool = True) -> None:
+    def open(self, *, evaluates: bool = True, begun: Run | None = None) -> None:
         """Begin to write: take up what the storage has, and write what it has not.
 
         Trials that were running when their driver died become new, once; a trial that is in that place the second time
@@ -96,6 +100,7 @@ class Keeper:
         Args:
             evaluates: Whether this driver evaluates all that is open. If not, trials that a closed study has left open
                 stay so, until somebody tells what came of them.
+            begun: The object's last run, which goes into a storage that has none: it says what the values mean.
 
         Raises:
             InvalidStorage: If it cannot be written, or has other trials than the object.
@@ -106,6 +111,11 @@ class Keeper:
         self._is_open, self._evaluates = True, evaluates
         try:
             self.take_up()
+            if begun is not None and not self.runs and not self._n_kept:
+                event = _run_event(begun, [])
+                self.runs = [] if event is None else [event]
+                self._backlog = self._all_events(self.runs)
+                self._n_kept = len(self._trials._dynamic_trials)
             if self.storage.is_worth_compacting(self._n_events, len(self.runs) + self._n_kept):
                 self._compact()
             for document in self._trials._dynamic_trials[: self._n_kept]:
@@ -368,12 +378,38 @@ class Keeper:
     def _attachments(self, document: Document) -> Mapping[str, Any]:
         return self._attached.of(self._trials.attachments, self._trials.aname(document, ""))
 
-    def _all_events(self, runs: Iterable[Event]) -> list[Event]:
+    def _all_events(self, runs: Sequence[Event]) -> list[Event]:
         """The fewest events that lead to what the object has, encoded."""
-        found = list(runs)
-        for document in self._trials._dynamic_trials:
+        found, numbers = list(runs), _RunNumbers(runs)
+        for position, document in enumerate(self._trials._dynamic_trials):
+            if self._trials._adapted_to is not None:  # else they are as they were read
+                space = self._trials._space_of(document)
+                document = events.in_space_of(document, numbers.of(space), events.run_of(runs, position))
             found += _events_of(document, self._attachments(document))
         return list(map(_encoded, found))
+
+
+class _RunNumbers:
+    """The numbers of runs by their search spaces."""
+
+    def __init__(self, runs: Sequence[Event]) -> None:
+        self._runs = runs
+        self._known: dict[int, int] = {}
+
+    def of(self, space: Space | None) -> int:
+        """The number of the last run in a space; -1 if there is none."""
+        if id(space) not in self._known:
+            nodes = None if space is None else _nodes(space)
+            same = [n for n, run in enumerate(self._runs) if nodes is not None and run.get("space") == nodes]
+            self._known[id(space)] = max(same, default=-1)
+        return self._known[id(space)]
+
+
+def _nodes(space: Space) -> Any:
+    try:
+        return encode_space(space)
+    except SerializationError:
+        return None
 
 
 def _run_event(run: Run, runs: Sequence[Event]) -> Event | None:

@@ -33,6 +33,14 @@ def slow_ranks(losses):
     return ranks
 
 
+def slow_front(losses):
+    """The first of every undominated loss vector, in lexicographic order."""
+    first = {}
+    for i in np.flatnonzero(slow_ranks(losses) == 0).tolist():
+        first.setdefault(tuple(losses[i].tolist()), i)
+    return [i for _, i in sorted(first.items())]
+
+
 def count_cells(losses, reference):
     """The volume of points on whole numbers: how many unit cells lie between one of them and the reference."""
     cells = itertools.product(*(range(int(r)) for r in reference))
@@ -67,6 +75,22 @@ def test_front_is_each_best_loss_vector_once(losses):
     assert len({tuple(losses[i]) for i in front}) == len(front)
     assert all(i == min(j for j in best if tuple(losses[j]) == tuple(losses[i])) for i in front)
     assert sorted(losses[front, 0]) == list(losses[front, 0])
+
+
+@QUICK
+@given(LOSSES, st.data())
+def test_front_that_grows_is_that_of_all_points(losses, data):
+    """Points brought in one by one, in any order and some twice, leave the front that all of them have at once."""
+    n_first = data.draw(st.integers(0, len(losses)))
+    front = pareto.Front(losses[:n_first], np.arange(n_first))
+    seen = set(range(n_first))
+    late = st.lists(st.integers(0, len(losses) - 1), max_size=20)
+    for i in [*data.draw(late), *data.draw(st.permutations(range(n_first, len(losses))))]:
+        front.add(losses[i], i)
+        seen.add(i)
+        rows = np.array(sorted(seen))
+        assert front.ids == rows[slow_front(losses[rows])].tolist()
+    assert front.ids == slow_front(losses) == pareto.front(losses).tolist()
 
 
 @QUICK

@@ -723,7 +723,7 @@ def test_save_file_takes_objects_of_a_script(tmp_path):
 
 
 def test_save_file_and_points(tmp_path):
-    """Points are run once, in the first run, also if it was cut before them all."""
+    """Each point is evaluated once: in the first run, or after it those that it cancelled when it was cut."""
     path, calls = tmp_path / "trials.pkl", []
 
     def fn(x):
@@ -736,11 +736,41 @@ def test_save_file_and_points(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         minimise(fn, **options)
     minimise(fn, **options)
+    assert calls[:4] == [2.0, -1, -1, 0.5]
     assert calls.count(2.0) == 1
     assert len(pickle.loads(path.read_bytes())) == 5
     n_calls = len(calls)
     minimise(fn, **options)
     assert len(calls) == n_calls
+
+
+def test_save_file_and_points_without_a_limit(tmp_path):
+    """Points that are in the file are not evaluated again where max_evals is None, and new ones are."""
+    path, objective = tmp_path / "trials.pkl", Recorder()
+    options = {"trials_save_file": path, "max_evals": None, "early_stop_fn": lambda trials: (len(trials) >= 4, [])}
+    minimise(objective, points_to_evaluate=POINTS, **options)
+    minimise(objective, points_to_evaluate=[*POINTS, {"x": 3.0}], **options)
+    assert len(objective.seen) == 5
+    assert [objective.seen[0], objective.seen[4]] == [2.0, 3.0]
+    with pytest.raises(InvalidTypeError, match="a list of dicts"):
+        minimise(objective, points_to_evaluate=iter(POINTS), trials_save_file=path)
+
+
+def test_save_file_and_points_of_annotations(tmp_path):
+    """The points that are left are found in a space of annotations as well."""
+    calls = []
+
+    def objective(x: X):
+        calls.append(x)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return x
+
+    options = {"points_to_evaluate": POINTS, "trials_save_file": tmp_path / "trials.pkl", "max_evals": 0}
+    with pytest.raises(KeyboardInterrupt):
+        minimise(objective, "annotated", **options)
+    minimise(objective, "annotated", **options)
+    assert calls == [2.0, 2.0, -1, 0.5]
 
 
 def test_trials_that_ran_when_the_process_died(tmp_path):

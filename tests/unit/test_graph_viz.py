@@ -36,6 +36,18 @@ def test_parameters_are_boxes_and_conditions_ellipses():
     ]
 
 
+def test_one_label_in_two_options_is_one_box():
+    """Each of the options that exclude each other points to the parameter that they share."""
+    rate = [hp.uniform("rate", 0, 1) for _ in range(2)]
+    text = dot_hyperparameters(hp.choice("c", [*rate, hp.choice("d", [rate[0], 2])]))
+    assert text.count('"rate" [shape=box];') == 1
+    assert [line for line in text.splitlines() if line.endswith('-> "rate";')] == [
+        '"c=0" -> "rate";',
+        '"c=1" -> "rate";',
+        '"c=2 & d=0" -> "rate";',
+    ]
+
+
 def test_any_label_is_quoted():
     """Quotes and backslashes in a label are escaped."""
     assert '"a \\"b\\" \\\\c" [shape=box];' in dot_hyperparameters({"x": hp.uniform('a "b" \\c', 0, 1)})

@@ -1,9 +1,11 @@
 """Several losses and constraints, from what an objective returns to what ``fmin`` does."""
 
+import contextlib
 import math
 import pickle
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 
 from sparktune import STATUS_FAIL, STATUS_OK, Trials, early_stop, fmin, hp, rand, tpe, trials_from_docs
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidLoss, InvalidTypeError
+from sparktune.history.columns import History
 from sparktune.history.returned import as_result
+from sparktune.kernels import pareto
 from sparktune.run.progress import no_progress_callback
 from sparktune.trials import SeveralLossesError
 
@@ -370,16 +374,32 @@ def test_progress_shows_the_front_or_the_best_feasible_loss(results, expected):
 def test_a_dominated_result_costs_no_look_at_the_whole_study(monkeypatch):
     """The front is found among the former one and what came in, also while a run is going on."""
     trials = run([ok(losses=[tid % 7, -(tid % 7)]) for tid in range(300)])
-    sizes = []
-    leaders = trials._history._leaders
-    leading = leaders._leading_of
-    monkeypatch.setattr(leaders, "_leading_of", lambda rows: sizes.append(len(rows)) or leading(rows))
     assert len(trials.front_losses) == 7
+    all_at_once, sizes = pareto.front, []
+    monkeypatch.setattr(pareto, "front", lambda losses: sizes.append(len(losses)) or all_at_once(losses))
     document = trials.trials[0] | {"tid": 300, "misc": trials.trials[0]["misc"] | {"tid": 300}}
     trials.insert_trial_doc(document)
     trials.refresh()
     assert len(trials.front_losses) == 7
-    assert sizes[-1] <= 8
+    assert sum(sizes) <= 8
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_a_run_looks_for_the_front_only_to_show_it(monkeypatch, is_shown):
+    """Without a display nobody asks for the front before the end; with one it is brought forward, not found anew."""
+    asked, sizes = [], []
+    front_rows, all_at_once = History.front_rows.fget, pareto.front
+    monkeypatch.setattr(History, "front_rows", property(lambda self: asked.append(len(self)) or front_rows(self)))
+    monkeypatch.setattr(pareto, "front", lambda losses: sizes.append(len(losses)) or all_at_once(losses))
+
+    @contextlib.contextmanager
+    def display(initial, total):
+        yield SimpleNamespace(postfix="", update=lambda n: None)
+
+    trials = run([ok(losses=[tid, -tid]) for tid in range(60)], show_progressbar=display if is_shown else False)
+    assert asked == ([*range(1, 61), 60] if is_shown else [60])
+    assert sum(sizes) <= 60
+    assert len(trials.front_losses) == 60
 
 
 # -- documentation -----------------------------------------------------------------------------------------------------

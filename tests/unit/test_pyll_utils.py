@@ -67,6 +67,21 @@ def test_labels_are_one_per_node_and_text():
         conditions(apply("hyperopt_param", 5, scope.uniform(0, 1)))
 
 
+def test_one_label_in_options_that_exclude_each_other():
+    """Equal distributions there are one parameter, as in a search; others are refused."""
+    rate = [{"rate": hp.uniform("rate", 0, 1), "n": n} for n in range(2)]
+    assert conditions(hp.choice("kind", [*rate, {"x": hp.randint("x", 3)}])) == {
+        "kind": {(True,)},
+        "rate": {(True, EQ("kind", 0)), (True, EQ("kind", 1))},
+        "x": {(True, EQ("kind", 2))},
+    }
+    assert conditions(hp.choice("kind", rate))["rate"] == {(True,)}
+    with pytest.raises(DuplicateLabel, match="rate: "):
+        conditions(hp.choice("kind", [rate[0], hp.uniform("rate", 0, 2)]))
+    with pytest.raises(DuplicateLabel, match="rate: "):
+        conditions({"rate": hp.uniform("rate", 0, 1), "kind": hp.choice("kind", rate)})
+
+
 def test_conditions_can_be_compared_and_shown():
     """Equal parts make equal conditions; the text is hyperopt's."""
     assert {EQ("a", 0), EQ("a", 0), Cond("a", 0, "=")} == {EQ("a", 0)}

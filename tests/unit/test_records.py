@@ -223,6 +223,24 @@ def test_a_data_frame():
     assert frame.loc[0, "params_model"] == {"kind": "linear"}
 
 
+def test_a_data_frame_of_whole_numbers_beyond_floats():
+    """They stay what they are, as in the records; the other columns have the types that they have without them."""
+    pandas = pytest.importorskip("pandas")
+    huge, point = 10**400, {"status": STATUS_OK, "loss": 1.0}
+    trials = outcomes({**point, "n": huge, "m": 1}, {**point, "n": 1.5, "m": -huge}, {**point, "n": None}, ValueError())
+    frame = trials.to_dataframe()
+    assert list(frame.columns) == [column for column in trials.to_records()[0] if column != "tid"]
+    assert list(frame["n"][:2]) == [huge, 1.5]
+    assert list(frame["m"][:2]) == [1, -huge]
+    assert frame[["n", "m"]].isna().sum().tolist() == [2, 2]
+    assert frame["loss"].dtype == float
+    assert pandas.api.types.is_datetime64_any_dtype(frame["start"])
+    kind = hp.choice("kind", [huge, 2])
+    assert list(run(lambda n: 1.0, kind, points_to_evaluate=[{"kind": 0}]).to_dataframe()["params_kind"]) == [huge]
+    found = Study(hp.uniform("x", 0, 1), warm_start=frame).trials
+    assert found.losses()[:3] == [1.0] * 3
+
+
 def test_a_data_frame_of_nothing():
     """Without trials the frame is empty."""
     pytest.importorskip("pandas")

@@ -1,5 +1,6 @@
 """Replaying stored studies, and the command line."""
 
+import copy
 import json
 import random
 import subprocess
@@ -8,12 +9,17 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sparktune import Study, Trials, auto, fmin, gp, hp, mix, rand, tpe
+from sparktune import STATUS_OK, Study, Trials, auto, fmin, gp, hp, mix, rand, tpe
 from sparktune.cli import main
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
-from sparktune.replay import replay
+from sparktune.history import documents, proposals
+from sparktune.history.columns import History
+from sparktune.history.marks import set_aside
+from sparktune.history.trial import JOB_STATE_DONE
+from sparktune.replay import _Seen, replay
 
 SPACE = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", {"c": hp.uniform("c", 0, 1)}])}
 
@@ -119,6 +125,68 @@ def test_a_copy_is_replayed(tmp_path):
     run(None, trials)
     trials.save(tmp_path / "other")
     assert [replay(tmp_path / name).n_repeated for name in ("copy", "other")] == [25, 25]
+
+
+def outside_or_not(tid):
+    """The document of a finished trial, of which one in four is outside of the present space."""
+    misc = documents.new_misc(tid, {"x": float(tid)}, ["x"])
+    if tid % 4 == 3:
+        misc["other_space"] = {"is_point": False, "is_outside": True}
+    return documents.new_document(tid, None, {"status": STATUS_OK, "loss": float(-tid)}, misc, None) | {
+        "state": JOB_STATE_DONE
+    }
+
+
+@pytest.mark.parametrize("is_in_order", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_brought_forward_is_what_each_proposal_saw(seed, is_in_order):
+    """Whatever proposals saw, in order or not, trials that were removed and later ones: documents and columns."""
+    rng = random.Random(seed)
+    stored = [outside_or_not(tid) for tid in range(40)]
+    copies, seen = copy.deepcopy(stored), _Seen(stored)
+    n, running = 0, []
+    for _ in range(60):
+        if is_in_order:
+            more = rng.randrange(3)
+            running = [tid for tid in [*running, *range(n, n + more)] if rng.random() < 0.7]
+            n += more
+        else:
+            n, running = rng.randrange(45), rng.sample(range(45), rng.randrange(6))
+        record = {"n_trials": n, "running": running}
+        expected = Trials()
+        expected._dynamic_trials.extend(proposals.as_it_was(stored, record))
+        expected._set_aside = set_aside(expected._dynamic_trials)
+        expected.refresh()
+        found = seen.at(record)
+        assert found.trials == expected.trials
+        for name in ("tids", "running_tids", "n_finished", "best_row"):
+            assert getattr(found.history(["x"]), name) == getattr(expected.history(["x"]), name)
+        for name in ("values", "losses", "kinds", "standings", "ignored_rows"):
+            np.testing.assert_array_equal(
+                getattr(found.history(["x"]), name), getattr(expected.history(["x"]), name), err_msg=name
+            )
+    assert stored == copies
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_the_columns_are_read_once(tmp_path, monkeypatch, parallelism):
+    """A study is replayed with as many readings of documents as it was run with, about, and not all in each round."""
+    path, appended = tmp_path / "study", []
+    fmin(
+        lambda point: point["x"],
+        SPACE,
+        rand.suggest,
+        120,
+        trials=Trials(parallelism=parallelism),
+        storage=path,
+        rstate=0,
+        verbose=False,
+    )
+    append = History._append
+    monkeypatch.setattr(History, "_append", lambda *args: appended.append(args[1]) or append(*args))
+    assert replay(path).n_repeated == 120
+    # A proposal sees all but the last; the columns are those of no labels at first, and then those of the space.
+    assert len(appended) <= 120 + 1
 
 
 def test_what_cannot_be_replayed(tmp_path):

@@ -19,7 +19,7 @@ from sparktune.exchange.source import Row, Source
 from sparktune.exchange.studies import from_optuna
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.marks import borrowed_from
+from sparktune.history.marks import borrowed_from, is_outside
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.space.choices import value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -56,7 +56,8 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
 
     Parameters keep their names and bounds. Options of choices are themselves where Optuna takes them (None, numbers,
     text), else text; a normal parameter has the bounds mu - 5 sigma and mu + 5 sigma, or those of its values if they
-    are beyond. Ids are in ``user_attrs["tid"]``. Constraints that are not known, NaN or missing, are infinite there.
+    are beyond. Trials that are outside of the space have no parameters. Ids are in ``user_attrs["tid"]``. Constraints
+    that are not known, NaN or missing, are infinite there.
 
     Args:
         trials: A ``Trials`` object.
@@ -69,7 +70,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
     """
     compiled = space if isinstance(space, Space) else Space(space)
     ended = [d for d in trials.own_documents() if d["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
-    rows = [Row(document["tid"], documents.raw_values(document)) for document in ended]
+    rows = [Row(document["tid"], {} if is_outside(document) else documents.raw_values(document)) for document in ended]
     raws = [fitted.raw for fitted in Matcher(compiled, Source("trials", rows)).fitted(rows)]
     n_losses = trials.n_objectives
     axes = _axes(compiled, raws)
@@ -140,7 +141,8 @@ def _axis(parameter: Parameter, node: Apply, values: Sequence[float]) -> _Axis:
 
 def _grid(distribution: QUniform | QLogUniform, is_cast: bool, low: float, high: float) -> BaseDistribution:
     q, is_log = float(distribution.q), isinstance(distribution, QLogUniform)
-    if is_cast and q.is_integer() and low.is_integer() and high.is_integer() and not (is_log and q != 1):
+    is_whole = all(float(number).is_integer() for number in (q, low, high))  # Python's ints can say so since 3.12
+    if is_cast and is_whole and not (is_log and q != 1):
         return IntDistribution(int(low), int(high), log=is_log, step=int(q))
     if is_log:
         return FloatDistribution(low, high, log=True)

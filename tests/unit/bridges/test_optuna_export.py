@@ -16,6 +16,7 @@ from sparktune.bridges.optuna import load, to_study
 from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.space.compile import Space
+from sparktune.space.scope import scope
 
 SPACE = {
     "uniform": hp.uniform("uniform", -5, 5),
@@ -121,6 +122,22 @@ def test_constraints_that_are_not_known_are_infinite(tmp_path):
     assert exported.best_value == 0.3
     back = Study(space, warm_start=exported).trials
     assert [t["result"]["constraints"] for t in back.trials] == told
+
+
+@pytest.mark.parametrize(
+    ("node", "distribution"),
+    [
+        (hp.quniform("x", 1, 5, 1), IntDistribution(1, 5)),
+        (hp.quniform("x", 0, 6.0, 2), IntDistribution(0, 6, step=2)),
+        (hp.quniform("x", 0, 4, 0.5), FloatDistribution(0, 4, step=0.5)),
+    ],
+)
+def test_grids_of_whole_numbers_are_whole_to_optuna(node, distribution):
+    """Where they are cast to int, and the bounds are whole numbers of any type."""
+    space = scope.int(node)
+    study = Study(space, rand.suggest, rstate=0)
+    study.tell(study.ask(), 1.0)
+    assert to_study(study.trials, space).trials[0].distributions == {"x": distribution}
 
 
 def test_a_log_grid_of_more_steps_than_decimals_have_digits():

@@ -1,6 +1,7 @@
 """Trials to tables and back: nothing is lost on the way."""
 
 import datetime
+import math
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
 from sparktune.exchange import from_csv, from_dataframe
-from sparktune.exchange.export import table_of
+from sparktune.exchange.export import Spaces, table_of
 from sparktune.exchange.matching import Matcher
 from sparktune.space.compile import Space
 
@@ -163,9 +164,53 @@ def test_data_frames(trials):
     assert told(Study(EVERY_KIND, warm_start=trials.to_dataframe()).trials) == told(trials)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "frame"])
+def test_constraints_that_are_nan_come_back(tmp_path, suffix):
+    """With those beside them, also where nearly all have one; a trial that gives no constraints has none."""
+    pytest.importorskip("pyarrow")
+    space, trials = hp.uniform("x", 0, 1), Trials()
+    each = iter([[5.0, math.nan], [math.nan, -1.0], None, [-1.0, math.inf]])
+
+    def constrained(x):
+        found = next(each)
+        return {"status": STATUS_OK, "loss": x, **({} if found is None else {"constraints": found})}
+
+    points = [{"x": x} for x in (0.1, 0.2, 0.3, 0.4)]
+    fmin(constrained, space, rand.suggest, 0, trials=trials, points_to_evaluate=points, show_progressbar=False)
+    table = trials.to_dataframe() if suffix == "frame" else tmp_path / f"trials.{suffix}"
+    if suffix != "frame":
+        getattr(trials, f"to_{suffix}")(table)
+    back = Study(space, warm_start=table).trials
+    assert repr(told(back)) == repr(told(trials))  # in text, NaN is NaN
+    assert np.isinf(back.history(("x",)).violations).all()
+
+
+def test_constraints_in_cells_of_text(tmp_path):
+    """NaN is one that is violated, an empty cell beside others too; a row of empty cells has none."""
+    text = "x,loss,constraint_0,constraint_1\n0.1,1,nan,NaN\n0.2,1,,-1\n0.3,1, ,\n0.4,1,no,-1\n"
+    (tmp_path / "t.csv").write_text(text)
+    rows = from_csv(tmp_path / "t.csv").rows
+    assert repr([row.constraints for row in rows]) == "[(nan, nan), (nan, -1.0), (), ()]"
+
+
+def test_numbers_beyond_floats_are_text_among_floats(tmp_path):
+    """A column of results with both, which no type of numbers takes, is text, and keeps all digits."""
+    trials, each = Trials(), iter([10**400, 0.5])
+    fmin(
+        lambda x: {"status": STATUS_OK, "loss": x, "n": next(each)},
+        hp.uniform("x", 0, 1),
+        rand.suggest,
+        2,
+        trials=trials,
+    )
+    assert table_of(trials._dynamic_trials, Spaces(None)).kinds["n"] == "text"
+    trials.to_csv(tmp_path / "t.csv")
+    assert str(10**400) in (tmp_path / "t.csv").read_text()
+
+
 def test_columns_have_one_type_each(trials):
     """Numbers are numbers, flags flags, and options of several types text; parameters come last."""
-    table = table_of(trials._dynamic_trials, Space(EVERY_KIND))
+    table = table_of(trials._dynamic_trials, Spaces(Space(EVERY_KIND)))
     kinds = {column: kind for column, kind in table.kinds.items() if column.startswith("params_")}
     assert list(table.kinds)[-len(kinds) :] == list(kinds)
     assert kinds["params_numbers"] == kinds["params_randint"] == "integer"

@@ -308,8 +308,8 @@ def test_the_leaders_are_found_among_the_new_ones(history, finished, monkeypatch
     history.sync(documents)
     assert history.best_row == (0 if mark else 1)
     looked_at = []
-    leading = history._leaders._leading_of
-    monkeypatch.setattr(history._leaders, "_leading_of", lambda rows: looked_at.append(len(rows)) or leading(rows))
+    best_of = history._leaders._best_of
+    monkeypatch.setattr(history._leaders, "_best_of", lambda rows: looked_at.append(len(rows)) or best_of(rows))
     documents.append(finished(3001, loss=-1.0, **mark))
     history.sync(documents)
     assert history.best_row == 3001

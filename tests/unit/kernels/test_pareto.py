@@ -121,6 +121,33 @@ def test_order_bounds_the_volumes_it_computes(rng, monkeypatch):
     assert asked == [7]
 
 
+def test_front_of_two_losses_compares_no_pairs(rng, monkeypatch):
+    """Points with two losses are looked at in one sweep, also where all of them are on the front."""
+    compared = []
+    pairs = pareto._is_dominated
+    monkeypatch.setattr(
+        pareto, "_is_dominated", lambda coded, by: compared.append(len(coded) * len(by)) or pairs(coded, by)
+    )
+    x = rng.random(2000)
+    assert pareto.front(np.column_stack([x, 1 - x])).tolist() == np.argsort(x).tolist()
+    assert not pareto.nondominated_ranks(np.column_stack([x, 1 - x])).any()
+    assert not compared
+    # That pairs are seen here at all: with three losses there is no such order.
+    assert len(pareto.front(np.column_stack([x, 1 - x, x]))) == 2000
+    assert sum(compared) > 2000
+
+
+@pytest.mark.parametrize("zeros", [(0.0, -0.0), (-0.0, 0.0)])
+def test_zeros_are_equal_on_a_front(zeros):
+    """Of 0.0 and -0.0 the first one is kept, whichever comes in first."""
+    losses = np.array([[zero, 1.0] for zero in zeros])
+    assert pareto.front(losses).tolist() == [0]
+    front = pareto.Front(losses[:0], np.arange(0))
+    for i in (1, 0):
+        front.add(losses[i], i)
+    assert front.ids == [0]
+
+
 @pytest.mark.parametrize("k", [None, 0, 3])
 def test_order_of_nothing(k):
     """No points have an empty order."""

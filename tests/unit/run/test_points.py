@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sparktune import Domain, Trials, fmin, hp, rand
+from sparktune import Domain, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.fmin import generate_trials_to_calculate
-from sparktune.run.points import point_documents
+from sparktune.run.points import point_documents, points_left
 from sparktune.space.scope import scope
 
 SPACE = {
@@ -126,3 +126,57 @@ def test_trials_of_points_with_more_than_labels(pass_memo):
     options = {"pass_expr_memo_ctrl": pass_memo, "trials": trials, "verbose": False, "rstate": 0}
     fmin(objective, space, rand.suggest, 3, **options)
     assert trials.losses() == [1.0] * 4
+
+
+X = hp.uniform("x", 0, 9)
+
+
+def test_points_that_are_left_to_a_program_started_again():
+    """Those without a trial, and those whose trial was cancelled; a warm start's trials are not the study's own."""
+    study, points = Study(X, rand.suggest), [{"x": float(x)} for x in range(6)]
+    study.enqueue(*points[:4])
+    for trial, result in zip(study.ask(3), (1.0, {"status": "fail"}, None), strict=True):
+        study.tell(trial, result)
+    domain = Domain(None, X)
+    assert points_left(points, domain, study.trials) == [points[2], *points[4:]]
+    assert points_left(points, domain, Study(X, warm_start=study.trials).trials) == points
+    study.enqueue(points[2])
+    assert points_left(points, domain, study.trials) == points[4:]
+    with pytest.raises(InvalidArgumentError, match=r"points_to_evaluate\[1\]: 'x' must be"):
+        points_left([points[0], {"x": 10}], domain, study.trials)
+
+
+@pytest.mark.parametrize("place", ["{}/study.jsonl", "sqlite:///{}/study.db"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_points_of_a_run_that_was_cut_come_again(tmp_path, place, error):
+    """From a storage, too, with the ids after those that there are; one whose objective raised has failed."""
+    seen, points = [], [{"x": float(x)} for x in range(1, 5)]
+
+    def objective(x):
+        seen.append(x)
+        if len(seen) == 2:
+            raise error
+        return x
+
+    def run():
+        trials, options = Trials(), {"storage": place.format(tmp_path), "verbose": False, "rstate": 0}
+        fmin(objective, X, rand.suggest, 1, trials=trials, points_to_evaluate=points, **options)
+        return [document["tid"] for document in trials._dynamic_trials]
+
+    with pytest.raises(error):
+        run()
+    again = [3.0, 4.0] if error is ValueError else [2.0, 3.0, 4.0]
+    tids = run()
+    assert seen[2:-1] == again
+    assert tids == list(range(4 + len(again) + 1))
+    assert run() == tids
+    assert len(seen) == 2 + len(again) + 1
+
+
+def test_points_that_are_there_take_no_ids(tmp_path):
+    """A program that is started again goes on with the ids after those of its trials."""
+    trials = Trials(storage=tmp_path / "study.jsonl")
+    for max_evals in range(1, 4):
+        options = {"points_to_evaluate": [{"x": 1.0}, {"x": 2.0}], "verbose": False, "rstate": 0}
+        fmin(lambda x: x, X, rand.suggest, max_evals, trials=trials, **options)
+    assert trials.tids == [0, 1, 2, 3, 4]

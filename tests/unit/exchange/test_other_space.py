@@ -1,0 +1,416 @@
+"""Studies that go on in another space: what their trials are there, and what storages, tables and pickles say."""
+
+import functools
+import logging
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, auto, fmin, hp, rand, space_eval, tpe
+from sparktune.exceptions import AllTrialsFailed
+from sparktune.history import documents
+from sparktune.history.marks import is_outside
+
+X = hp.uniform("x", -5, 5)
+OLD = {"x": X, "model": hp.choice("model", ["a", "b"]), "gone": hp.uniform("gone", 0, 1)}
+NEW = {"x": hp.uniform("x", -3, 8), "model": hp.choice("model", ["c", "b", "a"]), "new": hp.uniform("new", 0, 1)}
+
+
+def square(point):
+    x = point["x"] if isinstance(point, dict) else point
+    return (x - 1) ** 2
+
+
+def minimum(space=X, n=10, algo=rand.suggest, trials=None, **options):
+    """The trials of a short search."""
+    trials = Trials() if trials is None else trials
+    fmin(square, space, algo, n, trials=trials, **{"rstate": 0, "show_progressbar": False, **options})
+    return trials
+
+
+def test_a_study_goes_on_in_another_space(caplog):
+    """Trials of the study itself are brought into its new space, count, and keep what there is no place for."""
+    trials = minimum(OLD, 20)
+    before = {trial["tid"]: trial["misc"]["vals"]["model"][0] for trial in trials.trials}
+    with caplog.at_level(logging.INFO, "sparktune"):
+        minimum(NEW, 25, auto.suggest, trials=trials)
+    assert len(trials) == 25
+    assert caplog.text.count("the study goes on in another space, with 20 trials") == 1
+    for trial in trials.trials[:20]:
+        mark = trial["misc"]["other_space"]
+        if not mark["is_outside"]:
+            assert trial["misc"]["vals"]["model"] == [{0: 2, 1: 1}[before[trial["tid"]]]]
+            assert set(mark["left_out"]) == {"gone"}
+    assert set(trials.argmin) == {"x", "model", "new"}  # a whole point of the new space
+
+
+def test_the_best_trial_of_a_study_that_was_widened_may_be_an_old_one():
+    """Where old trials are points of the new space, they are as good as any, and nothing is changed in them."""
+    trials = minimum(hp.uniform("x", 0.5, 1.5), 10)
+    vals = [dict(trial["misc"]["vals"]) for trial in trials.trials]
+    minimum(hp.uniform("x", -100, 100), 12, trials=trials)
+    assert trials.best_trial["tid"] < 10
+    assert [trial["misc"]["vals"] for trial in trials.trials[:10]] == vals
+    assert "other_space" not in trials.trials[0]["misc"]
+
+
+def test_trials_that_lack_a_value_are_no_result_of_the_new_space():
+    """Once there is a whole point the best one is among those; until then nothing has reached a threshold."""
+    trials = minimum({"x": X}, 20)
+    wide = {"x": X, "y": hp.uniform("y", 0, 1)}
+    found = minimum(wide, 23, trials=trials, loss_threshold=max(trials.losses()))
+    assert len(found) == 21  # the first one over the new space reached it
+    assert found.best_trial == found.trials[20]
+    assert found.best_loss == found.losses()[20] > min(found.losses())
+    assert found.pareto_front == [found.best_trial]
+    assert set(found.argmin) == {"x", "y"}
+
+
+def test_what_is_outside_of_a_narrowed_space_is_set_aside():
+    """Trials outside of new bounds stay as they are, count, are not the best, and say nothing to the search."""
+    trials = minimum(X, 20)
+    minimum(hp.uniform("x", 3, 5), 25, tpe.suggest, trials=trials)
+    x = [trial["misc"]["vals"]["x"][0] for trial in trials.trials]
+    assert len(x) == 25
+    assert min(x) < 3
+    assert trials.argmin["x"] >= 3
+    history = trials.history(("x",))
+    assert history.n_finished == sum(value >= 3 for value in x)
+    minimum(X, 26, trials=trials)  # wide again: they are back
+    assert trials.history(("x",)).n_finished == 26
+    assert trials.argmin["x"] < 3
+
+
+def test_options_of_a_trial_that_is_outside_stay_what_they_were():
+    """By the numbers they had where it was made, however many spaces come in between."""
+    wide = {"x": hp.uniform("x", 0, 10), "c": hp.choice("c", ["a", "b", "c"])}
+    narrow = {"x": hp.uniform("x", 0, 5), "c": hp.choice("c", ["c", "a"])}
+    trials = Trials()
+    options = {"algo": rand.suggest, "trials": trials, "show_progressbar": False, "rstate": 0}
+    fmin(lambda point: 1.0, wide, max_evals=8, **options)
+    before = [documents.raw_values(trial) for trial in trials.trials]
+    assert {point["c"] for point in before if point["x"] > 5} == {0, 1, 2}
+    fmin(lambda point: 1.0, narrow, max_evals=9, **options)
+    fmin(lambda point: 1.0, narrow, max_evals=10, **options)
+    fmin(lambda point: 1.0, wide, max_evals=11, **options)
+    assert [documents.raw_values(trial) for trial in trials.trials[:8]] == before
+    assert trials.history(["c", "x"]).n_ok == 11
+    assert not any(is_outside(trial) for trial in trials.trials)
+
+
+WIDE = {"x": hp.uniform("x", 0, 10), "c": hp.choice("c", ["a", "b", "c"])}
+NARROWED = {"x": hp.uniform("x", 0, 5), "c": hp.choice("c", ["c", "a"])}
+
+
+def narrowed(path=None):
+    """Trials over a space, and then over a narrower one; each says the option that it was evaluated with."""
+    trials = Trials(storage=path)
+    for space, n in ((WIDE, 8), (NARROWED, 10)):
+        fmin(evaluated, space, rand.suggest, n, trials=trials, show_progressbar=False, rstate=0)
+    return trials
+
+
+def evaluated(point):
+    return {"status": STATUS_OK, "loss": point["x"], "option": point["c"]}
+
+
+def test_a_warm_start_from_trials_with_some_that_are_outside():
+    """Options of these are read as they were evaluated."""
+    trials = narrowed()
+    study = Study(WIDE, warm_start=trials)
+    options = {d["misc"]["warm_start"]["id"]: documents.raw_values(d)["c"] for d in study.trials.trials}
+    assert options == {d["tid"]: "abc".index(d["result"]["option"]) for d in trials.trials}
+
+
+@pytest.mark.parametrize("space", [WIDE, NARROWED], ids=["wide", "narrowed"])
+def test_loaded_trials_of_two_spaces_go_on(space, tmp_path):
+    """A storage says over which space each was made."""
+    narrowed(tmp_path / "study.jsonl")
+    trials = Trials.load(tmp_path / "study.jsonl")
+    fmin(evaluated, space, rand.suggest, 11, trials=trials, show_progressbar=False, rstate=1)
+    options = {WIDE["c"]: "abc", NARROWED["c"]: "ca"}[space["c"]]
+    inside = [trial for trial in trials.trials if not is_outside(trial)]
+    assert len(inside) >= 5
+    assert all(options[documents.raw_values(d)["c"]] == d["result"]["option"] for d in inside)
+
+
+def test_nothing_is_known_of_trials_that_were_deleted():
+    """Others with their ids are read by their own space."""
+    trials, others = narrowed(), Trials()
+    fmin(evaluated, NARROWED, rand.suggest, 8, trials=others, show_progressbar=False, rstate=0)
+    before = [documents.raw_values(trial) for trial in others.trials]
+    trials.delete_all()
+    trials.insert_trial_docs(others.trials)
+    fmin(evaluated, NARROWED, rand.suggest, 9, trials=trials, show_progressbar=False, rstate=1)
+    assert [documents.raw_values(trial) for trial in trials.trials[:8]] == before
+
+
+def test_a_stored_study_goes_on_in_another_space(tmp_path):
+    """The storage keeps trials as they were made, and a driver that starts again knows in which space that was."""
+    first = hp.choice("c", ["a", "b", "c"]), hp.choice("c", ["c", "a"])
+
+    def run(space, n):
+        seen = []
+        fmin(lambda c: seen.append(c) or 1.0, space, rand.suggest, n, rstate=0, show_progressbar=False, trials=(
+            trials := Trials(storage=tmp_path / "study")))  # fmt: skip
+        return seen, trials
+
+    options, _ = run(first[0], 6)
+    for n in (7, 8):
+        _, trials = run(first[1], n)
+        now = [trial["misc"]["vals"]["c"] for trial in trials.trials[:6]]
+        assert now == [[["c", "a"].index(c)] if c != "b" else [1] for c in options]
+    assert {options[i] for i in range(6) if trials.trials[i]["misc"].get("other_space", {}).get("is_outside")} <= {"b"}
+
+
+# -- options that change places, and are removed ----------------------------------------------------------------------
+
+COST = {"a": 0.0, "b": 100.0, "new": 200.0}
+A = {"c": hp.choice("c", ["a", "b"]), "x": hp.uniform("x", 0, 10)}
+B = {"c": hp.choice("c", ["new", "b", "a"]), "x": hp.uniform("x", 0, 5)}
+POINTS = [{"c": "a", "x": 1.0}, {"c": "b", "x": 2.0}, {"c": "a", "x": 9.0}]
+OPTIONS = {"algo": rand.suggest, "rstate": 0, "show_progressbar": False}
+PLACES = ["study.jsonl", "sqlite:///{}/study.db", "folder/"]
+
+
+def cost(point):
+    return COST[point["c"]] + point["x"]
+
+
+def place_in(path, name):
+    return name.format(path) if "{}" in name else f"{path}/{name}"
+
+
+def gone_on(place=None, objective=cost):
+    """The trials of a study whose options have changed places, and whose third trial is outside."""
+    trials = Trials() if place is None else None
+    first, second = (trials, trials) if place is None else (Trials(storage=place), Trials(storage=place))
+    fmin(objective, A, max_evals=0, points_to_evaluate=POINTS, trials=first, **OPTIONS)
+    fmin(objective, B, max_evals=5, trials=second, **OPTIONS)
+    return second
+
+
+def read(trials):
+    """The first three points as a table has them, and the best."""
+    records = [(record["params_c"], record["params_x"]) for record in trials.to_records()[:3]]
+    return records, trials.best_params, trials.best_loss
+
+
+EXPECTED = [("a", 1.0), ("b", 2.0), ("a", 9.0)], {"c": "a", "x": 1.0}, 1.0
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_loaded_trials_are_those_of_the_run(name, tmp_path):
+    """What is loaded has the options that were evaluated, as the object that fmin ran with."""
+    place = place_in(tmp_path, name)
+    trials = gone_on(place)
+    loaded = Trials.load(place)
+    assert read(trials) == read(loaded) == EXPECTED
+    assert loaded.argmin == trials.argmin == {"c": 2, "x": 1.0}
+    assert str(loaded.explain(4)) == str(trials.explain(4))
+
+
+def saved(trials, path):
+    trials.save(path)
+    return path
+
+
+def loaded_and_saved(trials, path):
+    Trials.load(trials._keeper.storage.path).save(path)
+    return path
+
+
+def gone_on_after_loading(trials, path):
+    loaded = Trials.load(trials._keeper.storage.path)
+    fmin(cost, B, max_evals=6, trials=loaded, **OPTIONS)
+    loaded.save(path)
+    return path
+
+
+@pytest.mark.parametrize("write", [saved, loaded_and_saved, gone_on_after_loading])
+def test_a_copy_is_read_as_the_study_is(write, tmp_path):
+    """A copy of a study of two spaces means what the study does, in a third space too."""
+    trials = gone_on(str(tmp_path / "study.jsonl"))
+    copy = write(trials, str(tmp_path / "copy.jsonl"))
+    assert read(Trials.load(copy)) == EXPECTED
+    with Study.load(copy) as study:
+        assert read(study.trials) == EXPECTED
+    third = {"c": hp.choice("c", ["b", "new", "other", "a"]), "x": hp.uniform("x", 0, 10)}
+    whole = Trials(storage=copy)
+    fmin(cost, third, max_evals=len(whole), trials=whole, **OPTIONS)
+    assert read(whole) == EXPECTED
+    assert not any(map(is_outside, whole._dynamic_trials))  # the third has a place again
+
+
+def test_a_study_that_is_removed_while_it_runs_is_written_as_it_is(tmp_path):
+    """Written anew as a whole, it means what it did."""
+    place, seen = tmp_path / "study.jsonl", []
+
+    def objective(point):
+        seen.append(point)
+        if len(seen) == 4:
+            place.unlink()
+        return cost(point)
+
+    gone_on(str(place), objective)
+    assert read(Trials.load(place)) == EXPECTED
+
+
+@pytest.mark.parametrize("keep", [Trials.save, Trials.keep_in])
+def test_what_was_kept_nowhere_is_kept_as_it_is(keep, tmp_path):
+    """Of a trial that is outside of the space nobody knows the options then, so its numbers stay."""
+    trials, place = gone_on(), str(tmp_path / "study.jsonl")
+    keep(trials, place)
+    third = {"c": hp.choice("c", ["b", "a"]), "x": hp.uniform("x", 0, 10)}
+    trials = trials if keep is Trials.keep_in else Trials(storage=place)
+    fmin(cost, third, max_evals=6, trials=trials, **OPTIONS)
+    for found in (trials, Trials.load(place)):
+        assert found.best_params == {"c": "a", "x": 1.0}
+        assert found.to_records()[1]["params_c"] == "b"
+    assert is_outside(found._dynamic_trials[2])
+
+
+def test_a_pickle_does_not_make_another_option_of_what_is_outside():
+    """In a pickle nobody knows what the numbers of options meant there."""
+    trials = Trials()
+    first, second = ({"c": hp.choice("c", options)} for options in (["a", "b"], ["b", "new"]))
+    points = [{"c": 0}, {"c": 1}]
+    fmin(lambda p: COST[p["c"]], first, max_evals=0, points_to_evaluate=points, trials=trials, **OPTIONS)
+    for n in (3, 4):
+        fmin(lambda p: COST[p["c"]], second, max_evals=n, trials=trials, **OPTIONS)
+        assert trials.best_loss == 100.0
+        assert list(map(is_outside, trials._dynamic_trials[:2])) == [True, False]
+        trials = pickle.loads(pickle.dumps(trials))
+
+
+def test_tables_have_the_options_that_were_evaluated(tmp_path):
+    """Of trials that are outside too, whose numbers the present choice may not even have."""
+    trials, seen = Trials(), []
+    first = {"c": hp.choice("c", ["a", "b", "d"])}
+    for space, n in ((first, 6), ({"c": hp.choice("c", ["b"])}, 7)):
+        fmin(lambda p: seen.append(p["c"]) or 1.0, space, max_evals=n, trials=trials, **OPTIONS)
+    assert set(seen) == {"a", "b", "d"}
+    assert [record["params_c"] for record in trials.to_records()] == seen
+    trials.to_csv(tmp_path / "t.csv")
+    assert [line.rsplit(",", 1)[1] for line in (tmp_path / "t.csv").read_text().split()[1:]] == seen
+
+
+# -- open trials ------------------------------------------------------------------------------------------------------
+
+DIES = """
+import os, sys
+from sparktune import fmin, hp, rand
+seen = []
+def objective(point):
+    seen.append(point)
+    return os._exit(9) if len(seen) == 2 else 1.0
+points = [{"x": 6, "c": 0}, {"x": 8, "c": 0}]
+space = {"x": hp.uniform("x", 5, 10), "c": hp.choice("c", ["a", "b"])}
+options = {"points_to_evaluate": points, "storage": sys.argv[1], "rstate": 0, "show_progressbar": False}
+fmin(objective, space, rand.suggest, 0, **options)
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({"x": hp.uniform("x", 5, 10), "c": hp.choice("c", ["b", "a"])}, {"x": 8.0, "c": "a"}),
+        ({"c": hp.choice("c", ["b", "a"])}, {"c": "a"}),
+        ({"x": hp.uniform("x", 5, 7), "c": hp.choice("c", ["a", "b"])}, None),
+        ({"x": hp.uniform("x", 5, 10), "c": hp.choice("c", ["a", "b"]), "y": hp.uniform("y", 0, 1)}, None),
+    ],
+    ids=["reordered", "without a parameter", "narrowed", "with a new parameter"],
+)
+@pytest.mark.parametrize("name", PLACES)
+def test_a_trial_that_was_open_is_evaluated_as_it_was_meant(name, space, expected, tmp_path, caplog):
+    """Where it is no whole point of the new space it is cancelled, and a warning says so."""
+    place, seen = place_in(tmp_path, name), []
+    assert subprocess.run([sys.executable, "-c", DIES, place], check=False).returncode == 9
+    trials = Trials(storage=place)
+    best = fmin(lambda point: seen.append(point) or 0.0, space, max_evals=4, trials=trials, **OPTIONS)
+    assert len(seen) in (2, 3)
+    assert (seen[0] == expected) is (expected is not None)
+    assert ("trials [1] were open, and are no points" in caplog.text) is (expected is None)
+    assert Trials.load(place)._dynamic_trials[1]["state"] == (2 if expected else 4)
+    assert best.keys() == space.keys()
+    assert space_eval(space, best) == seen[0]
+
+
+def test_an_open_trial_of_a_study_is_asked_for_as_it_was_meant(tmp_path):
+    """Enqueued points go on meaning what they did."""
+    place = str(tmp_path / "study.jsonl")
+    with Study(A, rand.suggest, storage=place) as study:
+        study.enqueue({"c": "a", "x": 3.0}, {"c": "b", "x": 4.0})
+        study.ask()
+    with Study(B, rand.suggest, storage=place) as study:
+        assert [trial.params for trial in study.open_trials] == [{"c": "a", "x": 3.0}]
+        assert study.ask().params == {"c": "b", "x": 4.0}
+
+
+# -- options that equal nothing but themselves ------------------------------------------------------------------------
+
+
+class Net:
+    """Without equality."""
+
+    def __init__(self, size):
+        self.size = size
+
+
+def functions():
+    return [lambda v: v, lambda v: v * v]
+
+
+def partials(*numbers):
+    return [functools.partial(max, number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("make", "other", "expected"),
+    [
+        (functions, functions, [0, 1]),
+        (lambda: [Net(1), Net(2)], lambda: [Net(3), Net(2), Net(1)], [2, 1]),
+        (lambda: [{"net": Net(1)}, {"net": Net(2)}], lambda: [{"net": Net(2)}, {"net": Net(1)}], [1, 0]),
+        (
+            lambda: [functools.partial(max, n) for n in (1, 2)],
+            lambda: [functools.partial(max, n) for n in (2, 1)],
+            [1, 0],
+        ),
+        (lambda: [object(), object()], lambda: [object(), object()], [0, 1]),
+        (lambda: [object(), object()], lambda: [object(), object(), object()], [None, None]),
+        (lambda: [Net(1), "a"], lambda: [Net(2), "a"], [None, 1]),
+    ],
+    ids=["functions", "objects", "in dicts", "partials", "the same", "more of the same", "another"],
+)
+def test_options_without_equality_are_known_by_their_looks(make, other, expected):
+    """A program that makes its space anew, as a cell that is run again, keeps its trials."""
+    trials = Trials()
+    points = [{"c": 0}, {"c": 1}]
+    fmin(lambda p: 1.0, {"c": hp.choice("c", make())}, max_evals=0, points_to_evaluate=points, trials=trials, **OPTIONS)
+    fmin(lambda p: 2.0, {"c": hp.choice("c", other())}, max_evals=3, trials=trials, **OPTIONS)
+    found = [None if is_outside(d) else d["misc"]["vals"]["c"][0] for d in trials._dynamic_trials[:2]]
+    assert found == expected
+
+
+# -- no whole point with a loss ---------------------------------------------------------------------------------------
+
+
+def test_without_a_loss_in_the_present_space_there_are_no_best_parameters():
+    """fmin gives None, and best_params an error that says why; what there is to see of earlier trials is argmin."""
+    trials, wider = Trials(), {"x": X, "y": hp.uniform("y", 0, 1)}
+    fmin(square, {"x": X}, max_evals=3, trials=trials, **OPTIONS)
+    failing = {"trials": trials, "return_argmin": False, **OPTIONS}
+    assert fmin(lambda p: {"status": STATUS_FAIL}, wider, max_evals=5, **failing) is None
+    assert trials.argmin.keys() == {"x"}
+    with pytest.raises(AllTrialsFailed, match=r"present space, got only trials of an earlier one.*\{'x'"):
+        _ = trials.best_params
+
+
+def test_a_warm_start_from_the_study_itself_brings_nothing(tmp_path):
+    """Nor does one from a copy: a trial is in a study once."""
+    trials = minimum(n=5)
+    trials.save(tmp_path / "copy.jsonl")
+    minimum(n=6, trials=trials, warm_start=[trials, str(tmp_path / "copy.jsonl")])
+    assert len(trials) == 6
