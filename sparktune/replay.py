@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
+from sparktune.exchange.other_space import adapt
 from sparktune.exchange.source import spaces_of_runs
-from sparktune.exchange.warm_start import adapt
 from sparktune.history import documents, proposals
 from sparktune.history.documents import Document
 from sparktune.history.events import Event, Replica

@@ -6,13 +6,13 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, MissingPackageError, SparktuneError
 from sparktune.exchange import export
+from sparktune.exchange.other_space import Terms
 from sparktune.history import documents
 from sparktune.history.collection import Collection
 from sparktune.history.documents import Document
@@ -53,7 +53,7 @@ class Results(Collection):
     """What can be read of trials besides their documents; a part of :class:`sparktune.Trials`."""
 
     _space: Space | None = None  # that of the last fmin in this process
-    _made_in: Mapping[Any, Space | None] = MappingProxyType({})  # of trials that are outside of it
+    _terms = Terms()
 
     # -- the best -------------------------------------------------------------------------------------------------
 
@@ -316,7 +316,7 @@ class Results(Collection):
                 of it have the one that they were made in, as long as that is known.
         """
         present = self._space if space is None else self._known_space(space, "")
-        return export.Spaces(present, self._made_in)
+        return export.Spaces(present, self._terms.made_in)
 
     # -- what the search knows ------------------------------------------------------------------------------------
 

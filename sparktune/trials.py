@@ -17,8 +17,9 @@ from sparktune.exceptions import (
     InvalidStorage,
     InvalidTypeError,
 )
+from sparktune.exchange.other_space import Terms, bring_into
 from sparktune.exchange.source import spaces_of_runs
-from sparktune.exchange.warm_start import adapt, borrow
+from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Event
@@ -58,8 +59,6 @@ __all__ = ["BACKENDS", "NOTHING_TO_RETURN", "SeveralLossesError", "Trials", "tri
 
 #: Where trials may run on this machine.
 BACKENDS = ("serial", "threads", "processes")
-#: What is known of spaces, which need not pickle.
-_SPACES = ("_space", "_adapted_to", "_made_in")
 #: What marks the objects that a fmin runs with, by process and object: not in the object, whose pickles would have it.
 _running: dict[tuple[int, int], object] = {}
 
@@ -99,7 +98,6 @@ class Trials(Results):
     _keeper: Keeper | None = None
     _begun: Run | None = None  # the last one in this process
     _goal: Goal | None = None  # of the last run; None: nobody knows
-    _adapted_to: Space | None = None  # in which the values in the documents are
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
 
     def __init__(
@@ -218,7 +216,7 @@ class Trials(Results):
             first = self._dynamic_trials[:1]
             self._keeper.open(evaluates=evaluates, begun=self._begun)
             if first and self._dynamic_trials[0] is not first[0]:
-                self._adapted_to = None  # another program has gone on with it: they are as they are there
+                self._terms = Terms()  # another program has gone on with it: they are as they are there
         self._require_goal(goal)
         misfits = self._bring_into(space)
         self._begun, self._goal = Run(space, algo, goal.words, len(self._dynamic_trials)), goal
@@ -230,13 +228,9 @@ class Trials(Results):
 
     def _bring_into(self, space: Space, level: int | None = None) -> list[Document]:
         """Have the documents in terms of a space, as far as they have a place there; open ones that have none."""
-        spaces = self._spaces_so_far()
-        made_in = {document["tid"]: spaces(position) for position, document in enumerate(self._dynamic_trials)}
-        misfits = adapt(self._dynamic_trials, space, spaces, level)
+        self._terms, misfits = bring_into(self._dynamic_trials, space, self._spaces_so_far(), level)
         self._set_aside = set_aside(self._dynamic_trials)
-        # What is outside keeps its values, and they go on meaning what they did where the trial was made.
-        self._made_in = {tid: made_in[tid] for tid in self._set_aside}
-        self._space = self._adapted_to = space
+        self._space = space
         return misfits
 
     def _cancel_new(self, misfits: Sequence[Document]) -> None:
@@ -269,13 +263,9 @@ class Trials(Results):
 
     def _spaces_so_far(self) -> Callable[[int], Space | None]:
         """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
-        if self._adapted_to is None and (runs := self._read_runs if self._keeper is None else self._keeper.runs):
+        if self._terms.space is None and (runs := self._read_runs if self._keeper is None else self._keeper.runs):
             return spaces_of_runs(runs, self._dynamic_trials)
-        return lambda position: self._space_of(self._dynamic_trials[position])
-
-    def _space_of(self, document: Document) -> Space | None:
-        """The space in which the values of a trial are; None where nobody knows."""
-        return self._made_in.get(document["tid"], self._adapted_to)
+        return lambda position: self._terms.of(self._dynamic_trials[position])
 
     @property
     def _is_open(self) -> bool:
@@ -298,7 +288,7 @@ class Trials(Results):
         if self._keeper is not None:
             self._keeper.note_clear()
         super().delete_all()
-        self._made_in = {}  # ids begin anew
+        self._terms = Terms(self._terms.space)  # ids begin anew
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -449,7 +439,7 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_begun", "_keeper", "_set_aside", *_SPACES):
+        for key in ("_history", "_visible", "_n_seen", "_begun", "_keeper", "_set_aside", "_space", "_terms"):
             state.pop(key, None)
         return state
 
@@ -458,7 +448,7 @@ class Trials(Results):
         state.pop("_trials", None)  # hyperopt keeps the list of visible documents; here it is computed
         self.__dict__.update(state)
         self._set_aside = set_aside(self._dynamic_trials)
-        self._made_in = dict.fromkeys(self._set_aside)
+        self._terms = Terms.unknown(self._dynamic_trials)
         self._forget_index()
         Trials.refresh(self)
 

@@ -43,15 +43,26 @@ class Run(NamedTuple):
     n_trials: int
 
 
+class InTerms(Protocol):
+    """What a keeper needs to know of the spaces of trials, see :class:`sparktune.exchange.other_space.Terms`."""
+
+    @property
+    def space(self) -> Space | None:
+        """That of nearly all; None where nobody knows."""
+
+    def of(self, document: Document) -> Space | None:
+        """That of one."""
+
+
 class Kept(Protocol):
     """What a keeper needs of a ``Trials`` object."""
 
     _dynamic_trials: list[Document]
-    _adapted_to: Space | None
     attachments: dict[str, Any]
 
-    def _space_of(self, document: Document) -> Space | None:
-        """The space in which the values of a trial are, if ``_adapted_to`` is known."""
+    @property
+    def _terms(self) -> InTerms:
+        """In which space the values of the trials are."""
 
     def aname(self, trial: Document, name: str) -> str:
         """The key of a trial's attachment."""
@@ -382,9 +393,9 @@ class Keeper:
         """The fewest events that lead to what the object has, encoded."""
         found, numbers = list(runs), _RunNumbers(runs)
         for position, document in enumerate(self._trials._dynamic_trials):
-            if self._trials._adapted_to is not None:  # else they are as they were read
-                space = self._trials._space_of(document)
-                document = events.in_space_of(document, numbers.of(space), events.run_of(runs, position))
+            if self._trials._terms.space is not None:  # else they are as they were read
+                number = numbers.of(self._trials._terms.of(document))
+                document = events.in_space_of(document, number, events.run_of(runs, position))
             found += _events_of(document, self._attachments(document))
         return list(map(_encoded, found))
 
