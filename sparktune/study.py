@@ -11,10 +11,12 @@ import numpy as np
 
 from sparktune import auto
 from sparktune.exceptions import InvalidArgumentError, InvalidResultStatus, InvalidTypeError, SearchExhausted
+from sparktune.exchange.other_space import Terms
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Replica, n_renewed
+from sparktune.history.marks import OTHER_SPACE
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
 from sparktune.run.algos import algo_description, stored_algo
 from sparktune.run.arguments import require_algo
@@ -267,7 +269,9 @@ class Study:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
-        self.trials._space = self._domain.space  # which pickled trials do not have
+        # Which pickled trials do not have.
+        self.trials._space = self._domain.space
+        self.trials._terms = Terms(self._domain.space, self.trials._terms.made_in)
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -293,7 +297,12 @@ class Study:
                     raise InvalidArgumentError(
                         f"tell takes a trial that is open, got {tid!r}, which is {state} already"
                     )
-                if isinstance(trial, Trial) and documents.raw_values(trial.document) != documents.raw_values(document):
+                is_moved = OTHER_SPACE in document["misc"]  # its values are others since it was asked for
+                if (
+                    isinstance(trial, Trial)
+                    and not is_moved
+                    and documents.raw_values(trial.document) != documents.raw_values(document)
+                ):
                     raise InvalidArgumentError(
                         f"tell takes a trial that this study gave, got {tid!r} of another study: tell the one that was "
                         "asked"

@@ -18,7 +18,7 @@ from sparktune.exceptions import (
     InvalidTypeError,
 )
 from sparktune.exchange.other_space import Terms, bring_into
-from sparktune.exchange.source import spaces_of_runs
+from sparktune.exchange.source import are_whole, spaces_of_runs
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -47,8 +47,7 @@ from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
 from sparktune.space.compile import Space
-from sparktune.storage.graphs import is_whole
-from sparktune.storage.keeper import Keeper, Run
+from sparktune.storage.keeper import Keeper, Run, in_terms_of_runs, runs_so_far
 from sparktune.storage.places import storage_at
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
@@ -99,6 +98,7 @@ class Trials(Results):
     _begun: Run | None = None  # the last one in this process
     _goal: Goal | None = None  # of the last run; None: nobody knows
     _read_runs: Sequence[Event] = ()  # of the storage that this was read from
+    _trusts = False  # whether pickles in these are opened
 
     def __init__(
         self,
@@ -192,9 +192,9 @@ class Trials(Results):
         if not keeper.has_study:
             raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
         trials._space = keeper.space()
-        trials._read_runs = keeper.runs
+        trials._read_runs, trials._trusts = keeper.runs, trust
         trials._goal = Goal.of_runs(keeper.runs)
-        if trials._space is not None and is_whole(trials._space):
+        if trials._space is not None and are_whole(keeper.runs, trust):  # else they stay as they are there
             trials._bring_into(trials._space, logging.DEBUG)
         trials._forget_index()
         trials.refresh()
@@ -212,13 +212,12 @@ class Trials(Results):
             InvalidArgumentError: If the trials that there are were run in another direction, or for other metrics.
         """
         space, goal = domain.space, domain.goal
+        n_known = sys.maxsize
         if self._keeper is not None:
-            first = self._dynamic_trials[:1]
-            self._keeper.open(evaluates=evaluates, begun=self._begun)
-            if first and self._dynamic_trials[0] is not first[0]:
-                self._terms = Terms()  # another program has gone on with it: they are as they are there
+            n_known = len(self._dynamic_trials)
+            self._keeper.open(evaluates=evaluates, runs=runs_so_far(self._read_runs, self._begun))
         self._require_goal(goal)
-        misfits = self._bring_into(space)
+        misfits = self._bring_into(space, n_known=n_known)
         self._begun, self._goal = Run(space, algo, goal.words, len(self._dynamic_trials)), goal
         if self._keeper is not None:
             self._keeper.note_run(self._begun)
@@ -226,9 +225,9 @@ class Trials(Results):
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 
-    def _bring_into(self, space: Space, level: int | None = None) -> list[Document]:
+    def _bring_into(self, space: Space, level: int | None = None, n_known: int = sys.maxsize) -> list[Document]:
         """Have the documents in terms of a space, as far as they have a place there; open ones that have none."""
-        self._terms, misfits = bring_into(self._dynamic_trials, space, self._spaces_so_far(), level)
+        self._terms, misfits = bring_into(self._dynamic_trials, space, self._spaces_so_far(n_known), level)
         self._set_aside = set_aside(self._dynamic_trials)
         self._space = space
         return misfits
@@ -261,11 +260,21 @@ class Trials(Results):
                 "that, or begin another study"
             )
 
-    def _spaces_so_far(self) -> Callable[[int], Space | None]:
-        """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows."""
-        if self._terms.space is None and (runs := self._read_runs if self._keeper is None else self._keeper.runs):
-            return spaces_of_runs(runs, self._dynamic_trials)
-        return lambda position: self._terms.of(self._dynamic_trials[position])
+    def _spaces_so_far(self, n_known: int = sys.maxsize) -> Callable[[int], Space | None]:
+        """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows.
+
+        Args:
+            n_known: Of the trials that this object has had; later ones are as the storage has them.
+        """
+        kept, found = self._keeper, self._dynamic_trials
+        runs, trust = (self._read_runs, self._trusts) if kept is None else (kept.runs, kept.trust)
+        stored = spaces_of_runs(runs, found, trust)
+        if self._terms.space is None and runs:
+            return stored
+        return lambda position: self._terms.of(found[position]) if position < n_known else stored(position)
+
+    def _forget_terms(self) -> None:
+        self._terms = Terms()
 
     @property
     def _is_open(self) -> bool:
@@ -426,8 +435,10 @@ class Trials(Results):
     def _answer(self, domain: Domain, return_argmin: bool) -> Any:
         """What ``fmin`` returns."""
         if self._has_only_several_losses:
-            points = [documents.raw_values(document) for document in self.pareto_front]
-            return points if return_argmin else [domain.space.evaluate(point) for point in points]
+            front = self.pareto_front
+            if return_argmin:
+                return [documents.raw_values(document) for document in front]
+            return [domain.space.evaluate(documents.raw_values(document)) for document in front if is_point(document)]
         if return_argmin:
             return self.argmin
         has_best = self._history.best_row is not None and is_point(self.best_trial)
@@ -441,6 +452,8 @@ class Trials(Results):
         state = self.__dict__.copy()
         for key in ("_history", "_visible", "_n_seen", "_begun", "_keeper", "_set_aside", "_space", "_terms"):
             state.pop(key, None)
+        if self._read_runs:  # of which the values of what was loaded are in terms
+            state["_dynamic_trials"] = in_terms_of_runs(self._dynamic_trials, self._terms, self._read_runs)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

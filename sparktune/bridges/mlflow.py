@@ -84,7 +84,7 @@ def runs(
     rows = [_row(run, names, goal.signs, params or {}) for run in reversed(ended)]  # the newest come first
     n_open = len(leaves) - len(ended)
     # What we log as "loss" is to be low whatever it was made of.
-    is_ours = names == ["loss"]
+    is_ours = names == ["loss"] and goal.signs == (1.0,)
     return Source(name, rows, choices="either", is_text=True, n_open=n_open, goal=None if is_ours else goal)
 
 

@@ -64,6 +64,7 @@ class Matcher:
         self._space = space
         self._terms = _Terms(space)
         self._old: dict[int, _Terms] = {}
+        self._matches: dict[tuple[int, int], Option | None] = {}
         self._n_used: Counter[str] = Counter()
         self._n_left_out: Counter[tuple[str, str]] = Counter()
         self._n_outside: Counter[tuple[str, str]] = Counter()
@@ -162,14 +163,21 @@ class Matcher:
                 raise _Outside(NO_OPTION)
             if options is None:
                 return _number(meant.value, self._terms.parameter(label))
-            found = matching(meant.value, meant.labels, options)
-            return _possible(alike(meant, old.options[label], options) if found is None else found)
+            return _possible(self._matched(meant, old.options[label], options))
         if options is None:
             return _number(value, self._terms.parameter(label))
         is_number = old is not None and label in old.labels  # what was a number is now a choice
         if label in self._by_index or (self._source.choices == "index" and not is_number):
             return _possible(_at(options, value))
         return _possible(self._meant(value, known, options))
+
+    def _matched(self, meant: Option, others: Sequence[Option], options: Sequence[Option]) -> Option | None:
+        """The option that one of an older space is here; found once for each."""
+        key = id(meant), id(options)
+        if key not in self._matches:
+            found = equal_to(meant.value, options) or alike(meant, others, options)
+            self._matches[key] = found or matching(meant.value, meant.labels, options)
+        return self._matches[key]
 
     def _meant(self, value: Any, known: Any, options: Sequence[Option]) -> Option | None:
         if not self._source.is_text and (equal := equal_to(value, options)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import json
 import re
 import types
@@ -133,10 +134,13 @@ def _look(value: Any) -> str | None:
     if isinstance(value, functools.partial):
         return _without_addresses(f"{_look(value.func) or value.func!r} of {value.args!r} {value.keywords!r}")
     if isinstance(value, types.FunctionType):
-        return f"{value.__module__}.{value.__qualname__} {_body(value.__code__)!r}"
+        given = value.__defaults__, value.__kwdefaults__, inspect.getclosurevars(value).nonlocals
+        return _without_addresses(f"{value.__module__}.{value.__qualname__} {_body(value.__code__)!r} {given!r}")
     if value is HOLE or isinstance(value, (type, types.BuiltinFunctionType)) or not _has_default(value, "__eq__"):
         return None
-    shown = repr(vars(value) if hasattr(value, "__dict__") else "") if _has_default(value, "__repr__") else repr(value)
+    slots = [name for own in type(value).__mro__ for name in getattr(own, "__slots__", ()) if hasattr(value, name)]
+    parts = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
+    shown = repr(parts) if _has_default(value, "__repr__") else repr(value)
     return _without_addresses(f"{type(value).__module__}.{type(value).__qualname__} {shown}")
 
 

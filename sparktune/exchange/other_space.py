@@ -9,10 +9,10 @@ from typing import Any
 
 from sparktune.exchange.matching import Fitted, Matcher
 from sparktune.exchange.options import options_of
-from sparktune.exchange.source import Row, Source
+from sparktune.exchange.source import Row, Source, row_of
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.marks import OTHER_SPACE, WARM_START, is_borrowed, is_outside, is_point
+from sparktune.history.marks import OTHER_SPACE, SPACE_OF_RUN, WARM_START, is_borrowed, is_outside, is_point
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING
 from sparktune.space.choices import value_nodes
 from sparktune.space.compile import Space
@@ -55,6 +55,8 @@ def bring_into(
     """
     before = [spaces(position) for position in range(len(found))]
     misfits = adapt(found, space, before.__getitem__, level)
+    for document in found:
+        document["misc"].pop(SPACE_OF_RUN, None)  # of what was read: from now on that is known here
     made_in = {d["tid"]: old for d, old in zip(found, before, strict=True) if is_outside(d)}
     return Terms(space, made_in), misfits
 
@@ -124,6 +126,7 @@ def _rewrite(document: Document, fitted: Fitted, space: Space) -> bool:
     is_known = is_outside(document) == fitted.is_outside and (
         is_borrowed(document) or is_point(document) == fitted.is_point
     )
+    key = None if is_borrowed(document) else row_of(document, None).key  # by the values that it was made with
     if is_moved:
         new = documents.new_misc(document["tid"], fitted.raw, space.labels)
         misc["vals"], misc["idxs"] = new["vals"], new["idxs"]
@@ -132,4 +135,6 @@ def _rewrite(document: Document, fitted: Fitted, space: Space) -> bool:
         mark = misc.get(kind) or {}
         left_out = {**mark.get("left_out", {}), **fitted.left_out}
         misc[kind] = {**mark, "left_out": left_out, "is_point": fitted.is_point, "is_outside": fitted.is_outside}
+        if key is not None:
+            misc[kind]["key"] = key
     return is_moved or not is_known

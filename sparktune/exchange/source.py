@@ -13,7 +13,7 @@ from sparktune.exceptions import InvalidArgumentError, InvalidStorage, InvalidTy
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import Replica, run_of
-from sparktune.history.marks import SPACE_OF_RUN, borrowed_from
+from sparktune.history.marks import SPACE_OF_RUN, borrowed_from, key_of
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR
 from sparktune.run.goal import Goal
 from sparktune.space.choices import native
@@ -127,18 +127,24 @@ def from_documents(
             n_open += 1
             continue
         row_space = known if spaces is None else spaces(position)
-        rows.append(_row_of(document, row_space))
+        rows.append(row_of(document, row_space))
     return Source(name, rows, n_open=n_open, goal=goal)
 
 
-def _row_of(document: Document, space: Space | None) -> Row:
+def row_of(document: Document, space: Space | None) -> Row:
+    """A trial as a row.
+
+    Args:
+        document: Of the trial.
+        space: That in which its values are, if that is known.
+    """
     return Row(
         document["tid"],
         documents.raw_values(document),
         documents.losses_of(document),
         documents.constraints_of(document),
         space,
-        borrowed_from(document),
+        borrowed_from(document) or key_of(document),
     )
 
 
@@ -212,6 +218,11 @@ def spaces_of_runs(
         return known[number]
 
     return space_at
+
+
+def are_whole(runs: Sequence[Mapping[str, Any]], trust: bool = False) -> bool:
+    """Whether the spaces of all runs can be read."""
+    return all(_space_of(run["space"], trust) is not None for run in runs if run.get("space"))
 
 
 def _space_of(nodes: Any, trust: bool) -> Space | None:

@@ -18,6 +18,8 @@ NONE = "null"
 #: A constraint that a trial does not set, which Optuna takes for one that is met. Not 0: that is the edge, where a
 #: model of the constraint expects it to be violated as often as not.
 MET = -math.inf
+#: An attribute of studies that we have written: what is low there may be the negative of what was to be high.
+EXPORTED = "sparktune"
 
 
 def is_optuna_study(item: Any) -> bool:
@@ -42,7 +44,8 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
     names = constraint_names(trials)
     rows = [_row(trial, signs, names) for trial in trials if trial.state.name in ENDED]
     text = name or f"Optuna study {study.study_name}"
-    goal = Goal(tuple(getattr(study, "metric_names", None) or ()), signs)  # names: since Optuna 3.2
+    metrics = tuple(getattr(study, "metric_names", None) or ())  # since Optuna 3.2
+    goal = None if study.user_attrs.get(EXPORTED) else Goal(metrics, signs)
     return Source(text, rows, choices="value", n_open=len(trials) - len(rows), goal=goal)
 
 

@@ -177,8 +177,8 @@ def _source(
         for number, row in ended
     ]
     n_open = len(rows) - len(ended)
-    # Columns that nobody has named are those of our own tables, which are to be low whatever they were made of.
-    known = None if loss is None else goal
+    # A column "loss" is as in our own tables, where it is to be low whatever it was made of.
+    known = None if loss is None or (losses == ["loss"] and goal.signs == (1.0,)) else goal
     return Source(name, found, choices=choices, is_text=is_text, n_open=n_open, goal=known)
 
 

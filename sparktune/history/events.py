@@ -77,6 +77,11 @@ def run_of(runs: Sequence[Mapping[str, Any]], position: int) -> int:
     return max(began, default=-1)
 
 
+def after_clear(runs: Sequence[Event]) -> list[Event]:
+    """What is left of runs when all trials are deleted: the last one, as if it had begun then."""
+    return [{**run, "n_trials": 0} for run in runs[-1:]]
+
+
 def in_space_of(document: Document, number: int, by_place: int) -> Document:
     """A document that says in which run's space its values are, where its place says another.
 
@@ -117,6 +122,7 @@ class Replica:
         if kind == "clear":
             self.documents.clear()
             self.attachments.clear()
+            self.runs[:] = after_clear(self.runs)
         if kind == "run":
             self.runs.append(event)
         if "tid" not in event or (document := self.documents.get(event["tid"], {})) == {}:

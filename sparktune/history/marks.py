@@ -6,6 +6,7 @@
 ``misc["other_space"]``: the trial is this study's, and was made when its space was another one. ``left_out`` as above,
 ``is_point`` says whether what is left is a whole point of the present space, ``is_outside`` whether a value is not
 possible there: then the values are as they were, and nothing is learned from the trial. Either mark may have it.
+``key`` is that of the trial with the values that it was made with.
 
 ``misc["space_of_run"]``, in storages alone: the number of the run in whose space the values are, where it is not the
 one that the trial's place among them says; -1 if nobody knows. Trials that were written anew, as a whole, may have it.
@@ -27,6 +28,12 @@ def borrowed_from(document: Document) -> Mapping[str, Any] | None:
     """Where a trial of another study comes from; None if it is this study's."""
     mark: Mapping[str, Any] | None = document["misc"].get(WARM_START)
     return mark
+
+
+def key_of(document: Document) -> Mapping[str, Any] | None:
+    """The mark with the key of a trial whose values have changed since it was made; None if they have not."""
+    mark: Mapping[str, Any] | None = document["misc"].get(OTHER_SPACE)
+    return None if mark is None or "key" not in mark else {"key": mark["key"]}
 
 
 def is_borrowed(document: Document) -> bool:

@@ -64,6 +64,9 @@ class Kept(Protocol):
     def _terms(self) -> InTerms:
         """In which space the values of the trials are."""
 
+    def _forget_terms(self) -> None:
+        """The documents are as the storage has them."""
+
     def aname(self, trial: Document, name: str) -> str:
         """The key of a trial's attachment."""
 
@@ -78,6 +81,7 @@ class Keeper:
 
     Attributes:
         storage: Where to.
+        trust: Whether pickles in there are opened.
         runs: The events of the runs so far, as the storage has them.
 
     Args:
@@ -89,9 +93,10 @@ class Keeper:
     def __init__(self, trials: Kept, storage: Storage, trust: bool = False) -> None:
         self.storage = storage
         self._trials = trials
-        self._trust = trust
+        self.trust = trust
         self._backlog: list[Event] = []
-        self._n_kept = 0
+        self._n_kept = 0  # of the object's documents, which have been noted
+        self._n_stored = 0  # those of them that the storage had when it was read
         self._n_events = 0  # in the storage
         self._revision: object = None
         self._is_open = False
@@ -102,7 +107,7 @@ class Keeper:
 
     # -- the beginning and the end of writing ------------------------------------------------------------------------
 
-    def open(self, *, evaluates: bool = True, begun: Run | None = None) -> None:
+    def open(self, *, evaluates: bool = True, runs: Sequence[Event] = ()) -> None:
         """Begin to write: take up what the storage has, and write what it has not.
 
         Trials that were running when their driver died become new, once; a trial that is in that place the second time
@@ -111,7 +116,7 @@ class Keeper:
         Args:
             evaluates: Whether this driver evaluates all that is open. If not, trials that a closed study has left open
                 stay so, until somebody tells what came of them.
-            begun: The object's last run, which goes into a storage that has none: it says what the values mean.
+            runs: The object's own so far, which go into a storage that has none: they say what its values mean.
 
         Raises:
             InvalidStorage: If it cannot be written, or has other trials than the object.
@@ -121,15 +126,10 @@ class Keeper:
         self.storage.open()
         self._is_open, self._evaluates = True, evaluates
         try:
-            self.take_up()
-            if begun is not None and not self.runs and not self._n_kept:
-                event = _run_event(begun, [])
-                self.runs = [] if event is None else [event]
-                self._backlog = self._all_events(self.runs)
-                self._n_kept = len(self._trials._dynamic_trials)
+            self.take_up(runs)
             if self.storage.is_worth_compacting(self._n_events, len(self.runs) + self._n_kept):
                 self._compact()
-            for document in self._trials._dynamic_trials[: self._n_kept]:
+            for document in self._trials._dynamic_trials[: self._n_stored]:
                 if document["state"] == JOB_STATE_RUNNING and not self._stays_open(document):
                     self._renew(document)
             if not self.flush(at_once=True):
@@ -138,16 +138,30 @@ class Keeper:
             self.close()
             raise
 
-    def take_up(self) -> None:
+    def take_up(self, runs: Sequence[Event] = ()) -> None:
         """Have what the storage has in the object, if it was written by somebody else.
+
+        Args:
+            runs: Those of the object, for a storage that has nothing.
 
         Raises:
             InvalidStorage: If the object has trials that the storage has not, and the other way round.
         """
+        self._read()
+        self._begin_with(runs)
+
+    def _begin_with(self, runs: Sequence[Event]) -> None:
+        """Have the runs of the object in a storage that has nothing, with its documents."""
+        if runs and not self.runs and not self._n_kept:
+            self.runs = list(runs)
+            self._backlog = self._all_events(self.runs)
+            self._n_kept = len(self._trials._dynamic_trials)
+
+    def _read(self) -> None:
         revision = self.storage.revision
         if revision is not None and revision == self._revision:
             return
-        stored = self.storage.read(self._trust)
+        stored = self.storage.read(self.trust)
         replica = self._replica(stored)
         mine = self._trials._dynamic_trials
         if replica.documents and any(document["tid"] not in replica.documents for document in mine):
@@ -158,10 +172,11 @@ class Keeper:
         if replica.documents:
             self._take_late_ends(replica)
             mine[:] = replica.documents.values()
+            self._trials._forget_terms()
             for document in mine:
                 for name, attachment in replica.attachments.get(document["tid"], {}).items():
                     self._trials.trial_attachments(document)[name] = attachment
-        self._n_kept = len(replica.documents)  # what it has not is new to it
+        self._n_kept = self._n_stored = len(replica.documents)  # what it has not is new to it
         self.runs = replica.runs
         self._n_events = len(stored)
         self._revision = revision
@@ -266,7 +281,7 @@ class Keeper:
         """The search space of the last run that noted one; None, with a warning, if it must not be read untrusted."""
         nodes = next((run["space"] for run in reversed(self.runs) if run.get("space")), None)
         try:
-            return None if nodes is None else decode_space(nodes, self._trust)
+            return None if nodes is None else decode_space(nodes, self.trust)
         except InvalidStorage as error:
             logger.warning("storage %s gives no search space: %s", self.storage, error)
             return None
@@ -293,10 +308,7 @@ class Keeper:
             return
         self.storage.open()
         try:
-            known = list(runs if own is None else own.runs)
-            if begun is not None and (event := _run_event(begun, known)) is not None:
-                known.append(event)
-            self.storage.replace(self._all_events(known))
+            self.storage.replace(self._all_events(runs_so_far(runs if own is None else own.runs, begun)))
         except OSError as error:
             raise InvalidStorage(f"storage {self.storage} cannot be written ({error}): name another") from error
         finally:
@@ -372,7 +384,8 @@ class Keeper:
         """All documents were deleted."""
         self._backlog = [event for event in self._backlog if event["event"] == "run"]
         self._backlog.append({"event": "clear"})
-        self._n_kept = 0
+        self._n_kept = self._n_stored = 0
+        self.runs = events.after_clear(self.runs)
 
     def _stays_open(self, document: Document) -> bool:
         return not self._evaluates and events.is_left(document)
@@ -391,13 +404,32 @@ class Keeper:
 
     def _all_events(self, runs: Sequence[Event]) -> list[Event]:
         """The fewest events that lead to what the object has, encoded."""
-        found, numbers = list(runs), _RunNumbers(runs)
-        for position, document in enumerate(self._trials._dynamic_trials):
-            if self._trials._terms.space is not None:  # else they are as they were read
-                number = numbers.of(self._trials._terms.of(document))
-                document = events.in_space_of(document, number, events.run_of(runs, position))
-            found += _events_of(document, self._attachments(document))
+        found, mine = list(runs), self._trials._dynamic_trials
+        for document, written in zip(mine, in_terms_of_runs(mine, self._trials._terms, runs), strict=True):
+            found += _events_of(written, self._attachments(document))
         return list(map(_encoded, found))
+
+
+def runs_so_far(runs: Sequence[Event], begun: Run | None) -> list[Event]:
+    """The ``run`` events of an object.
+
+    Args:
+        runs: Of the storage that it was read from, or is kept in.
+        begun: Its last one in this process.
+    """
+    event = None if begun is None else _run_event(begun, runs)
+    return [*runs] if event is None else [*runs, event]
+
+
+def in_terms_of_runs(found: Sequence[Document], terms: InTerms, runs: Sequence[Event]) -> list[Document]:
+    """Documents that say in which run's space their values are, where their places say another."""
+    if terms.space is None:
+        return [*found]  # as they were read
+    numbers = _RunNumbers(runs)
+    return [
+        events.in_space_of(document, numbers.of(terms.of(document)), events.run_of(runs, position))
+        for position, document in enumerate(found)
+    ]
 
 
 class _RunNumbers:

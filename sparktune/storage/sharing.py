@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from sparktune.history import events
 from sparktune.history.documents import Document
-from sparktune.history.events import Event, Replica
+from sparktune.history.events import Event, Replica, after_clear
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING
 from sparktune.storage import keeper
 from sparktune.storage.keeper import Keeper, Kept
@@ -49,18 +50,22 @@ class SharedKeeper(Keeper):
         """A number that no other living driver has."""
         return self._shared.slot
 
-    def take_up(self) -> None:
+    def take_up(self, runs: Sequence[Event] = ()) -> None:
         """Have what the storage has in the object; what others have to evaluate counts as running.
+
+        Args:
+            runs: Those of the object, for a storage that has nothing.
 
         Raises:
             InvalidStorage: If the object has trials that the storage has not, and the other way round.
         """
         if not self._has_read:
-            super().take_up()
+            self._read()
             self._has_read = True
-            self._know()
+        self._begin_with(runs)
+        self._know()
         if self._is_open:
-            for document in self._trials._dynamic_trials[: self._n_kept]:
+            for document in self._trials._dynamic_trials[: self._n_stored]:
                 _leave_to_others(document)
             self._take_news()
 
@@ -142,7 +147,7 @@ class SharedKeeper(Keeper):
 
     def _take_news(self) -> list[Document]:
         self._adopted.update(self._shared.adopt())  # first, so that all that the dead have written is in the news
-        news = self._shared.news(self._trust)
+        news = self._shared.news(self.trust)
         self.note_new()
         for event in news:
             self._take(event)
@@ -159,6 +164,8 @@ class SharedKeeper(Keeper):
     def _take(self, event: Event) -> None:
         if event["event"] == "run":
             self.runs.append(event)
+        if event["event"] == "clear":
+            self.runs = after_clear(self.runs)
         if event["event"] == "new":
             if event["trial"]["tid"] in self._known.documents:  # inserted here and there with an id of the user's
                 return

@@ -16,7 +16,7 @@ from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.matching import Matcher
 from sparktune.exchange.options import Option, as_json, options_of
 from sparktune.exchange.source import Row, Source
-from sparktune.exchange.studies import from_optuna
+from sparktune.exchange.studies import EXPORTED, from_optuna
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.marks import borrowed_from, is_outside
@@ -83,6 +83,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
             f"to_study makes a new study, and there is one of the name {study_name!r} already: name another, or delete "
             "that one with optuna.delete_study"
         ) from error
+    study.set_user_attr(EXPORTED, True)
     study.add_trials(made)
     return study
 

@@ -1,5 +1,6 @@
 """Studies that go on in another space: what their trials are there, and what storages, tables and pickles say."""
 
+import dataclasses
 import functools
 import logging
 import pickle
@@ -297,6 +298,131 @@ def test_tables_have_the_options_that_were_evaluated(tmp_path):
     assert [line.rsplit(",", 1)[1] for line in (tmp_path / "t.csv").read_text().split()[1:]] == seen
 
 
+def opts(*options):
+    return {"c": hp.choice("c", list(options))}
+
+
+def option_of(point):
+    return {"status": STATUS_OK, "loss": 0.0, "option": point["c"]}
+
+
+def go(space, n, trials, **more):
+    fmin(option_of, space, max_evals=n, trials=trials, **{**OPTIONS, "rstate": n, **more})
+    return trials
+
+
+def are_true(trials):
+    """Whether tables say of each trial what was evaluated."""
+    records = trials.to_records()
+    return [record["params_c"] for record in records] == [record["option"] for record in records] != []
+
+
+def kept_in(place, **options):
+    trials = Trials()
+    trials.keep_in(place, **options)
+    return trials
+
+
+@pytest.fixture(params=PLACES)
+def place(request, tmp_path):
+    """Of two spaces: 4 trials over the first, 2 over the second."""
+    where = place_in(tmp_path, request.param)
+    go(opts("a", "b", "c"), 4, kept_in(where))
+    go(opts("c", "a", "b"), 6, kept_in(where))
+    return where
+
+
+THIRD = opts("b", "c", "a")
+
+
+def test_copies_of_what_was_loaded(place):
+    """A pickle of it goes on meaning what it did, and so does what it is kept in."""
+    for trials in (pickle.loads(pickle.dumps(Trials.load(place))), kept_in(place)):
+        assert are_true(go(THIRD, 7, trials))
+    trials = Trials.load(place)
+    trials.keep_in(place)
+    assert are_true(go(opts("c", "b", "a"), 8, trials))
+    assert are_true(Trials.load(place))
+
+
+def test_one_object_after_the_other_space(place):
+    """One object that runs over three spaces, and two objects in turn."""
+    one, other = kept_in(place), kept_in(place)
+    for n, (trials, space) in enumerate(
+        [(one, THIRD), (other, opts("a", "b", "c")), (one, THIRD), (other, opts("c", "b", "a"))]
+    ):
+        assert are_true(go(space, 7 + n, trials))
+    assert are_true(Trials.load(place))
+
+
+def test_what_was_loaded_is_kept_elsewhere(place, tmp_path):
+    """A new storage knows of the spaces that the old one knew of."""
+    for name in ("new.jsonl", "sqlite:///{}/new.db"):
+        where, trials = place_in(tmp_path, name), Trials.load(place)
+        trials.keep_in(where)
+        go(THIRD, 7, trials)
+        assert are_true(Trials.load(where))
+        assert are_true(go(opts("a", "c", "b"), 8, kept_in(where)))
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_runs_before_the_storage_are_in_it(name, tmp_path):
+    """A study that was kept nowhere at first has its first space in the storage."""
+    where, trials = place_in(tmp_path, name), go(opts("a", "b", "c"), 4, Trials())
+    trials.keep_in(where)
+    go(opts("c", "a", "b"), 6, trials)
+    assert are_true(Trials.load(where))
+    assert are_true(go(THIRD, 7, kept_in(where)))
+
+
+def test_positions_begin_anew_when_all_trials_are_deleted(place):
+    """The runs of before say nothing of later trials."""
+    trials = kept_in(place)
+    go(opts("c", "a", "b"), 6, trials)
+    trials.delete_all()
+    assert are_true(go(opts("c", "a", "b"), 5, trials))
+    assert are_true(Trials.load(place))
+    assert are_true(go(opts("c", "a", "b"), 6, kept_in(place)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """An option that a storage has as a pickle."""
+
+    name: str
+
+
+def test_spaces_with_pickles(tmp_path):
+    """Trusted they are read; else the trials stay as they are, in copies too."""
+    first, second = str(tmp_path / "study.jsonl"), str(tmp_path / "copy.jsonl")
+    kinds = [Kind(name) for name in "abc"]
+    made = go(opts(*kinds), 5, kept_in(first)).to_records()
+    trials = go(opts(*reversed(kinds)), 7, kept_in(first, trust=True))
+    assert [record["params_c"] for record in trials.to_records()[:5]] == [record["params_c"] for record in made]
+    Trials.load(first).save(second)
+    again = go(opts(*reversed(kinds)), 8, kept_in(second, trust=True))
+    assert [record["params_c"] for record in again.to_records()[:5]] == [record["params_c"] for record in made]
+
+
+def test_a_pickled_study_has_its_space():
+    """Its trials mean what they did, as a warm start and in another study."""
+    with Study(opts("a", "b", "c"), rand.suggest, rstate=0) as study:
+        for trial in study.ask(6):
+            study.tell(trial, option_of(trial.params))
+    trials = pickle.loads(pickle.dumps(study)).trials
+    assert are_true(Study(THIRD, trials=trials).trials)
+
+
+def test_a_trial_is_there_once_whatever_its_values_are_now(tmp_path):
+    """Loaded, and read from its storage, where its values are those of before."""
+    place = str(tmp_path / "study.jsonl")
+    go({**opts("a", "b"), "gone": X}, 4, kept_in(place))
+    go(opts("b", "a"), 6, kept_in(place))
+    trials = go(opts("b", "a"), 1, Trials(), warm_start=[Trials.load(place), place])
+    assert len(trials) == 7
+    assert len(go(opts("b", "a"), 7, kept_in(place), warm_start=[place, Trials.load(place)])) == 7
+
+
 # -- open trials ------------------------------------------------------------------------------------------------------
 
 DIES = """
@@ -349,6 +475,27 @@ def test_an_open_trial_of_a_study_is_asked_for_as_it_was_meant(tmp_path):
         assert study.ask().params == {"c": "b", "x": 4.0}
 
 
+def test_an_open_trial_can_be_told_in_the_new_space(tmp_path):
+    """The very trial that was asked for, though its values are other ones now."""
+    place = str(tmp_path / "study.jsonl")
+    with Study(A, rand.suggest, storage=place) as study:
+        trial = study.ask()
+    with Study({"c": hp.choice("c", ["b", "a"])}, rand.suggest, storage=place) as study:
+        study.tell(trial, 0.5)
+        assert study.best_params == {"c": trial.params["c"]}
+
+
+def test_a_trial_that_was_asked_for_runs_on_when_the_study_is_kept(tmp_path):
+    """Its driver is this one, and did not die."""
+    study = Study(A, rand.suggest)
+    trial = study.ask()
+    study.trials.keep_in(tmp_path / "study.jsonl")
+    other = Study(A, rand.suggest, trials=study.trials)
+    (document,) = other.trials._dynamic_trials
+    assert (document["state"], document["misc"].get("run")) == (1, None)
+    assert other.ask().tid != trial.tid
+
+
 # -- options that equal nothing but themselves ------------------------------------------------------------------------
 
 
@@ -359,8 +506,28 @@ class Net:
         self.size = size
 
 
+class Slotted:
+    """Without equality, and without a dictionary."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size):
+        self.size = size
+
+
 def functions():
     return [lambda v: v, lambda v: v * v]
+
+
+def closures(*numbers):
+    return [lambda v, default=1, number=number: v + number + default for number in numbers]
+
+
+def enclosing(*numbers):
+    def made(number):
+        return lambda v: v + number
+
+    return [made(number) for number in numbers]
 
 
 def partials(*numbers):
@@ -378,11 +545,29 @@ def partials(*numbers):
             lambda: [functools.partial(max, n) for n in (2, 1)],
             [1, 0],
         ),
+        (lambda: closures(1, 2), lambda: closures(2, 1), [1, 0]),
+        (lambda: enclosing(1, 2), lambda: enclosing(3, 2, 1), [2, 1]),
+        (lambda: [*enclosing(1), "a"], lambda: [*enclosing(5), "a"], [None, 1]),
+        (lambda: [Slotted(1), "a"], lambda: [Slotted(2), "a"], [None, 1]),
+        (lambda: functions(), lambda: [*functions(), hp.uniform("u", 0, 1)], [0, 1]),
         (lambda: [object(), object()], lambda: [object(), object()], [0, 1]),
         (lambda: [object(), object()], lambda: [object(), object(), object()], [None, None]),
         (lambda: [Net(1), "a"], lambda: [Net(2), "a"], [None, 1]),
     ],
-    ids=["functions", "objects", "in dicts", "partials", "the same", "more of the same", "another"],
+    ids=[
+        "functions",
+        "objects",
+        "in dicts",
+        "partials",
+        "defaults",
+        "closures",
+        "another closure",
+        "other slots",
+        "beside a parameter",
+        "the same",
+        "more of the same",
+        "another",
+    ],
 )
 def test_options_without_equality_are_known_by_their_looks(make, other, expected):
     """A program that makes its space anew, as a cell that is run again, keeps its trials."""

@@ -336,6 +336,16 @@ def test_the_best_of_a_number_without_a_name_stay_the_best(there, here, caplog):
     assert (text in caplog.text) is (there != here)
 
 
+def test_what_we_wrote_is_to_be_low_whatever_it_was_made_of(tmp_path, caplog):
+    """Our own export of a study that maximises comes back without a warning, as does its table by its column's name."""
+    optuna = pytest.importorskip("sparktune.bridges.optuna")
+    trials = told(None, metric="auc", direction="maximize")
+    trials.to_csv(tmp_path / "t.csv")
+    for source in (optuna.to_study(trials, X), from_csv(tmp_path / "t.csv", loss="loss")):
+        assert Study(X, metric="auc", direction="maximize", warm_start=source).trials.losses() == [-1.0]
+    assert "count as alike" not in caplog.text
+
+
 def test_a_direction_is_warned_of_once(caplog, tmp_path):
     """A program that is started again is not told again."""
     source = of_optuna(None, direction="maximize")
