@@ -123,6 +123,13 @@ def alike(option: Option, others: Sequence[Option], options: Sequence[Option]) -
 
 def _look(value: Any) -> str | None:
     """What can be seen of a value that equals itself alone, the same in each process; None for other values."""
+    try:
+        return _seen(value)
+    except Exception:  # a repr of any class
+        return None
+
+
+def _seen(value: Any) -> str | None:
     if isinstance(value, Mapping):
         looks = [_look(item) for item in value.values()]
         text = repr([(key, look or repr(value[key])) for key, look in zip(value, looks, strict=True)])

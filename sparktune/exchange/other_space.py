@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktune.exchange.matching import Fitted, Matcher
-from sparktune.exchange.options import options_of
+from sparktune.exchange.options import Option, options_of
 from sparktune.exchange.source import Row, Source, row_of
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -114,9 +114,16 @@ def _signature(space: Space) -> object:
     """What two spaces have in common if values mean the same in both."""
     nodes = value_nodes(space)
     return [
-        (p.label, p.distribution, p.conditions, repr(options_of(nodes[p.label])) if p.is_choice else None)
+        (p.label, p.distribution, p.conditions, _text(options_of(nodes[p.label])) if p.is_choice else None)
         for p in space.parameters
     ]
+
+
+def _text(options: Sequence[Option]) -> object:
+    try:
+        return repr(options)
+    except Exception:  # objects of any class
+        return object()  # which is like no other
 
 
 def _rewrite(document: Document, fitted: Fitted, space: Space) -> bool:

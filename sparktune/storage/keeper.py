@@ -96,7 +96,7 @@ class Keeper:
         self.trust = trust
         self._backlog: list[Event] = []
         self._n_kept = 0  # of the object's documents, which have been noted
-        self._n_stored = 0  # those of them that the storage had when it was read
+        self._n_stored = 0  # those of them that had been when it was looked at last
         self._n_events = 0  # in the storage
         self._revision: object = None
         self._is_open = False
@@ -148,6 +148,7 @@ class Keeper:
             InvalidStorage: If the object has trials that the storage has not, and the other way round.
         """
         self._read()
+        self._n_stored = self._n_kept
         self._begin_with(runs)
 
     def _begin_with(self, runs: Sequence[Event]) -> None:
@@ -176,7 +177,7 @@ class Keeper:
             for document in mine:
                 for name, attachment in replica.attachments.get(document["tid"], {}).items():
                     self._trials.trial_attachments(document)[name] = attachment
-        self._n_kept = self._n_stored = len(replica.documents)  # what it has not is new to it
+        self._n_kept = len(replica.documents)  # what it has not is new to it
         self.runs = replica.runs
         self._n_events = len(stored)
         self._revision = revision

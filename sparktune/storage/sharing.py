@@ -62,6 +62,7 @@ class SharedKeeper(Keeper):
         if not self._has_read:
             self._read()
             self._has_read = True
+        self._n_stored = self._n_kept
         self._begin_with(runs)
         self._know()
         if self._is_open:

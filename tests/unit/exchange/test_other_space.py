@@ -506,6 +506,13 @@ class Net:
         self.size = size
 
 
+class Shy(Net):
+    """Cannot be shown before it is fitted."""
+
+    def __repr__(self):
+        raise AttributeError("fitted_")
+
+
 class Slotted:
     """Without equality, and without a dictionary."""
 
@@ -550,6 +557,7 @@ def partials(*numbers):
         (lambda: [*enclosing(1), "a"], lambda: [*enclosing(5), "a"], [None, 1]),
         (lambda: [Slotted(1), "a"], lambda: [Slotted(2), "a"], [None, 1]),
         (lambda: functions(), lambda: [*functions(), hp.uniform("u", 0, 1)], [0, 1]),
+        (lambda: [Shy(1), "a"], lambda: [Shy(1), "a"], [None, 1]),
         (lambda: [object(), object()], lambda: [object(), object()], [0, 1]),
         (lambda: [object(), object()], lambda: [object(), object(), object()], [None, None]),
         (lambda: [Net(1), "a"], lambda: [Net(2), "a"], [None, 1]),
@@ -564,6 +572,7 @@ def partials(*numbers):
         "another closure",
         "other slots",
         "beside a parameter",
+        "not to be shown",
         "the same",
         "more of the same",
         "another",
