@@ -25,6 +25,7 @@ from sparktune.run.domain import Domain, failure_from
 from sparktune.run.goal import Goal
 from sparktune.run.points import point_documents
 from sparktune.space.choices import named_values, native, value_nodes
+from sparktune.storage.keeper import Run
 from sparktune.storage.places import storage_at
 from sparktune.trials import Trials
 
@@ -270,6 +271,8 @@ class Study:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
         # Which pickled trials do not have.
+        algo, goal = algo_description(self._search.algo), self._domain.goal.words
+        self.trials._begun = Run(self._domain.space, algo, goal, 0)
         self.trials._space = self._domain.space
         self.trials._terms = Terms(self._domain.space, self.trials._terms.made_in)
 

@@ -27,6 +27,8 @@ class _Hole:
 
 
 HOLE = _Hole()
+#: How deep in a value is looked for what tells it from others of its kind.
+DEEPEST_LOOK = 3
 
 
 @dataclass(frozen=True)
@@ -121,34 +123,47 @@ def alike(option: Option, others: Sequence[Option], options: Sequence[Option]) -
     return options[option.index] if looks == [_look(other.value) for other in others] else None
 
 
-def _look(value: Any) -> str | None:
+def _look(value: Any, depth: int = 0) -> str | None:
     """What can be seen of a value that equals itself alone, the same in each process; None for other values."""
     try:
-        return _seen(value)
-    except Exception:  # a repr of any class
+        return None if depth > DEEPEST_LOOK else _seen(value, depth)
+    except Exception:  # a repr of any class, a cell of a closure that is empty
         return None
 
 
-def _seen(value: Any) -> str | None:
+def _seen(value: Any, depth: int) -> str | None:
+    def shown(part: Any) -> str:
+        return _look(part, depth + 1) or repr(part)
+
     if isinstance(value, Mapping):
-        looks = [_look(item) for item in value.values()]
-        text = repr([(key, look or repr(value[key])) for key, look in zip(value, looks, strict=True)])
-        return _without_addresses(text) if any(looks) else None
+        has_look = any(_look(item, depth + 1) for item in value.values())
+        return _without_addresses(repr([(key, shown(item)) for key, item in value.items()])) if has_look else None
     if isinstance(value, (list, tuple)):
-        looks = [_look(item) for item in value]
-        text = repr([look or repr(item) for item, look in zip(value, looks, strict=True)])
-        return _without_addresses(text) if any(looks) else None
+        has_look = any(_look(item, depth + 1) for item in value)
+        return _without_addresses(repr(list(map(shown, value)))) if has_look else None
     if isinstance(value, functools.partial):
-        return _without_addresses(f"{_look(value.func) or value.func!r} of {value.args!r} {value.keywords!r}")
+        return _without_addresses(f"{shown(value.func)} of {shown(value.args)} {shown(value.keywords)}")
     if isinstance(value, types.FunctionType):
         given = value.__defaults__, value.__kwdefaults__, inspect.getclosurevars(value).nonlocals
-        return _without_addresses(f"{value.__module__}.{value.__qualname__} {_body(value.__code__)!r} {given!r}")
+        text = f"{value.__module__}.{value.__qualname__} {_body(value.__code__)!r} {list(map(shown, given))}"
+        return _without_addresses(text)
     if value is HOLE or isinstance(value, (type, types.BuiltinFunctionType)) or not _has_default(value, "__eq__"):
         return None
-    slots = [name for own in type(value).__mro__ for name in getattr(own, "__slots__", ()) if hasattr(value, name)]
-    parts = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
-    shown = repr(parts) if _has_default(value, "__repr__") else repr(value)
-    return _without_addresses(f"{type(value).__module__}.{type(value).__qualname__} {shown}")
+    text = shown(_parts(value)) if _has_default(value, "__repr__") else repr(value)
+    return _without_addresses(f"{type(value).__module__}.{type(value).__qualname__} {text}")
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots too."""
+    parts = dict(getattr(value, "__dict__", {}))
+    for own in type(value).__mro__:
+        slots = vars(own).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            is_private = name.startswith("__") and not name.endswith("__")
+            mangled = f"_{own.__name__.lstrip('_')}{name}" if is_private else name
+            if hasattr(value, mangled):
+                parts[mangled] = getattr(value, mangled)
+    return parts
 
 
 def _has_default(value: Any, method: str) -> bool:

@@ -418,6 +418,8 @@ def runs_so_far(runs: Sequence[Event], begun: Run | None) -> list[Event]:
         runs: Of the storage that it was read from, or is kept in.
         begun: Its last one in this process.
     """
+    if begun is not None and not runs:
+        begun = begun._replace(n_trials=0)  # all is in its space, but what is outside, which says so itself
     event = None if begun is None else _run_event(begun, runs)
     return [*runs] if event is None else [*runs, event]
 

@@ -413,6 +413,32 @@ def test_a_pickled_study_has_its_space():
     assert are_true(Study(THIRD, trials=trials).trials)
 
 
+def test_a_pickled_study_that_is_kept_says_what_its_trials_mean(tmp_path):
+    """The storage has the space of before, too."""
+    study, place = Study(opts("a", "b", "c"), rand.suggest, rstate=0), str(tmp_path / "study.jsonl")
+    for trial in study.ask(6):
+        study.tell(trial, option_of(trial.params))
+    trials = pickle.loads(pickle.dumps(study)).trials
+    trials.keep_in(place)
+    go(THIRD, 7, trials)
+    assert are_true(Trials.load(place))
+
+
+def test_one_space_leaves_no_marks(tmp_path):
+    """Trials of one space have nothing in a storage that says so, however many runs there were."""
+    trials = go(opts("a", "b"), 4, go(opts("a", "b"), 2, Trials()))
+    trials.save(tmp_path / "study.jsonl")
+    assert "space_of_run" not in (tmp_path / "study.jsonl").read_text()
+
+
+def test_what_a_closed_study_left_open_is_evaluated_by_a_run(tmp_path):
+    """With the same object as with one that reads the file."""
+    study = Study(opts("a", "b"), rand.suggest, storage=str(tmp_path / "study.jsonl"))
+    study.tell(study.ask(2)[1], option_of({"c": "a"}))
+    study.close()
+    assert [document["state"] for document in go(opts("a", "b"), 4, study.trials)._dynamic_trials] == [2] * 4
+
+
 def test_a_trial_is_there_once_whatever_its_values_are_now(tmp_path):
     """Loaded, and read from its storage, where its values are those of before."""
     place = str(tmp_path / "study.jsonl")
@@ -522,6 +548,15 @@ class Slotted:
         self.size = size
 
 
+class Private:
+    """Without equality, with one slot that is private."""
+
+    __slots__ = "__size"
+
+    def __init__(self, size):
+        self.__size = size
+
+
 def functions():
     return [lambda v: v, lambda v: v * v]
 
@@ -556,6 +591,9 @@ def partials(*numbers):
         (lambda: enclosing(1, 2), lambda: enclosing(3, 2, 1), [2, 1]),
         (lambda: [*enclosing(1), "a"], lambda: [*enclosing(5), "a"], [None, 1]),
         (lambda: [Slotted(1), "a"], lambda: [Slotted(2), "a"], [None, 1]),
+        (lambda: [Private(1), Private(2)], lambda: [Private(2), Private(1)], [1, 0]),
+        (lambda: enclosing(Net(1), Net(2)), lambda: enclosing(Net(2), Net(1)), [1, 0]),
+        (lambda: partials(Net(1), Net(2)), lambda: partials(Net(2), Net(1)), [1, 0]),
         (lambda: functions(), lambda: [*functions(), hp.uniform("u", 0, 1)], [0, 1]),
         (lambda: [Shy(1), "a"], lambda: [Shy(1), "a"], [None, 1]),
         (lambda: [object(), object()], lambda: [object(), object()], [0, 1]),
@@ -571,6 +609,9 @@ def partials(*numbers):
         "closures",
         "another closure",
         "other slots",
+        "private slots",
+        "closures over objects",
+        "partials of objects",
         "beside a parameter",
         "not to be shown",
         "the same",
