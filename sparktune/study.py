@@ -25,8 +25,8 @@ from sparktune.run.domain import Domain, failure_from
 from sparktune.run.goal import Goal
 from sparktune.run.points import point_documents
 from sparktune.space.choices import named_values, native, value_nodes
-from sparktune.storage.keeper import Run
 from sparktune.storage.places import storage_at
+from sparktune.storage.runs import Run
 from sparktune.trials import Trials
 
 

@@ -47,8 +47,9 @@ from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
 from sparktune.space.compile import Space
-from sparktune.storage.keeper import Keeper, Run, in_terms_of_runs, runs_so_far
+from sparktune.storage.keeper import Keeper
 from sparktune.storage.places import storage_at
+from sparktune.storage.runs import Run, in_terms_of_runs, runs_so_far
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
 

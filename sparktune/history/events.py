@@ -3,7 +3,7 @@
 An event is a dictionary with its kind under ``event``:
 
 =========  ============================================================================================
-``run``    an ``fmin`` begins; what it was called with, see :func:`sparktune.storage.keeper._run_event`
+``run``    an ``fmin`` begins; what it was called with, see :func:`sparktune.storage.runs.run_event`
 ``new``    a trial was proposed or inserted; its document
 ``start``  a trial began to run
 ``end``    a trial has ended: what its document became
