@@ -193,12 +193,8 @@ def _kind(values: Iterable[Any]) -> str:
         return "boolean"
     if types == {int}:
         return "integer" if all(abs(value) <= LARGEST for value in found) else "text"
-    if (
-        types
-        and types <= {int, float}
-        and all(abs(value) <= sys.float_info.max for value in found if type(value) is int)
-    ):
-        return "number"
+    if types and types <= {int, float}:
+        return "text" if any(type(value) is int and abs(value) > sys.float_info.max for value in found) else "number"
     return "time" if types == {datetime.datetime} else "text"
 
 

@@ -117,10 +117,10 @@ def alike(option: Option, others: Sequence[Option], options: Sequence[Option]) -
     """
     if (look := _look(option.value)) is None:
         return None
-    looks = [_look(other.value) for other in options]
-    if looks.count(look) == 1 == [_look(other.value) for other in others].count(look):
+    before, looks = ([_look(other.value) for other in known] for known in (others, options))
+    if before.count(look) == looks.count(look) == 1:
         return options[looks.index(look)]
-    return options[option.index] if looks == [_look(other.value) for other in others] else None
+    return options[option.index] if before == looks else None
 
 
 def _look(value: Any, depth: int = 0) -> str | None:

@@ -8,27 +8,12 @@ import subprocess
 import sys
 
 import pytest
+from searches import NEW, OLD, X, minimum, square
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, auto, fmin, hp, rand, space_eval, tpe
 from sparktune.exceptions import AllTrialsFailed
 from sparktune.history import documents
 from sparktune.history.marks import is_outside
-
-X = hp.uniform("x", -5, 5)
-OLD = {"x": X, "model": hp.choice("model", ["a", "b"]), "gone": hp.uniform("gone", 0, 1)}
-NEW = {"x": hp.uniform("x", -3, 8), "model": hp.choice("model", ["c", "b", "a"]), "new": hp.uniform("new", 0, 1)}
-
-
-def square(point):
-    x = point["x"] if isinstance(point, dict) else point
-    return (x - 1) ** 2
-
-
-def minimum(space=X, n=10, algo=rand.suggest, trials=None, **options):
-    """The trials of a short search."""
-    trials = Trials() if trials is None else trials
-    fmin(square, space, algo, n, trials=trials, **{"rstate": 0, "show_progressbar": False, **options})
-    return trials
 
 
 def test_a_study_goes_on_in_another_space(caplog):
