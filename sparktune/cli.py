@@ -6,13 +6,12 @@ import argparse
 import io
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
 from sparktune._version import __version__
 from sparktune.exceptions import SparktuneError
-from sparktune.history.documents import STATE_NAMES, losses_of
+from sparktune.history.documents import losses_of
 from sparktune.replay import replay
 from sparktune.trials import Trials
 
@@ -44,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     trials = Trials.load(options.study, trust=options.trust)
-    counts = Counter(STATE_NAMES[document["state"]] for document in trials._dynamic_trials)
-    states = ", ".join(f"{n} {name}" for name, n in counts.items())
-    sys.stdout.write(f"{len(trials._dynamic_trials)} trials: {states}\n")
+    sys.stdout.write(f"{trials.counted()}\n")
     if trials.n_objectives > 1:
         for document in trials.pareto_front:
             sys.stdout.write(f"Pareto front: trial {document['tid']}: {losses_of(document)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,16 @@ class Results(Collection):
 
     _space: Space | None = None  # that of the last fmin in this process
     _terms = Terms()
+
+    def __repr__(self) -> str:
+        best = "" if self.best_loss is None else f"; best loss {self.best_loss:g}"
+        return f"<{type(self).__name__} of {self.counted()}{best}>"
+
+    def counted(self) -> str:
+        """How many trials there are, and in which states, in words."""
+        counts = Counter(documents.STATE_NAMES[document["state"]] for document in self._trials)
+        states = ", ".join(f"{n} {name}" for name, n in counts.items())
+        return f"{len(self._trials)} trial{'s' * (len(self._trials) != 1)}" + (f": {states}" if states else "")
 
     # -- the best -------------------------------------------------------------------------------------------------
 

@@ -88,21 +88,24 @@ class Slots:
         return chosen
 
 
-def warn_if_blind(parallelism: int, n_trials: int) -> None:
+def warn_if_blind(parallelism: int, max_evals: int, n_before: int = 0) -> None:
     """Say so if too few trials come after the first results for the search to learn from them.
 
     Args:
         parallelism: Trials at a time.
-        n_trials: Trials that the algorithm is to propose in this run.
+        max_evals: Trials of the study.
+        n_before: How many of them there are before this run, none with a loss.
     """
+    n_trials = max_evals - n_before
     if n_trials < 1 or parallelism <= 1 or parallelism * 3 <= n_trials:
         return
     if parallelism >= n_trials:
         text = "all %d trials start before the first result is in (parallelism=%d), so this is random search"
         logger.warning(text + ": lower parallelism, or raise max_evals", n_trials, parallelism)
     else:
+        fewer = f"{n_trials // 4} or lower" if n_trials >= 8 else "1"
         text = "of %d trials, %d start before the first result is in, and the others see few (parallelism=%d)"
         logger.warning(
-            text + ": parallelism=%d or lower, or max_evals=%d or higher, would let the search learn",
-            n_trials, parallelism, parallelism, max(1, n_trials // 4), 4 * parallelism,
+            text + ": parallelism=%s, or max_evals=%d or higher, would let the search learn",
+            n_trials, parallelism, parallelism, fewer, n_before + 4 * parallelism,
         )  # fmt: skip

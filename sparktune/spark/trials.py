@@ -208,8 +208,9 @@ class SparkTrials(Trials):
 
     def _exhaust(self, iterator: FMinIter) -> None:
         self._fmin_cancelled, self._fmin_cancelled_reason = False, None
-        if iterator.algo is not rand.suggest:  # which learns nothing anyway
-            warn_if_blind(self._slots(), iterator.max_evals - len(self.trials))
+        # Random search learns nothing anyway, and a study that goes on knows its results.
+        if iterator.algo is not rand.suggest and not self.count_successful_trials():
+            warn_if_blind(self._slots(), iterator.max_evals, len(self.trials))
         try:
             iterator.exhaust()
         finally:

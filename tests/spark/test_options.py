@@ -269,6 +269,23 @@ def test_blind_search_is_warned_of(session, caplog, parallelism, n_trials, text)
     assert (text in caplog.text) if text else ("parallelism" not in caplog.text)
 
 
+def test_study_that_goes_on_is_not_blind(session, caplog):
+    """A run that adds few trials to a study with results has those to learn from."""
+    trials = SparkTrials(2, spark_session=session)
+    for n in (10, 15):
+        fmin(float, hp.uniform("x", 0, 9), tpe.suggest, max_evals=n, trials=trials, show_progressbar=False)
+    assert "first result" not in caplog.text
+
+
+def test_blind_search_after_failures_is_told_the_whole_number(session, caplog):
+    """The advice is for ``max_evals``, in which the trials before this run count."""
+    trials = SparkTrials(2, spark_session=session)
+    fmin(lambda i: float("nan"), hp.randint("i", 9), tpe.suggest, 6, trials=trials, return_argmin=False)
+    caplog.clear()
+    fmin(float, hp.randint("i", 9), tpe.suggest, max_evals=11, trials=trials, show_progressbar=False)
+    assert "parallelism=1, or max_evals=14 or higher" in caplog.text
+
+
 @pytest.mark.parametrize(("parallelism", "cpus"), [(1, "2"), (2, "1")])
 def test_thread_pools_fit_the_trial(session, tune, parallelism, cpus):
     """Trials of a local session share its cores: thread pools of each are told its part."""

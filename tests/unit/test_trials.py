@@ -515,3 +515,13 @@ def test_a_refused_fmin_leaves_no_points_behind():
     minimise(objective, trials=trials, max_evals=2)
     assert len(trials) == 2
     assert 0.5 not in trials.losses()
+
+
+def test_trials_say_what_they_are():
+    """A Trials object at a prompt tells how many trials there are, in which states, and the best loss."""
+    assert repr(Trials()) == "<Trials of 0 trials>"
+    trials = Trials()
+    fmin(lambda x: {"status": "fail"}, hp.uniform("x", 0, 1), rand.suggest, 1, trials=trials, return_argmin=False)
+    assert repr(trials) == "<Trials of 1 trial: 1 done>"
+    fmin(lambda x: 0.25, hp.uniform("x", 0, 1), rand.suggest, 3, trials=trials)
+    assert repr(trials) == "<Trials of 3 trials: 3 done; best loss 0.25>"
