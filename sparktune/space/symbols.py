@@ -54,6 +54,9 @@ class SymbolTable:
     def define(self, f: F, o_len: int | None = None, pure: bool = False) -> F:
         """Register ``f`` under its name; returns ``f``, so that it serves as a decorator.
 
+        A function that is defined again in its module, as by a cell of a notebook that is run again, takes the place of
+        the one before, in nodes that call it already as well.
+
         Raises:
             ValueError: If the name is taken.
         """
@@ -61,7 +64,7 @@ class SymbolTable:
         return f
 
     def _define(self, name: str, f: Callable[..., Any], o_len: int | None = None, pure: bool = False) -> None:
-        if name in self._impls:
+        if name in self._impls and (name in BUILT_IN or not _is_again(f, self._impls[name])):
             raise ValueError(f"scope has a function {name!r} already: choose another name, or scope.undefine it first")
         self._impls[name] = f
         self._info[name] = (o_len, pure)
@@ -118,6 +121,15 @@ class SymbolTable:
     def kwswitch(self, kw: object, **kwargs: object) -> Apply:
         """The option whose keyword is the value of ``kw``; the others are not evaluated."""
         return apply("switch", apply("call_method_pure", list(kwargs), "index", kw), *kwargs.values())
+
+
+def _is_again(function: Callable[..., Any], before: Callable[..., Any]) -> bool:
+    """Whether a function is another one from the same place at the top of a module."""
+    name = getattr(function, "__qualname__", "<none>")
+    # By each call of a function around it, and at each lambda, there may be one that does something else.
+    if function is before or "<" in name or name != getattr(before, "__qualname__", None):
+        return False
+    return function.__module__ == before.__module__
 
 
 class SymbolTableEntry:

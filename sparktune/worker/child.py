@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import logging
 import os
 import pickle
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 import types
 from collections.abc import Mapping
-from typing import Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 from . import alias, frames
 
 #: A larger result is refused: it would go through the driver's memory several times over, and can end the application.
 MAX_RESULT_BYTES = 64 * 2**20
+
+#: So does an exception that carries data. Of a larger one the text has to do, and of that so many characters.
+MAX_ERROR_BYTES, MAX_ERROR_TEXT = 2**20, 2**16
+
+#: The pickle of a larger objective is kept in a file, where it takes no memory.
+MAX_PICKLE_IN_MEMORY = 2**20
 
 #: What libraries read, when they are loaded, for how many threads to start.
 THREAD_VARIABLES = (
@@ -45,11 +53,11 @@ def serve(connection: socket.socket, output: int, cpus: int | None) -> NoReturn:
         cpus: Processors an evaluation may use; None for no limit.
     """
     _settle(output, cpus)
-    objectives: dict[str, Any] = {}
+    objectives: dict[str, _Kept] = {}
     me, folder = os.getpid(), _working_folder()
     while (message := frames.receive(connection)) is not None:
         request = pickle.loads(message)
-        reply = _load(objectives, request) if request["op"] == "load" else _evaluate(objectives, request)
+        reply = OPERATIONS[request["op"]](objectives, request)
         reply["number"] = request["number"]  # so that no reply is taken for that to another request
         del request, message  # what an evaluation was given must not stay while this waits for the next
         if os.getpid() != me:  # the objective has forked, and this is its child
@@ -142,7 +150,34 @@ def _is_closed(stream: Any) -> bool:
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
-def _load(objectives: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+class _Kept:
+    """An objective that is loaded anew for each evaluation: what one changes in it, no other sees.
+
+    Args:
+        pickled: What it is loaded from.
+    """
+
+    def __init__(self, pickled: bytes) -> None:
+        self._file: IO[bytes] = io.BytesIO(pickled)
+        if len(pickled) > MAX_PICKLE_IN_MEMORY:
+            with contextlib.suppress(OSError):  # no room on the disk
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+                file.write(pickled)
+                self._file = file
+        self._loaded: list[Any] = []
+
+    def load(self) -> None:
+        """Have it ready for an evaluation, unless it is."""
+        if not self._loaded:
+            self._file.seek(0)
+            self._loaded.append(pickle.load(self._file))
+
+    def take(self) -> Any:
+        """The objective, for one evaluation."""
+        return self._loaded.pop()
+
+
+def _load(objectives: dict[str, _Kept], request: Mapping[str, Any]) -> dict[str, Any]:
     """Unpickle an objective and the values shared beside it, and forget those that are no longer used."""
     values = shared_module().__dict__["values"]
     for digest in request["forget"]:
@@ -153,7 +188,8 @@ def _load(objectives: dict[str, Any], request: Mapping[str, Any]) -> dict[str, A
     try:
         for digest, pickled in request["values"].items():
             values[digest] = pickle.loads(pickled)
-        objectives[request["digest"]] = pickle.loads(request["objective"])
+        objectives[request["digest"]] = _Kept(request["objective"])
+        objectives[request["digest"]].load()
         reply: dict[str, Any] = {"kind": "ok", "record": record}
     except BaseException as error:  # pickles run code of any class
         reply = {"kind": "unloadable", "error": describe(error), "record": record}
@@ -161,6 +197,17 @@ def _load(objectives: dict[str, Any], request: Mapping[str, Any]) -> dict[str, A
         reply["python"] = tuple(sys.version_info[:3])
         reply["packages"] = {name: version_of(name) for name in request["packages"]}
     return reply
+
+
+def _renew(objectives: Mapping[str, _Kept], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Load an objective that was loaded before, for one more evaluation."""
+    _take_over(request["context"])
+    record = _record()
+    try:
+        objectives[request["digest"]].load()
+    except BaseException as error:  # as above; and memory may have run out
+        return {"kind": "unloadable", "error": describe(error), "record": record}
+    return {"kind": "ok", "record": record}
 
 
 def shared_module() -> types.ModuleType:
@@ -181,22 +228,33 @@ def shared_module() -> types.ModuleType:
     return sys.modules[SHARED]
 
 
-def _evaluate(objectives: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
-    _take_over(request["context"])
-    record = _record()
-    reply: dict[str, Any] = {"record": record}
-    kind = "unloadable"
+def _evaluate(objectives: Mapping[str, _Kept], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Call an objective, which is loaded for this unless it was."""
+    reply = _renew(objectives, request)
+    if reply["kind"] != "ok":
+        return reply
+    objective, record = objectives[request["digest"]].take(), reply["record"]
     try:
-        argument = pickle.loads(request["argument"])
-        kind = "error"
+        argument = _argument(request["argument"])
         record["start"] = time.time()
-        reply["value"] = _within_limit(_dumps(objectives[request["digest"]](argument)))
-        kind = "ok"
+        reply["value"] = _within_limit(_dumps(objective(argument)))
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end a trial, not a worker
-        reply["error"] = describe(error)
+        reply["kind"], reply["error"] = "error", describe(error)
     record["end"] = time.time()
-    reply["kind"] = kind
     return reply
+
+
+OPERATIONS = {"load": _load, "renew": _renew, "evaluate": _evaluate}
+
+
+def _argument(pickled: bytes) -> Any:
+    try:
+        return pickle.loads(pickled)
+    except BaseException as error:
+        raise RuntimeError(
+            f"the values at this point cannot be loaded on {socket.gethostname()} ({type(error).__name__}: {error}): "
+            "have options that can, or that name what the objective then makes or finds"
+        ) from error
 
 
 def _record() -> dict[str, Any]:
@@ -267,7 +325,7 @@ def _within_limit(pickled: bytes) -> bytes:
 
 
 def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
-    """An exception as data: its type, message, traceback, and itself pickled, or None if it cannot be."""
+    """An exception as data: its type, message, traceback, and itself pickled, or None if it cannot be or is large."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
         pickled = _dumps(error)
@@ -277,4 +335,14 @@ def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
         message = str(error)
     except BaseException:
         message = "(its message cannot be shown)"
-    return str(type(error)), message, text, pickled
+    if pickled is not None and len(pickled) > MAX_ERROR_BYTES:
+        pickled = None
+    return str(type(error)), _shortened(message), _shortened(text), pickled
+
+
+def _shortened(text: str) -> str:
+    """The beginning and the end of a long text."""
+    if len(text) <= MAX_ERROR_TEXT:
+        return text
+    half = MAX_ERROR_TEXT // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters left out]\n{text[-half:]}"

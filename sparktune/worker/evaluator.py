@@ -22,7 +22,7 @@ from typing import Any
 from . import child, frames, guardian, processes
 from .readiness import readable
 
-#: Objectives that the process keeps: the current run's and the one before, so that two runs side by side do not load
+#: Objectives that the process keeps: the current run's and the one before, so that two runs side by side do not send
 #: theirs anew for every trial, and data of old runs do not pile up.
 KEPT_OBJECTIVES = 2
 
@@ -50,7 +50,7 @@ Parts = Callable[[Collection[str]], tuple[bytes, Mapping[str, bytes]]]
 
 @dataclass(frozen=True)
 class Objective:
-    """What to run, loaded into the process when it is first needed there.
+    """What to run, sent to the process when it is first needed there, and loaded for each evaluation.
 
     Attributes:
         digest: Identifies it.
@@ -218,10 +218,14 @@ class Evaluator:
         context = context or {}
 
         def run(process: _Process) -> dict[str, Any]:
+            reply = {"kind": "ok"}
             if objective.digest not in process.loaded:
                 reply = self._load(process, objective, context, None, watch)
-                if reply["kind"] != "ok":
-                    return reply
+            elif limits.timeout is not None:  # an exchange of its own, as its time does not count in the evaluation's
+                renew = {"op": "renew", "digest": objective.digest, "context": context}
+                reply = _exchange(process, renew, Limits(), watch)
+            if reply["kind"] != "ok":
+                return reply
             request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
             return _exchange(process, request, limits, watch)
 

@@ -21,19 +21,16 @@ def send(connection: socket.socket, message: bytes) -> None:
         connection.sendall(message)
 
 
-def receive(connection: socket.socket, limit: int | None = None) -> bytes | None:
+def receive(connection: socket.socket) -> bytes | None:
     """The next message; None if the other side has closed.
 
     Raises:
         OSError: If the connection broke.
-        ValueError: If the message is longer than ``limit`` bytes.
     """
     head = exactly(connection, LENGTH.size)
     if head is None:
         return None
     (length,) = LENGTH.unpack(head)
-    if limit is not None and length > limit:
-        raise ValueError(f"a message may have {limit} bytes here, and this one says it has {length}")
     return exactly(connection, length)
 
 

@@ -99,9 +99,9 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_descendants(deadline: float = 10.0) -> None:
-    """Kill all descendants of this process and wait until they are gone, at most ``deadline`` seconds."""
-    end = time.monotonic() + deadline
+def kill_descendants() -> None:
+    """Kill all descendants of this process and wait until they are gone, at most ten seconds."""
+    end = time.monotonic() + 10.0
     while time.monotonic() < end:
         alive = descendants(os.getpid())
         for pid in alive:

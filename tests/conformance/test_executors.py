@@ -165,11 +165,41 @@ def test_results_belong_to_their_calls(run):
     assert all(outcome.state == JOB_STATE_DONE for outcome in outcomes)
 
 
+def test_what_a_trial_changes_in_the_objective_no_other_sees(backend, run):
+    """As on hyperopt's Spark, each trial has the objective and what it captures as they were, in the next run as well.
+    Threads share them, as hyperopt's ``Trials`` does.
+    """
+    defaults, seen = {}, []
+
+    def objective(i):
+        defaults.update({i: i})
+        seen.append(i)
+        return float(len(defaults) + len(seen))
+
+    losses = [outcome.result["loss"] for _ in range(2) for outcome in run(objective, range(4))]
+    assert losses == [2.0] * 8 if backend.is_remote else len(seen) == 8
+
+
+def test_an_exception_full_of_data_is_a_failure_with_its_text(backend, run):
+    """Megabytes in an exception do not take the place of what it says."""
+    needs_processes(backend)
+
+    def objective(i):
+        error = ValueError("the frame is not valid")
+        error.frame = bytes(80 * 2**20)
+        raise error
+
+    [outcome] = run(objective)
+    assert "the frame is not valid" in outcome.failure.message
+    assert "in objective" in outcome.failure.traceback
+
+
 def test_attachments_come_back(backend):
     """What an objective attaches is the trial's attachment."""
     trials = backend.trials()
     minimise(trials, lambda i: {"loss": 0.0, "status": "ok", "attachments": {"model": b"bytes"}}, 2)
     assert [trials.trial_attachments(trial)["model"] for trial in trials.trials] == [b"bytes"] * 2
+    assert not any("attachments" in result for result in trials.results)
 
 
 def test_status_fail_is_a_result(run):
@@ -259,6 +289,7 @@ def test_record_says_where_and_when(backend):
     for trial in trials.trials:
         record = trial["misc"]["run"]
         assert record["pid"] == trial["result"]["loss"]
+        assert (record["pid"] != os.getpid()) == backend.has_processes
         assert record["host"]
         assert start - 1 <= record["start"] <= record["end"] <= time.time() + 1
         assert record["queue_time"] >= 0
@@ -351,6 +382,7 @@ def test_trial_timeout_kills_the_trial(backend, run, tmp_path, asleep):
     outcomes = run(asleep, [0, 1, 100, 101], trial_timeout=2)
     assert ["TrialTimeoutError" in outcome.failure.type for outcome in outcomes[:2]] == [True, True]
     assert "trial_timeout=2 s" in outcomes[0].failure.message
+    assert not outcomes[0].failure.is_lost
     assert [outcome.result["loss"] for outcome in outcomes[2:]] == [100.0, 101.0]
     for name in ("0", "1"):
         wait_until_gone(int((tmp_path / name).read_text()))

@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib
+import os
+import pickle
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +24,34 @@ from sparktune.space.scope import scope
 def rng():
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The inodes of the files and folders that were brought to the disk, in their order."""
+    fsync, inodes = os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (inodes.append(os.fstat(descriptor).st_ino), fsync(descriptor)))
+    return inodes
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    """A pickle that makes a folder when it is loaded, and whether it was."""
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    return pickle.dumps(Bomb()), (tmp_path / "exploded").exists
+
+
+@pytest.fixture
+def registered():
+    """Registers functions for one test."""
+    before = dict(scope._impls)
+    yield scope
+    for name in set(scope._impls) - set(before):
+        scope.undefine(name)
 
 
 @pytest.fixture

@@ -168,17 +168,6 @@ def open_desk():
         desk.close()
 
 
-@pytest.fixture
-def bomb(tmp_path):
-    """A pickle that makes a folder when it is loaded, and whether it was."""
-
-    class Bomb:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "exploded"),)
-
-    return pickle.dumps(Bomb()), (tmp_path / "exploded").exists
-
-
 # -- evaluations ------------------------------------------------------------------------------------------------------
 
 

@@ -11,15 +11,6 @@ from sparktune.space.nodes import Literal, as_apply
 from sparktune.space.scope import UndrawnParameterError, rec_eval, recursive_set_rng_kwarg, sample, scope
 
 
-@pytest.fixture
-def registered():
-    """Registers functions for one test."""
-    before = dict(scope._impls)
-    yield scope
-    for name in set(scope._impls) - set(before):
-        scope.undefine(name)
-
-
 def double(x):
     """Twice x."""
     return 2 * x

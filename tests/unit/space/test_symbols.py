@@ -16,15 +16,6 @@ from sparktune.space.scope import rec_eval, sample
 from sparktune.space.symbols import Lambda, MissingArgumentError, PyllImportError, SymbolTableEntry, p0, p1, scope
 
 
-@pytest.fixture
-def registered():
-    """Registers functions for one test."""
-    before = dict(scope._impls)
-    yield scope
-    for name in set(scope._impls) - set(before):
-        scope.undefine(name)
-
-
 def double(x):
     """Twice x."""
     return 2 * x
@@ -65,6 +56,47 @@ def test_names_are_taken_once(registered):
         registered.inject(double)
     assert registered.define_if_new(double) is double
     assert registered.define_if_new(pair) is pair
+
+
+def defined_by(cell):
+    """The function ``halving`` that a cell of a notebook makes."""
+    names = {"__name__": "__main__"}
+    exec(cell, names)
+    return names["halving"]
+
+
+def test_a_cell_that_is_run_again_defines_its_function_again(registered):
+    """A function of the same module and name takes the place of the one before, in nodes that are there as well."""
+    registered.define(defined_by("def halving(n): return n / 2"))
+    node = registered.halving(8)
+    registered.define_pure(defined_by("def halving(n): return n // 2 + 1"))
+    assert (rec_eval(node), rec_eval(registered.halving(8)), registered.halving(8).pure) == (5, 5, True)
+    copy = pickle.loads(pickle.dumps(node))
+    assert rec_eval(copy) == 5
+
+
+def test_functions_of_other_places_do_not_take_a_name(registered):
+    """A function of another module, a built-in one's name, lambdas, and what a function makes, are refused."""
+
+    def make(k):
+        def scaled(x):
+            return k * x
+
+        return scaled
+
+    registered.define(defined_by("def halving(n): return n / 2"))
+    other = defined_by("def halving(n): return 0")
+    other.__module__ = "other"
+    for name, first, second in [
+        ("halving", None, other),
+        ("scaled", make(1), make(2)),
+        ("<lambda>", lambda n: n, lambda n: n),
+        ("max", None, max),
+    ]:
+        if first is not None:
+            registered.define(first)
+        with pytest.raises(ValueError, match=f"'{name}' already"):
+            registered.define(second)
 
 
 @pytest.mark.parametrize("given", [double, "double"], ids=["function", "name"])

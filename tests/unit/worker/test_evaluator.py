@@ -109,13 +109,16 @@ def test_large_arguments_and_results_pass(evaluate):
     assert len(pickle.loads(evaluate(lambda x: x + x, bytes(5 * MiB))["value"])) == 10 * MiB
 
 
-def test_objective_is_loaded_once(evaluator, tmp_path):
-    """The objective and what it keeps stay in the process from one evaluation to the next."""
+@pytest.mark.parametrize("size", [0, 3 * MiB])
+def test_objective_is_sent_once_and_loaded_for_each_evaluation(evaluator, size):
+    """What an evaluation changes in the objective or in what that captures, no other one sees, however large it is."""
     n_read = []
+    captured = bytearray(size)
 
     def count(x, calls=[]):  # noqa: B006
         calls.append(x)
-        return len(calls)
+        captured.extend(b"more")
+        return len(calls), len(captured)
 
     data = cloudpickle.dumps(count)
 
@@ -124,8 +127,92 @@ def test_objective_is_loaded_once(evaluator, tmp_path):
         return data, {}
 
     replies = [evaluator.evaluate(Objective("a", parts), pickle.dumps(i)) for i in range(3)]
-    assert [pickle.loads(reply["value"]) for reply in replies] == [1, 2, 3]
+    assert [pickle.loads(reply["value"]) for reply in replies] == [(1, size + 4)] * 3
     assert n_read == [1]
+
+
+def test_objective_that_is_checked_is_not_loaded_again_for_the_first_evaluation(evaluator, tmp_path):
+    """The preflight's work is not done twice."""
+    log = tmp_path / "loaded"
+
+    class Noted:
+        def __setstate__(self, state):
+            with open(state, "a") as file:
+                file.write("once ")
+
+        def __getstate__(self):
+            return str(log)
+
+        def __call__(self, x):
+            return x
+
+    data = cloudpickle.dumps(Noted())
+    objective = Objective("a", lambda known: (data, {}))
+    assert evaluator.check(objective, [], Limits(), {})["kind"] == "ok"
+    for n in (1, 2):
+        assert evaluator.evaluate(objective, pickle.dumps(5))["kind"] == "ok"
+        assert log.read_text() == "once " * n
+
+
+def test_time_to_load_the_objective_does_not_count(evaluator):
+    """A time limit is that of the evaluation: an objective that takes long to load has it whole, each time."""
+
+    class Slow:
+        def __setstate__(self, state):
+            time.sleep(0.6)
+
+        def __getstate__(self):
+            return 1
+
+        def __call__(self, x):
+            return x
+
+    data = cloudpickle.dumps(Slow())
+    objective = Objective("a", lambda known: (data, {}))
+    kinds = [evaluator.evaluate(objective, pickle.dumps(5), Limits(timeout=0.5))["kind"] for _ in range(3)]
+    assert kinds == ["ok"] * 3
+
+
+def test_objective_that_does_not_load_again_says_so(evaluator, tmp_path):
+    """As one that does not load the first time."""
+    flag = tmp_path / "flag"
+
+    class Once:
+        def __setstate__(self, state):
+            if os.path.exists(state):
+                raise RuntimeError("only once")
+            open(state, "w").close()
+
+        def __getstate__(self):
+            return str(flag)
+
+        def __call__(self, x):
+            return x
+
+    data = cloudpickle.dumps(Once())
+    objective = Objective("a", lambda known: (data, {}))
+    replies = [evaluator.evaluate(objective, pickle.dumps(5)) for _ in range(2)]
+    assert [reply["kind"] for reply in replies] == ["ok", "unloadable"]
+    assert "only once" in replies[1]["error"][1]
+
+
+def test_exception_with_data_is_shortened(evaluate):
+    """Of an exception that holds megabytes, or says them, come type, both ends of its message, and its traceback."""
+
+    def objective(size):
+        error = ValueError("begin" + "x" * size + "end")
+        error.data = bytes(size)
+        raise error
+
+    name, message, text, pickled = evaluate(objective, 3 * MiB)["error"]
+    assert name == str(ValueError)
+    assert message.startswith("begin")
+    assert message.endswith("end")
+    assert "characters left out" in message
+    assert "in objective" in text
+    assert len(message) + len(text) < 200_000
+    assert pickled is None
+    assert pickle.loads(evaluate(objective, 10)["error"][3]).data == bytes(10)
 
 
 def test_old_objectives_are_forgotten(evaluator):
@@ -302,10 +389,14 @@ def test_timeout_holds_for_one_that_prints_without_end(evaluate):
     assert evaluate(objective, timeout=0.3)["kind"] == "timeout"
 
 
-def test_time_between_evaluations_does_not_count(evaluate):
+def test_time_between_evaluations_does_not_count(evaluate, monkeypatch):
     """The clock of a timeout starts with the evaluation."""
+    skipped = 0.0
+    clock = types.SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + skipped)
+    monkeypatch.setattr("sparktune.worker.evaluator.time", clock)
     for _ in range(3):
-        assert evaluate(lambda x: time.sleep(0.2), timeout=5)["kind"] == "ok"
+        assert evaluate(lambda x: sum(range(10**6)), timeout=300)["kind"] == "ok"
+        skipped += 1000.0
 
 
 def test_memory_limit_counts_children(evaluate):
