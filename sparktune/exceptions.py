@@ -21,9 +21,9 @@
     ├── MissingPackageError          (ImportError)
     └── SparkUnavailableError        (RuntimeError)
 
-Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Five
-stand beside the code that raises them: ``JavaNotFoundError`` and ``SparkJobError``, both a SparkUnavailableError,
-``UndrawnParameterError``, ``SeveralLossesError`` and ``NoLossError``.
+Each derives from the builtin a caller would expect as well, and says the rule, the value received and the fix. Special
+cases stand beside the code that raises them, such as ``JavaNotFoundError``, which is a SparkUnavailableError, and
+``NoLossError``, which is an AllTrialsFailed.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def fmin(
         constraints.
 
     Raises:
-        AllTrialsFailed: If no trial has a loss; the message shows the first failure with its traceback.
+        AllTrialsFailed: If no trial has a loss, or those that have one are of an earlier space and no points of this
+            one; the message shows the first failure with its traceback.
         BadSearchSpace: If the space is not one.
         InvalidArgumentError, InvalidTypeError: If an argument is out of its rule.
         Exception: Whatever the objective raises, unless ``catch_eval_exceptions`` or on Spark.
@@ -138,7 +139,8 @@ def fmin(
     if not isinstance(trials, Trials) and any(map(is_hyperopts, type(trials).__mro__)):
         raise InvalidTypeError(
             f"trials must be sparktune's, got hyperopt's {type(trials).__name__}: {CHANGE_IMPORTS}; its results are "
-            "taken over by trials=trials_from_docs(trials.trials), a pickle of it by trials=sparktune.compat.load(path)"
+            "taken over by trials=trials_from_docs(trials.trials), a pickle of it by "
+            "trials=compat.load(path), after: from sparktune import compat"
         )
     if storage is not None:
         trials.keep_in(storage)

@@ -52,6 +52,8 @@ MAX_POINTS, MAX_FITTED = 250, 96
 #: Hyperparameters are fitted to the first of the finished trials, anew when their number grew by this share; up to
 #: ``FIRST_FIT`` always. The steps of a fit, at most.
 REFIT_GROWTH, FIRST_FIT, FIT_STEPS = 0.15, 10, 20
+#: As soon as so many points without a missing value have a loss, the others are left out.
+N_WHOLE = 5
 #: Candidates: from the prior, moves of the best points, and moves in each round of refinement.
 N_PRIOR, N_MOVES, N_REFINED = 120, 150, 100
 #: How far candidates move, as a share of the range: at first, and in the rounds of refinement.
@@ -152,7 +154,7 @@ class Surrogate:
     def __init__(self, state: SearchState, history: History, batch: FloatArray, rng: np.random.Generator) -> None:
         self._state = state
         kinds = history.kinds
-        finished = np.flatnonzero((kinds == OK) | (kinds == FAILED))
+        finished = whole_points(state, history, np.flatnonzero((kinds == OK) | (kinds == FAILED)))
         thetas = hyperparameters(state, history, finished[: n_fitted(len(finished))])
         losses, is_ok = single_losses(history, finished, rng)
         scale = LossScale(losses[is_ok])
@@ -209,6 +211,19 @@ class Surrogate:
         means, sds = self._loss.predict(self._state.inputs(point))
         median, low, high = self._scale.inverse(np.append(means, [means - sds, means + sds])).tolist()
         return median, low, high
+
+
+def whole_points(state: SearchState, history: History, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the rows of finished trials that lack no value, as soon as there are enough of them; else all.
+
+    Trials of another space may lack one. The process would take what it did for noise, and find no slope any more.
+    """
+    if not history.standings.any():
+        return rows
+    values = history.values[rows]
+    has_value = values == values  # not NaN
+    is_whole = (has_value | ~state.space.activity(np.where(has_value, values, -1.0))).all(axis=1)
+    return rows[is_whole] if np.count_nonzero(is_whole & (history.kinds[rows] == OK)) >= N_WHOLE else rows
 
 
 def n_fitted(n: int) -> int:

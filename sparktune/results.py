@@ -22,6 +22,7 @@ from sparktune.history.reading import OK
 from sparktune.history.trial import STATUS_OK
 from sparktune.kernels import pareto
 from sparktune.kernels.arrays import FloatArray
+from sparktune.kernels.sampling import pmin_sampled
 from sparktune.run.arguments import as_reference
 from sparktune.run.domain import Domain
 from sparktune.search.explanation import Explanation, explain
@@ -62,9 +63,10 @@ class Results(Collection):
 
     def counted(self) -> str:
         """How many trials there are, and in which states, in words."""
-        counts = Counter(documents.STATE_NAMES[document["state"]] for document in self._trials)
+        found = self._dynamic_trials  # failed and cancelled ones too
+        counts = Counter(documents.STATE_NAMES[document["state"]] for document in found)
         states = ", ".join(f"{n} {name}" for name, n in counts.items())
-        return f"{len(self._trials)} trial{'s' * (len(self._trials) != 1)}" + (f": {states}" if states else "")
+        return f"{len(found)} trial{'s' * (len(found) != 1)}" + (f": {states}" if states else "")
 
     # -- the best -------------------------------------------------------------------------------------------------
 
@@ -152,18 +154,23 @@ class Results(Collection):
             SeveralLossesError: If the trials have several losses and no scalar one.
             InvalidArgumentError: If these trials have run no ``fmin`` since they were made or loaded.
         """
-        raw = self.argmin
+        best = self.best_trial
         if self._space is None:
             raise InvalidArgumentError(
                 "best_params needs the search space, and this Trials object has run no fmin since it was made or "
                 "loaded: call sparktune.space_eval(space, trials.argmin)"
             )
-        if not is_point(self.best_trial):
+        self._require_point(best)
+        return native(self._space.evaluate(documents.raw_values(best)))
+
+    def _require_point(self, best: Document) -> None:
+        """Refuse to answer with a trial that is no point of the present space."""
+        if not is_point(best):
             raise AllTrialsFailed(
-                "best_params are those of a trial with a loss that is a point of the present space, got only trials of "
-                f"an earlier one, the best of which has {raw}: run more trials, or search the space of before"
+                "the best point is that of a trial with a loss in the present space, got only trials of an earlier "
+                f"one, the best of which has {documents.raw_values(best)}: run more (max_evals counts the {len(self)} "
+                "that are there), search the space of before, or begin with new Trials and give these as warm_start="
             )
-        return native(self._space.evaluate(raw))
 
     # -- several losses -------------------------------------------------------------------------------------------
 
@@ -245,11 +252,7 @@ class Results(Collection):
         losses, variances, true_losses = np.asarray(finite).T
         if np.all(variances == 0):
             return float(true_losses[np.argmin(losses)])
-        # The chance that each of the trials that could be best is the best one, by sampling.
-        rng = np.random.default_rng(123)
-        draws = rng.normal(losses, np.sqrt(variances), size=(1000, len(losses)))
-        weights = np.bincount(np.argmin(draws, axis=1), minlength=len(losses)) / 1000.0
-        return float(weights @ true_losses)
+        return float(pmin_sampled(losses, variances, rng=np.random.default_rng(123)) @ true_losses)
 
     def _nothing_to_return(self) -> str:
         reasons = [text for document in self.own_documents() if (text := documents.failure_text(document))]

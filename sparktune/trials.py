@@ -349,6 +349,8 @@ class Trials(Results):
         domain = Domain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl, goal=goal)
         n_total = as_max_evals(max_evals)
         algo = auto.suggest if algo is None else require_algo(algo)
+        if n_total > 1:
+            domain.warn_if_constant()
         with self._alone():
             is_first = not self._is_open
             try:
@@ -440,10 +442,13 @@ class Trials(Results):
             if return_argmin:
                 return [documents.raw_values(document) for document in front]
             return [domain.space.evaluate(documents.raw_values(document)) for document in front if is_point(document)]
+        if not return_argmin and self._history.best_row is None:
+            return None
+        best = self.best_trial
         if return_argmin:
-            return self.argmin
-        has_best = self._history.best_row is not None and is_point(self.best_trial)
-        return domain.space.evaluate(self.argmin) if has_best else None
+            self._require_point(best)
+            return documents.raw_values(best)
+        return domain.space.evaluate(documents.raw_values(best)) if is_point(best) else None
 
     def _exhaust(self, iterator: FMinIter) -> None:
         """Run to the end; subclasses add what goes around it."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparktune.exceptions import InvalidArgumentError, SparktuneError
 from sparktune.history import documents
+from sparktune.kernels.sampling import pmin_sampled
 from sparktune.space.graph import dfs
 from sparktune.space.nodes import Apply, Literal
 
@@ -59,22 +60,6 @@ def use_obj_for_literal_in_memo(
 def coarse_utcnow() -> datetime.datetime:
     """The time now in UTC, without a time zone, in whole milliseconds: as in documents."""
     return documents.utcnow()
-
-
-def pmin_sampled(
-    mean: ArrayLike, var: ArrayLike, n_samples: int = 1000, rng: np.random.Generator | None = None
-) -> NDArray[np.float64]:
-    """How likely each of independent normal variables is the smallest, shape (n,), estimated from draws.
-
-    Args:
-        mean, var: Of the variables, shape (n,).
-        n_samples: Number of draws.
-        rng: Generator; one with a fixed seed if None.
-    """
-    mean, sigma = np.asarray(mean, dtype=float), np.sqrt(np.asarray(var, dtype=float))
-    rng = np.random.default_rng(232342) if rng is None else rng
-    smallest = rng.normal(mean, sigma, (n_samples, len(mean))).argmin(axis=1)
-    return np.bincount(smallest, minlength=len(mean)) / n_samples
 
 
 def fast_isin(X: ArrayLike, Y: ArrayLike) -> NDArray[np.bool_]:

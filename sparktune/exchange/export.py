@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sparktune.exchange.options import as_json, as_text, options_of, texts_of
+from sparktune.exceptions import InvalidTypeError
+from sparktune.exchange.options import Option, as_json, as_text, texts_of
 from sparktune.exchange.tables import PREFIX, pandas_for
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -107,7 +108,7 @@ class _Writer:
         found = {}
         for label, node in self._nodes.items():
             if node.name == "switch":
-                options = options_of(node)
+                options = Option.all_of(node)
                 is_plain = not any(option.labels for option in options) and _kind(o.value for o in options) != "text"
                 if not (is_plain and all(option.value is not None for option in options)):
                     found[label] = texts_of(options)
@@ -247,7 +248,15 @@ def to_spark(found: Sequence[Document], spaces: Spaces, session: Any) -> Any:
         found: The documents.
         spaces: Theirs.
         session: A session, classic or Connect.
+
+    Raises:
+        InvalidTypeError: If it is none.
     """
+    if isinstance(session, type) or not hasattr(session, "createDataFrame"):
+        raise InvalidTypeError(
+            f"to_spark takes a Spark session, classic or Connect, got {session!r}: pass spark, or what "
+            "sparktune.spark.get_session() gives"
+        )
     table = table_of(found, spaces)
     schema = ", ".join(f"`{column.replace('`', '``')}` {SPARK_TYPES[kind]}" for column, kind in table.kinds.items())
     return session.createDataFrame([tuple(row.values()) for row in table.rows], schema)

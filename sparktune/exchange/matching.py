@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, alike, as_json, equal_to, index_of_text, matching, options_of
+from sparktune.exchange.options import Option, alike, as_json, equal_to, index_of_text, matching
 from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -33,8 +33,9 @@ class Fitted:
         raw: Value by label, as documents have them.
         left_out: Values that the space has no place for.
         is_point: Whether the values are a whole point of the space.
-        is_outside: Whether one of its values is not possible there. Nothing is to be learned from such a trial: without
-            that value its loss would be taken for that of points which are possible, and misleads (docs/warm_start.md).
+        is_outside: Whether one of its values is not possible there, or none has a place. Nothing is to be learned from
+            such a trial: its loss would be taken for that of points which are possible, and misleads
+            (docs/warm_start.md).
     """
 
     raw: dict[str, Any]
@@ -62,8 +63,8 @@ class Matcher:
     def __init__(self, space: Space, source: Source) -> None:
         self._source = source
         self._space = space
-        self._terms = _Terms(space)
-        self._old: dict[int, _Terms] = {}
+        self._terms = _ByLabel(space)
+        self._old: dict[int, _ByLabel] = {}
         self._matches: dict[tuple[int, int], Option | None] = {}
         self._n_used: Counter[str] = Counter()
         self._n_left_out: Counter[tuple[str, str]] = Counter()
@@ -119,6 +120,9 @@ class Matcher:
                 left_out[label] = native(given[label])
                 reasons.append((label, NOT_ACTIVE))
             del raw[label]
+        if not raw and self._space.labels:
+            self._n_outside["no label", "of this space"] += 1
+            return {}, {}, True
         raw = {label: raw[label] for label in self._space.labels if label in raw}
         self._n_used.update(raw.keys())
         self._n_left_out.update(reasons)
@@ -201,16 +205,16 @@ class Matcher:
             self._doubtful.add(label)
         return True
 
-    def _old_terms(self, row: Row) -> _Terms | None:
+    def _old_terms(self, row: Row) -> _ByLabel | None:
         if row.space is None:
             return None
         known = self._old.get(id(row.space))
         if known is None:
-            known = self._old[id(row.space)] = _Terms(row.space)
+            known = self._old[id(row.space)] = _ByLabel(row.space)
         return known
 
 
-class _Terms:
+class _ByLabel:
     """A space by label: its parameters, and the options of those that are choices."""
 
     def __init__(self, space: Space) -> None:
@@ -221,7 +225,7 @@ class _Terms:
             distribution = self.parameter(label).distribution
             if node.name == "switch":
                 weights = distribution.p if isinstance(distribution, Categorical) else None
-                self.options[label] = options_of(node, weights)
+                self.options[label] = Option.all_of(node, weights)
 
     def parameter(self, label: str) -> Parameter:
         return self._space.parameters[self._space.index[label]]

@@ -47,18 +47,18 @@ class Option:
     labels: frozenset[str]
     is_possible: bool = True
 
+    @classmethod
+    def all_of(cls, switch: Apply, weights: Sequence[float] | None = None) -> list[Option]:
+        """The options of a ``switch`` node.
 
-def options_of(switch: Apply, weights: Sequence[float] | None = None) -> list[Option]:
-    """The options of a ``switch`` node.
-
-    Args:
-        switch: The node.
-        weights: Probability of each option; None: all can be drawn.
-    """
-    return [
-        Option(index, _skeleton(node), _labels(node), weights is None or weights[index] > 0)
-        for index, node in enumerate(switch.pos_args[1:])
-    ]
+        Args:
+            switch: The node.
+            weights: Probability of each option; None: all can be drawn.
+        """
+        return [
+            cls(index, _skeleton(node), _labels(node), weights is None or weights[index] > 0)
+            for index, node in enumerate(switch.pos_args[1:])
+        ]
 
 
 def _labels(node: Apply) -> frozenset[str]:

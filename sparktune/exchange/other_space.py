@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktune.exchange.matching import Fitted, Matcher
-from sparktune.exchange.options import Option, options_of
+from sparktune.exchange.options import Option
 from sparktune.exchange.source import Row, Source, row_of
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -114,7 +114,7 @@ def _signature(space: Space) -> object:
     """What two spaces have in common if values mean the same in both."""
     nodes = value_nodes(space)
     return [
-        (p.label, p.distribution, p.conditions, _text(options_of(nodes[p.label])) if p.is_choice else None)
+        (p.label, p.distribution, p.conditions, _text(Option.all_of(nodes[p.label])) if p.is_choice else None)
         for p in space.parameters
     ]
 

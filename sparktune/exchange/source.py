@@ -240,7 +240,8 @@ def _refuse_pickle(where: Any) -> None:
         if file.read(1) == b"\x80":
             raise InvalidArgumentError(
                 f"a pickle can run code of whoever wrote it, and is not opened unasked, got {os.fspath(where)!r}: if "
-                "you trust it, pass sparktune.compat.load(path), which reads hyperopt's as well"
+                "you trust it, write from sparktune import compat, and pass compat.load(path), which reads hyperopt's "
+                "as well"
             )
 
 

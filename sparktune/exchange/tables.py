@@ -20,6 +20,8 @@ from sparktune.run.goal import Goal
 PREFIX = "params_"
 #: Columns that tables written by sparktune, or made from ``to_dataframe``, have beside the parameters.
 OTHER_COLUMNS = frozenset("tid state status loss start end duration error source".split())
+#: What stands between columns in tables that are not separated by commas, as some programs write them.
+SEPARATORS = (";", "\t", "|")
 #: States, in words, of trials that have no end yet, or none that says anything.
 OPEN = frozenset(["new", "running", "cancelled"])
 
@@ -67,14 +69,23 @@ def from_csv(
             "which is not: save it as UTF-8, or give what pandas.read_csv(path, encoding=...) reads"
         ) from error
     text = name or f"CSV file {os.fspath(path)}"
-    return _source(text, columns, rows, loss, direction, params, constraints, choices, True)
+    return _source(text, "from_csv(path", columns, rows, loss, direction, params, constraints, choices)
 
 
 def _cell(cell: Any) -> Any:
     return None if cell is None or not cell.strip() else cell  # an option may end in a space
 
 
-def from_parquet(path: str | os.PathLike[str], **options: Any) -> Source:
+def from_parquet(
+    path: str | os.PathLike[str],
+    *,
+    loss: str | Sequence[str] | None = None,
+    direction: str | Sequence[str] = "minimize",
+    params: Mapping[str, str] | Sequence[str] | None = None,
+    constraints: Sequence[str] | None = None,
+    choices: str = "either",
+    name: str | None = None,
+) -> Source:
     """The trials in a Parquet file; arguments as for :func:`from_csv`.
 
     Raises:
@@ -82,8 +93,9 @@ def from_parquet(path: str | os.PathLike[str], **options: Any) -> Source:
         InvalidArgumentError: If a column is missing, or an argument out of its rule.
     """
     frame = pandas_for("a Parquet file").read_parquet(path, engine="pyarrow")
-    source = from_dataframe(frame, **{"name": f"Parquet file {os.fspath(path)}", **options})
-    return replace(source, is_text=True)  # a column of text holds options of other types as JSON
+    columns, rows = _table_of(frame, loss, params, constraints)
+    text = name or f"Parquet file {os.fspath(path)}"
+    return _source(text, "from_parquet(path", columns, rows, loss, direction, params, constraints, choices)
 
 
 def from_dataframe(
@@ -104,13 +116,29 @@ def from_dataframe(
     """
     if not is_frame(frame):
         raise InvalidTypeError(f"from_dataframe takes a pandas data frame, got {type(frame).__name__}")
+    columns, rows = _table_of(frame, loss, params, constraints)
+    text = name or "a data frame"
+    source = _source(text, "from_dataframe(frame", columns, rows, loss, direction, params, constraints, choices)
+    return replace(source, is_text=False)  # in the other tables, text holds options of other types as JSON
+
+
+def _table_of(
+    frame: Any, *named: str | Mapping[str, str] | Sequence[str] | None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns and the rows of a data frame.
+
+    Args:
+        frame: The data frame.
+        *named: What names columns: loss, params and constraints, as for :func:`from_csv`.
+    """
     if "tid" not in frame.columns and frame.index.name == "tid":
         frame = frame.reset_index()
     rows = [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
     columns = [str(column) for column in frame.columns]
     if not rows and not columns:  # what to_dataframe gives where there are no trials
-        columns = _named("loss" if loss is None else loss, params, constraints)
-    return _source(name or "a data frame", columns, rows, loss, direction, params, constraints, choices, False)
+        loss, *others = named
+        columns = _named("loss" if loss is None else loss, *others)
+    return columns, rows
 
 
 def _named(*given: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
@@ -148,6 +176,7 @@ def pandas_for(what: str) -> Any:
 
 def _source(
     name: str,
+    call: str,
     columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     loss: str | Sequence[str] | None,
@@ -155,9 +184,8 @@ def _source(
     params: Mapping[str, str] | Sequence[str] | None,
     constraints: Sequence[str] | None,
     choices: str,
-    is_text: bool,
 ) -> Source:
-    losses = _loss_columns(columns, rows, loss, name)
+    losses = _loss_columns(columns, rows, loss, name, call)
     goal = Goal.of(direction, losses)
     signs = goal.signs
     if isinstance(constraints, str):
@@ -179,7 +207,7 @@ def _source(
     n_open = len(rows) - len(ended)
     # A column "loss" is as in our own tables, where it is to be low whatever it was made of.
     known = None if loss is None or (losses == ["loss"] and goal.signs == (1.0,)) else goal
-    return Source(name, found, choices=choices, is_text=is_text, n_open=n_open, goal=known)
+    return Source(name, found, choices=choices, is_text=True, n_open=n_open, goal=known)
 
 
 def _id(row: Mapping[str, Any], number: int) -> Any:
@@ -213,7 +241,7 @@ def _trimmed(value: Any) -> Any:
 
 
 def _loss_columns(
-    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], loss: str | Sequence[str] | None, name: str
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], loss: str | Sequence[str] | None, name: str, call: str
 ) -> list[str]:
     if loss is not None:
         return [loss] if isinstance(loss, str) else list(loss)
@@ -221,11 +249,23 @@ def _loss_columns(
     if "loss" not in columns and not several:
         raise InvalidArgumentError(
             f"a table of trials has a column with their loss, and {name} has none of the name 'loss', only "
-            f"{list(columns)}: name it, as in sparktune.exchange.from_csv(path, loss={_example(columns)!r})"
+            f"{list(columns)}: "
+            + (_separated(columns) or f"name it, as in sparktune.exchange.{call}, loss={_example(columns)!r})")
         )
     # Results may have numbers of their own by such names, of the folds of a cross-validation, say.
     has_loss = any(losses_from([row.get("loss")], [1.0]) for row in rows)
     return several if several and not has_loss else ["loss"]
+
+
+def _separated(columns: Sequence[str]) -> str:
+    """What to do if all columns were read as one, for they are separated by something else; empty if they were not."""
+    found = [mark for mark in SEPARATORS if mark in columns[0]] if len(columns) == 1 else []
+    if not found:
+        return ""
+    return (
+        f"are its columns separated by {found[0]!r}? Separate them by commas, or give what "
+        f"pandas.read_csv(path, sep={found[0]!r}) reads"
+    )
 
 
 def _example(columns: Sequence[str]) -> str:
@@ -255,4 +295,5 @@ def _require(columns: Sequence[str], wanted: Iterable[str], name: str) -> None:
     if missing:
         raise InvalidArgumentError(
             f"the columns that are named must be in the table, and {name} has no {missing}: it has {list(columns)}"
+            + (f"; {advice}" if (advice := _separated(columns)) else "")
         )

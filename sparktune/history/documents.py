@@ -1,4 +1,4 @@
-"""hyperopt's trial documents: the one place that knows their keys.
+"""hyperopt's trial documents: how they are made, checked, read and finished.
 
 A document is a plain dictionary that users read, pickle, edit and insert; it stays the source of truth, and
 :class:`~sparktune.history.columns.History` is an index over many of them.

@@ -46,7 +46,7 @@ def n_borrowed(found: Iterable[Document]) -> int:
     return sum(map(is_borrowed, found))
 
 
-def misfits(found: Iterable[Document], n_losses: int, n_constraints: int) -> tuple[int, int]:
+def count_unlike(found: Iterable[Document], n_losses: int, n_constraints: int) -> tuple[int, int]:
     """How many trials from other studies have other numbers of losses or constraints than a study's own results.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,12 @@ from sparktune.exceptions import InvalidLoss, InvalidResultStatus
 from sparktune.history.documents import as_floats
 from sparktune.history.trial import STATUS_OK, STATUS_STRINGS
 from sparktune.space.numbers import is_number
+
+#: What to do with several numbers.
+SEVERAL = (
+    "to minimise several at once, return {'status': STATUS_OK, 'losses': [...]} with all of them; else one number, as "
+    "their mean is"
+)
 
 
 def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:
@@ -25,12 +32,10 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
     if is_number(value) or isinstance(value, (bool, *numeric_types)):
         return {"loss": _as_float(value, value), "status": STATUS_OK}
     if not isinstance(value, Mapping):
-        hint = "; did the objective forget to return?" if value is None else ""
-        hint = "; write float(...) around it" if hasattr(value, "shape") else hint
         raise InvalidLoss(
             value,
             f"an objective returns a number or a dict with 'status' and 'loss', got {_short(value)} "
-            f"({type(value).__name__}){hint}",
+            f"({type(value).__name__}){_advice(value)}",
         )
     result = dict(value)
     if "status" not in result:
@@ -52,6 +57,25 @@ def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any
         _check_losses(result, value)
         _check_constraints(result, value)
     return result
+
+
+def _advice(value: object) -> str:
+    """What to return in place of something that is no result."""
+    if value is None:
+        return "; did the objective forget to return?"
+    if _count(value) > 1:
+        return f": {SEVERAL}"
+    if not hasattr(value, "shape"):
+        return ""
+    # numpy makes no float of an array that has a dimension.
+    return "; write .item() behind it" if value.shape and hasattr(value, "item") else "; write float(...) around it"
+
+
+def _count(value: Any) -> int:
+    """How many numbers there are in a list, tuple or array; 0 in something else."""
+    if isinstance(shape := getattr(value, "shape", None), tuple):
+        return math.prod(shape)
+    return len(as_floats(value) or ()) if isinstance(value, (list, tuple)) else 0
 
 
 def _check_losses(result: dict[str, Any], value: object) -> None:
@@ -92,11 +116,8 @@ def _as_float(loss: Any, value: object) -> float:
             "return a float, such as its logarithm or math.inf",
         ) from None
     except (TypeError, ValueError):
-        raise InvalidLoss(
-            value,
-            f"a loss is a number, got {_short(loss)} ({type(loss).__name__}): return a float, or "
-            "'status': STATUS_FAIL if there is none",
-        ) from None
+        advice = SEVERAL if _count(loss) > 1 else "return a float, or 'status': STATUS_FAIL if there is none"
+        raise InvalidLoss(value, f"a loss is a number, got {_short(loss)} ({type(loss).__name__}): {advice}") from None
 
 
 def _check_constraints(result: dict[str, Any], value: object) -> None:

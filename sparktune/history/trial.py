@@ -74,6 +74,12 @@ class Outcome:
     attachments: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, result: dict[str, Any], record: dict[str, Any] | None = None) -> Outcome:
+        """The outcome of a result, out of which the attachments are taken."""
+        attachments = dict(result.pop("attachments", None) or {})
+        return cls(result, attachments=attachments, record=record or {})
+
     @property
     def state(self) -> int:
         """The job state the trial ends in."""

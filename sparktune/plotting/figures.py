@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sparktune.exceptions import SparktuneError
+from sparktune.exceptions import MissingPackageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ BLUE, VERMILLION, GREEN, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", 
 FILE_BACKENDS = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
 
-class MatplotlibMissingError(SparktuneError, ImportError):
+class MatplotlibMissingError(MissingPackageError):
     """matplotlib is not installed."""
 
 

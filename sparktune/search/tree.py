@@ -23,8 +23,6 @@ from sparktune.space.distributions import (
     QUniform,
     RandInt,
 )
-from sparktune.space.nodes import Apply
-from sparktune.space.scope import UndrawnParameterError, rec_eval
 
 #: Draws from the prior for a value below which something is missing; then any such value.
 N_DRAWS = 8
@@ -86,27 +84,7 @@ def next_active(space: Space, row: FloatArray) -> int | None:
         space: The compiled space.
         row: Values, shape (d,).
     """
-    for column, parameter in enumerate(space.parameters):
-        if np.isnan(row[column]) and any(_is_open(space, way, row) for way in parameter.conditions):
-            return column
-    return None
-
-
-def _is_open(space: Space, way: tuple[tuple[int | Apply, int], ...], row: FloatArray) -> bool:
-    return all(
-        (row[selector] if isinstance(selector, int) else _chosen(space, selector, row)) == option
-        for selector, option in way
-    )
-
-
-def _chosen(space: Space, selector: Apply, row: FloatArray) -> float:
-    """The value of an expression; NaN as long as it hangs on a parameter without a value."""
-    raw = space.raw(row)
-    memo = {p.value_node: raw[p.label] for p in space.parameters if p.label in raw}
-    try:
-        return float(rec_eval(selector, memo=memo))
-    except UndrawnParameterError:
-        return math.nan
+    return next((c for c in range(len(space)) if np.isnan(row[c]) and space.is_reached(c, row)), None)
 
 
 @dataclass(slots=True)

@@ -150,15 +150,22 @@ class Space:
         """
         row = np.full(len(self), np.nan)
         for column in self._draw_order:
-            parameter = self.parameters[column]
-            if any(
-                all(self._is_chosen(selector, option, row) for selector, option in way) for way in parameter.conditions
-            ):
-                row[column] = parameter.distribution.sample(rng, 1)[0]
+            if self.is_reached(column, row):
+                row[column] = self.parameters[column].distribution.sample(rng, 1)[0]
         return row
 
+    def is_reached(self, column: int, row: FloatArray) -> bool:
+        """Whether a parameter is active by the values known so far; more of them can only open further ways.
+
+        Args:
+            column: The parameter.
+            row: Values, shape (d,), NaN where unknown or inactive.
+        """
+        ways = self.parameters[column].conditions
+        return any(all(self._is_chosen(selector, option, row) for selector, option in way) for way in ways)
+
     def _is_chosen(self, selector: int | Apply, option: int, row: FloatArray) -> bool:
-        """Whether a switch takes an option in a point of which a part is known; False if the switch is not reached."""
+        """Whether a switch takes an option; False as long as it hangs on a parameter without a value."""
         if isinstance(selector, int):
             return bool(row[selector] == option)
         try:

@@ -415,7 +415,7 @@ def _exp(x: ArrayLike) -> FloatArray:
     return np.asarray(np.exp(np.minimum(x, limits.MAX_EXPONENT)))
 
 
-#: Distribution by symbol name, with the names of its arguments in the order of the symbol's signature.
+#: Distribution by symbol name.
 BY_SYMBOL: dict[str, type[Any]] = {
     "uniform": Uniform,
     "quniform": QUniform,

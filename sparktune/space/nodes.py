@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exceptions import InvalidSpaceError
+from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.numbers import plain
 
 #: Functions by symbol name; ``space.symbols`` fills it. Kept here since ``Apply.arg`` needs the signatures.
@@ -281,6 +281,20 @@ class Apply:
             )
         return self.o_len > 0
 
+    # Python asks these for numbers at once: round() as well, for it may have to give an int.
+
+    def __int__(self) -> int:
+        raise _no_number("int(...)", "scope.int(node)")
+
+    def __float__(self) -> float:
+        raise _no_number("float(...), or a function of math,", "scope.float(node), or numpy's function, np.exp(node)")
+
+    def __round__(self, n_digits: object = None) -> int:
+        raise _no_number("round(...)", "scope.round(node)")
+
+    def __index__(self) -> int:
+        raise _no_number("an index, or range(...),", "scope.switch(node, *options), or hp.choice(label, options)")
+
     def __iter__(self) -> Iterator[Apply]:
         return iter([self[index] for index in range(len(self))])
 
@@ -320,6 +334,14 @@ class Literal(Apply):
     def clone_from_inputs(self, inputs: list[Apply], o_len: int | str | None = "same") -> Literal:
         """A leaf with the same object."""
         return type(self)(self._obj)
+
+
+def _no_number(asked: str, fix: str) -> InvalidTypeError:
+    """The error where Python asks a node for a number."""
+    return InvalidTypeError(
+        f"{asked} needs a number, and a node of a search space has none before it is evaluated: write {fix}, or do it "
+        "inside the objective"
+    )
 
 
 def apply(name: str, *args: object, **kwargs: object) -> Apply:

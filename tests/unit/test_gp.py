@@ -123,6 +123,20 @@ def test_branches_are_farther_apart_than_options(history_of, rng):
 # -- moves -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_whole", [gp.N_WHOLE - 1, gp.N_WHOLE])
+def test_trials_that_lack_a_value_are_left_out_when_there_are_whole_ones(n_whole, rng):
+    """What a missing value did looks like noise. An inactive parameter is not missing."""
+    old, trials = {"x": hp.uniform("x", 0, 1)}, Trials()
+    branch = hp.choice("c", [0, {"z": hp.uniform("z", 0, 1)}])
+    space = {**old, "y": hp.uniform("y", 0, 1), "c": branch}
+    for each, n in ((old, 12), (space, 12 + n_whole)):
+        fmin(lambda p: p["x"], each, rand.suggest, n, trials=trials, rstate=0, verbose=False)
+    domain = Domain(lambda p: 0.0, space)
+    history = trials.history(domain.space.labels)
+    surrogate = gp.Surrogate(SearchState.of(domain.space, history), history, np.empty((0, 4)), rng)
+    assert len(surrogate.x) == (12 + n_whole if n_whole < gp.N_WHOLE else n_whole)
+
+
 def test_moves_are_points_of_the_space(rng, history_of):
     """On their grids, within bounds, with the conditions of the space; each differs from where it started."""
     space = Space(

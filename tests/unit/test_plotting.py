@@ -408,11 +408,11 @@ def test_a_missing_matplotlib_is_named():
     """The error says what to install."""
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        "from sparktune import Trials, fmin, hp, plotting\n"
+        "from sparktune import Trials, exceptions, fmin, hp, plotting\n"
         "trials = Trials()\n"
         "fmin(lambda x: x, hp.uniform('x', 0, 1), max_evals=1, trials=trials, verbose=False)\n"
         "try: plotting.main_plot_history(trials)\n"
-        "except ImportError as error: print(error)"
+        "except exceptions.MissingPackageError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'sparktune[plot]'" in done.stdout

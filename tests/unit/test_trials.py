@@ -525,3 +525,7 @@ def test_trials_say_what_they_are():
     assert repr(trials) == "<Trials of 1 trial: 1 done>"
     fmin(lambda x: 0.25, hp.uniform("x", 0, 1), rand.suggest, 3, trials=trials)
     assert repr(trials) == "<Trials of 3 trials: 3 done; best loss 0.25>"
+    trials = Trials()
+    with pytest.raises(AllTrialsFailed):
+        fmin(lambda x: 1 / 0, X, rand.suggest, 2, trials=trials, catch_eval_exceptions=True)
+    assert repr(trials) == "<Trials of 2 trials: 2 error>"

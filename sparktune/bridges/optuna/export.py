@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sparktune.bridges.optuna.units import constraints_by_name
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.matching import Matcher
-from sparktune.exchange.options import Option, as_json, options_of
+from sparktune.exchange.options import Option, as_json
 from sparktune.exchange.source import Row, Source
 from sparktune.exchange.studies import EXPORTED, from_optuna
 from sparktune.history import documents
@@ -122,7 +122,7 @@ def _axes(space: Space, raws: Sequence[Mapping[str, Any]]) -> dict[str, _Axis]:
 
 def _axis(parameter: Parameter, node: Apply, values: Sequence[float]) -> _Axis:
     if node.name == "switch":
-        names = _names(options_of(node))
+        names = _names(Option.all_of(node))
         return _Axis(CategoricalDistribution(names), names)
     distribution = parameter.distribution
     low, high = distribution.bounds

@@ -20,9 +20,7 @@ from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING
 from sparktune.kernels.arrays import FloatArray
-from sparktune.space.compile import Parameter, Space
-from sparktune.space.nodes import Apply
-from sparktune.space.scope import UndrawnParameterError, rec_eval
+from sparktune.space.compile import Space
 
 SamplerFactory: TypeAlias = Callable[[int], BaseSampler]
 
@@ -152,25 +150,11 @@ class _StudyMirror:
         row = np.full(len(self._space), np.nan)
         n_known = -1
         while n_known != (n_known := int((~np.isnan(row)).sum())):
-            for column, (parameter, axis) in enumerate(zip(self._space.parameters, self._axes, strict=True)):
-                if np.isnan(row[column]) and self._is_active(parameter, row):
-                    row[column] = axis.decode(suggested(trial, parameter.label, axis.distribution))
+            for column, (label, axis) in enumerate(zip(self._space.labels, self._axes, strict=True)):
+                if np.isnan(row[column]) and self._space.is_reached(column, row):
+                    row[column] = axis.decode(suggested(trial, label, axis.distribution))
         self._asked[tid] = trial, row
         return row
-
-    def _is_active(self, parameter: Parameter, row: FloatArray) -> bool:
-        """Whether the values known so far make a parameter active; more of them can only open further ways."""
-        return any(all(self._chosen(s, row) == option for s, option in way) for way in parameter.conditions)
-
-    def _chosen(self, selector: int | Apply, row: FloatArray) -> Any:
-        if isinstance(selector, int):
-            return row[selector]
-        raw = self._space.raw(row)
-        memo = {p.value_node: raw[p.label] for p in self._space.parameters if p.label in raw}
-        try:
-            return rec_eval(selector, memo=memo)
-        except UndrawnParameterError:
-            return None
 
     def _add(self, history: History, row: int) -> int | None:
         """Add a trial that was not asked for here; its number, or None if the study cannot hold it."""

@@ -10,6 +10,7 @@ pytest.importorskip("mlflow")
 pytest.importorskip("sqlalchemy")
 
 from mlflow.tracking import MlflowClient
+from studies import told
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.bridges.mlflow import _names, log, runs
@@ -51,17 +52,6 @@ def trials():
 def parent(uri, trials):
     """The trials, logged; the id of the parent run."""
     return log(trials, experiment="forests", run_name="tuning", tracking_uri=uri)
-
-
-def told(trials):
-    return [
-        (
-            {label: values[0] for label, values in t["misc"]["vals"].items() if values},
-            t["result"].get("loss"),
-            t["result"].get("constraints"),
-        )
-        for t in trials._dynamic_trials
-    ]
 
 
 def test_there_and_back(uri, trials, parent):

@@ -10,6 +10,7 @@ optuna = pytest.importorskip("optuna")
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from studies import told
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.bridges.optuna import load, to_study
@@ -51,13 +52,6 @@ def trials():
     options = {"show_progressbar": False, "catch_eval_exceptions": True, "rstate": 0}
     fmin(objective, SPACE, rand.suggest, 40, trials=trials, **options)
     return trials
-
-
-def told(trials):
-    return [
-        ({label: values[0] for label, values in t["misc"]["vals"].items() if values}, t["result"].get("loss"))
-        for t in trials._dynamic_trials
-    ]
 
 
 def test_there_and_back(trials, tmp_path):

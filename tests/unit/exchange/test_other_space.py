@@ -628,6 +628,16 @@ def test_without_a_loss_in_the_present_space_there_are_no_best_parameters():
         _ = trials.best_params
 
 
+@pytest.mark.parametrize("space", [{"x": X, "y": hp.uniform("y", 0, 1)}, {"z": hp.uniform("z", 0, 1)}])
+def test_nothing_evaluated_in_another_space_is_no_answer(space):
+    """The same trials and ``max_evals`` with another space: fmin says so, and does not return half a point or none."""
+    trials = Trials()
+    fmin(square, {"x": X}, max_evals=3, trials=trials, **OPTIONS)
+    with pytest.raises(AllTrialsFailed, match=r"run more \(max_evals counts the 3 that are there\)"):
+        fmin(square, space, max_evals=3, trials=trials, **OPTIONS)
+    assert set(fmin(lambda p: 1.0, space, max_evals=4, trials=trials, **OPTIONS)) == set(space)
+
+
 def test_a_warm_start_from_the_study_itself_brings_nothing(tmp_path):
     """Nor does one from a copy: a trial is in a study once."""
     trials = minimum(n=5)

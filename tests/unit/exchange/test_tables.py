@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from studies import told
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
-from sparktune.exchange import from_csv, from_dataframe
+from sparktune.exchange import from_csv, from_dataframe, from_parquet
 from sparktune.exchange.export import Spaces, table_of
 from sparktune.exchange.matching import Matcher
 from sparktune.space.compile import Space
@@ -48,18 +49,6 @@ def trials():
     options = {"show_progressbar": False, "catch_eval_exceptions": True, "rstate": 0}
     fmin(objective, EVERY_KIND, rand.suggest, 60, trials=trials, **options)
     return trials
-
-
-def told(trials):
-    """Values, loss and constraints of each trial."""
-    return [
-        (
-            {label: values[0] for label, values in trial["misc"]["vals"].items() if values},
-            trial["result"].get("loss"),
-            trial["result"].get("constraints"),
-        )
-        for trial in trials._dynamic_trials
-    ]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -332,3 +321,33 @@ def test_a_frame_that_is_none():
     """from_dataframe takes data frames."""
     with pytest.raises(InvalidTypeError, match="pandas data frame, got dict"):
         from_dataframe({})
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("loss", [None, "loss"])
+def test_columns_that_are_separated_by_something_else(tmp_path, mark, loss):
+    """A table that was read as one column is asked for what separates its columns, and the answer reads it."""
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "table.csv"
+    path.write_text("x,c,loss\n1,a,0.5\n".replace(",", mark))
+    with pytest.raises(InvalidArgumentError) as caught:
+        from_csv(path, loss=loss)
+    message = str(caught.value)
+    assert f"separated by {mark!r}?" in message
+    assert f"pandas.read_csv(path, sep={mark!r})" in message
+    assert "name it" not in message
+    assert from_dataframe(pandas.read_csv(path, sep=mark), loss=loss).rows[0].losses == (0.5,)
+
+
+def test_the_loss_is_named_in_the_function_that_reads_the_table(tmp_path):
+    """Without a column "loss", the error has the call that names one, for each kind of table."""
+    frame = pytest.importorskip("pandas").DataFrame({"x": [0.5], "rmse": [1.0]})
+    with pytest.raises(InvalidArgumentError, match=r"exchange\.from_dataframe\(frame, loss='rmse'\)"):
+        from_dataframe(frame)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InvalidArgumentError, match=r"exchange\.from_csv\(path, loss='rmse'\)"):
+        from_csv(tmp_path / "table.csv")
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(InvalidArgumentError, match=r"exchange\.from_parquet\(path, loss='rmse'\)"):
+        from_parquet(tmp_path / "table.parquet")

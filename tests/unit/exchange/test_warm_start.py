@@ -71,6 +71,24 @@ def test_marked_and_explained_in_one_line(old, caplog):
     assert trials.trials[0]["misc"]["vals"]["model"] == [names[first["misc"]["vals"]["model"][0]]]
 
 
+@pytest.mark.parametrize("as_", ["table", "another search's trials", "a study that goes on"])
+def test_trials_without_a_label_of_the_space_say_nothing(as_, tmp_path, caplog):
+    """A table whose columns are misspelled, the trials of another search: the search begins as if there were none."""
+    foreign = minimum({"depth": hp.randint("depth", 9), "x": X}, n=20)
+    foreign.to_csv(tmp_path / "t.csv")
+    space = {"lr": hp.uniform("lr", 0, 1)}
+    given = {
+        "table": {"warm_start": str(tmp_path / "t.csv")},
+        "another search's trials": {"warm_start": foreign},
+        "a study that goes on": {"trials": foreign},
+    }[as_]
+    trials = given.get("trials", Trials())
+    n = 3 + 20 * (as_ == "a study that goes on")
+    fmin(lambda p: p["lr"], space, tpe.suggest, n, rstate=0, **{"trials": trials, **given}, show_progressbar=False)
+    assert trials.history(["lr"]).n_finished == 3
+    assert "20 with no label of this space" in caplog.text
+
+
 def test_they_do_not_count_and_none_is_the_best(old):
     """max_evals, the best trial, the Pareto front, thresholds and a second fmin see the study's own trials only."""
     easy = from_documents([{**trial, "result": {"status": STATUS_OK, "loss": -100.0}} for trial in old.trials])

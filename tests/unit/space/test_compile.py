@@ -325,6 +325,16 @@ def test_a_point_of_a_space_that_switches_on_arithmetic():
         assert set(raw) == ({"c"} if raw["c"] == 0 else {"c", "n", "x" if raw["n"] == 1 else "y"})
 
 
+@pytest.mark.parametrize(
+    ("known", "reached"), [({}, "a"), ({"a": 0}, "a"), ({"c": 1}, "a"), ({"a": 1}, "ac"), ({"a": 1, "c": 1}, "acx")]
+)
+def test_a_parameter_is_reached_by_what_is_known_so_far(known, reached):
+    """Choices and arithmetic that hang on what is not known have chosen nothing."""
+    space = Space(scope.switch(hp.randint("a", 2) + 0, "no", hp.choice("c", ["no", hp.uniform("x", 0, 1)])))
+    row = space.row(known)
+    assert {label for label, column in space.index.items() if space.is_reached(column, row)} == set(reached)
+
+
 def test_a_draw_without_a_label_is_named():
     """Its function, and what to write: no label can be given."""
     space = Space({"a": scope.uniform(0, 1) + hp.uniform("x", 0, 1)})

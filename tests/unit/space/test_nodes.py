@@ -1,10 +1,12 @@
 """Expression nodes: the shape that programs walk, and operators."""
 
+import math
+
 import numpy as np
 import pytest
 
 from sparktune import hp
-from sparktune.exceptions import InvalidSpaceError
+from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
 from sparktune.space.nodes import Apply, Literal, MissingArgument, as_apply, literal_value
 from sparktune.space.scope import rec_eval, scope
 
@@ -245,3 +247,30 @@ def test_parameters_where_nobody_looks_for_them_are_refused(make):
         as_apply({"a": make(Literal(3))})
     assert as_apply({1, 2}).eval() == {1, 2}
     assert as_apply(np.array(["a", None], dtype=object)).eval()[1] is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "fix"),
+    [
+        (int, r"scope\.int\(node\)"),
+        (float, r"scope\.float\(node\)"),
+        (round, r"scope\.round\(node\)"),
+        (lambda node: round(node, 1), r"scope\.round\(node\)"),
+        (math.exp, r"np\.exp\(node\)"),
+        (math.floor, r"scope\.float\(node\)"),
+        (lambda node: ["a", "b"][node], r"scope\.switch\(node, \*options\)"),
+        (range, r"scope\.switch"),
+    ],
+)
+def test_a_node_is_no_number_yet(ask, fix):
+    """Where Python wants a number at once, the error says what makes a node of it, and that the objective may."""
+    with pytest.raises(InvalidTypeError, match=rf"before it is evaluated: write .*{fix}.*inside the objective"):
+        ask(hp.randint("i", 2))
+
+
+def test_numpy_takes_nodes_as_objects():
+    """That a node refuses to be a number changes nothing for arrays and lists of nodes."""
+    i = hp.randint("i", 2)
+    assert np.asarray([i, 1.0]).dtype == object
+    assert np.full(2, i)[1] is i
+    assert shape([1, 2] * i) == ("mul", ("pos_args", 1, 2), shape(i))
