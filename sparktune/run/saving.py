@@ -6,7 +6,6 @@ import logging
 import os
 import pickle
 import secrets
-import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ from sparktune.history.documents import Document
 from sparktune.history.events import Replica, end_event, new_event
 from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import encode
-from sparktune.storage.journal import BINARY
+from sparktune.storage.files import mode_of, replace_file, sync_folder
 from sparktune.storage.lines import events_of, header, to_line
 
 logger = logging.getLogger("sparktune")
@@ -87,6 +86,8 @@ class SaveFile:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if not self._n_since:
+            sync_folder(Path(self._path).parent)
         self._n_since += 1
 
 
@@ -115,23 +116,13 @@ def take_up(trials: Any, path: str) -> None:
 
 def save_atomically(trials: Any, path: str) -> None:
     """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
-    path = os.path.realpath(path)  # a link stays a link
-    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else None
-    temporary = f"{path}.{secrets.token_hex(4)}"
-    # The mask of the process is the system's to apply: it can be read only by changing it, for all threads.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666 if mode is None else mode)
+    target = Path(os.path.realpath(path))  # a link stays a link
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}")  # another process may save at the same time
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            _dump(trials, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # of a full disk it says nothing but that
-            error.filename = path
+        replace_file(target, lambda file: _dump(trials, file), temporary, mode_of(target))
+    except OSError as error:
+        if error.filename is None:  # of a full disk it says nothing but that
+            error.filename = str(target)
         raise
 
 

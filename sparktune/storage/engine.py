@@ -41,7 +41,12 @@ def parsed(text: str) -> tuple[sa.URL, str]:
     if backend not in ("sqlite", "postgresql"):
         raise InvalidStorage(f"a study can be kept in SQLite and in PostgreSQL, got a URL of {backend!r}")
     if backend == "sqlite":
-        if url.database in (None, "", ":memory:") or url.query:
+        if url.query:
+            raise InvalidStorage(
+                "a URL of SQLite has nothing but study=, the name of the study, after its question mark, got "
+                f"{', '.join(map(repr, url.query))} in {text!r}: write {text.partition('?')[0]}?study=name"
+            )
+        if url.database in (None, "", ":memory:"):
             raise InvalidStorage(
                 f"a study in SQLite is kept in a file, got {url}: write sqlite:///study.db, or sqlite:////var/study.db "
                 "for an absolute path"

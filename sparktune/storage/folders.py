@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sparktune.exceptions import InvalidArgumentError, MissingPackageError
-from sparktune.storage.journal import BINARY, sync_folder, write_all
+from sparktune.storage.files import replace_file
 
 #: Stores that have no folders to be made; asked for one, some would make a bucket.
 WITHOUT_FOLDERS = frozenset(["s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2"])
@@ -64,20 +64,7 @@ class LocalFolder:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file under another name, have it on the disk, and rename it."""
-        temporary = self.path / f".{name}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
-        try:
-            try:
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, self.path / name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_folder(self.path)
+        replace_file(self.path / name, lambda file: file.write(data), self.path / f".{name}.new")
 
     def remove(self, name: str) -> None:
         """Remove a file, if there is one."""

@@ -6,21 +6,24 @@ import contextlib
 import errno
 import logging
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparktune.exceptions import InvalidStorage
 from sparktune.history.events import Event
+from sparktune.storage.files import BINARY, mode_of, replace_file, sync_folder
 from sparktune.storage.lines import check_beginning, events_of, header, is_whole, lines_of, to_line, to_lines
 from sparktune.storage.lock import FileLock
 
 logger = logging.getLogger("sparktune")
 
-#: Windows would make two characters of each end of a line.
-BINARY = getattr(os, "O_BINARY", 0)
 #: A file with fewer lines than this is not compacted, as nobody would notice.
 FEWEST_LINES = 1000
+
+
+def is_worth_compacting(n_events: int, n_needed: int) -> bool:
+    """Whether n events should be written anew, as the number that says the same."""
+    return n_events > max(FEWEST_LINES, 2 * n_needed)
 
 
 class Journal:
@@ -34,6 +37,7 @@ class Journal:
     """
 
     _descriptor: int | None = None
+    is_worth_compacting = staticmethod(is_worth_compacting)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))  # a link stays one, and is no second way around the lock
@@ -109,10 +113,6 @@ class Journal:
             self._descriptor = None
         self._lock.release()
 
-    def is_worth_compacting(self, n_events: int, n_needed: int) -> bool:
-        """Whether a file with n events should be written anew with the number that says the same."""
-        return n_events > max(FEWEST_LINES, 2 * n_needed)
-
     def __del__(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -148,7 +148,7 @@ class Journal:
         if self._is_torn:
             os.ftruncate(descriptor, self._size)
         self._is_torn = True
-        write_all(descriptor, data)
+        _write_all(descriptor, data)
         if sync:
             os.fsync(descriptor)
         self._size += len(data)
@@ -167,29 +167,11 @@ class Journal:
 
     def _replace(self, data: bytes) -> None:
         temporary = self.path.with_name(self.path.name + ".new")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, self._mode())
-            try:
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, self.path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        sync_folder(self.path.parent)
+        replace_file(self.path, lambda file: file.write(data), temporary, mode_of(self.path))
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | BINARY)
         self._size, self._is_torn = len(data), False
-
-    def _mode(self) -> int:
-        """Who may read and write the file."""
-        try:
-            return stat.S_IMODE(self.path.stat().st_mode)
-        except FileNotFoundError:
-            return 0o666
 
     @contextlib.contextmanager
     def _complaining(self, done: str, hint: str) -> Iterator[None]:
@@ -199,18 +181,8 @@ class Journal:
             raise InvalidStorage(f"storage {self} cannot be {done} ({error.strerror or error}): {hint}") from error
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes) -> None:
     """Write all of ``data``; the system may take it in pieces."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

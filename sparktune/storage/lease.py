@@ -24,7 +24,7 @@ INTERVAL = 10.0
 PATIENCE = 60.0
 
 
-class Lease:
+class WriterLease:
     """The right to write into a folder, for a process that gives a sign of life at an interval.
 
     A writer of this machine whose process is no more is dead at once. In the same process the newest object takes over.

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from sparktune.exceptions import InvalidTypeError
+from sparktune.storage.folders import LocalFolder, object_store
 from sparktune.storage.journal import Journal
 from sparktune.storage.protocol import Storage
 
@@ -48,12 +49,12 @@ def storage_at(where: Any) -> Storage:
     elif scheme is None and "\0" in text:
         raise InvalidTypeError(f"storage is a path, which has no null character, got {where!r}")
     elif scheme is not None:
-        from sparktune.storage.segments import Segments, object_store
+        from sparktune.storage.segments import Segments
 
         return Segments(object_store(text))
     path = os.path.abspath(os.path.expanduser(text))
     if path.startswith(WITHOUT_APPEND) or os.path.isdir(path) or text.endswith(("/", os.sep)):
-        from sparktune.storage.segments import LocalFolder, Segments
+        from sparktune.storage.segments import Segments
 
         return Segments(LocalFolder(path))
     return Journal(path)

@@ -12,12 +12,10 @@ from typing import NamedTuple
 
 from sparktune.exceptions import InvalidStorage
 from sparktune.history.events import Event
-from sparktune.storage.folders import Folder, LocalFolder, ObjectFolder, object_store
-from sparktune.storage.journal import FEWEST_LINES
-from sparktune.storage.lease import Lease
+from sparktune.storage.folders import Folder
+from sparktune.storage.journal import is_worth_compacting
+from sparktune.storage.lease import WriterLease
 from sparktune.storage.lines import events_of, from_line, header, to_lines
-
-__all__ = ["Folder", "LocalFolder", "ObjectFolder", "Segments", "object_store"]
 
 logger = logging.getLogger("sparktune")
 
@@ -62,9 +60,11 @@ class Segments:
         folder: Where to.
     """
 
+    is_worth_compacting = staticmethod(is_worth_compacting)
+
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self._lease = Lease(folder)
+        self._lease = WriterLease(folder)
         self._next = 0
         self._levels: list[tuple[Segment, int]] = []  # in their order, smaller levels behind
         self._small: dict[Segment, bytes] = {}  # of level 0, which is merged without being read again
@@ -158,10 +158,6 @@ class Segments:
     def close(self) -> None:
         """Let others write."""
         self._lease.release()
-
-    def is_worth_compacting(self, n_events: int, n_needed: int) -> bool:
-        """Whether n events should be written anew, as the number that says the same."""
-        return n_events > max(FEWEST_LINES, 2 * n_needed)
 
     # -- files --------------------------------------------------------------------------------------------------------
 

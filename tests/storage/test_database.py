@@ -501,6 +501,13 @@ def test_urls_that_keep_nothing_are_refused(url):
         Database(url)
 
 
+def test_what_a_url_of_sqlite_may_say_is_named():
+    """A misspelt study in the URL is an error that has the right spelling, and says nothing of files."""
+    for url in ("sqlite:///two.db?name=x", "sqlite:///two.db?study=x&name=y"):
+        with pytest.raises(InvalidStorage, match=r"study=.*got 'name' in .*: write sqlite:///two\.db\?study=name$"):
+            Database(url)
+
+
 def test_a_server_that_is_not_there_is_an_error_before_any_trial():
     """No connection at the start: nothing is evaluated."""
     with pytest.raises(InvalidStorage, match="cannot be used"):

@@ -88,6 +88,19 @@ def test_results_before_a_torn_line_are_taken_up(saved, n):
     assert taken_up(saved) == list(range(1 + max(0, data.count(b"\n") - 1)))
 
 
+def test_a_result_that_is_saved_outlives_the_machine(tmp_path, monkeypatch, document, synced):
+    """What is in a file is on the disk, and so is its name: of the pickle, and of the results beside it."""
+    monkeypatch.setattr(saving, "SMALL", 0)
+    monkeypatch.setattr(saving, "GROWTH", 1000)
+    path, trials = tmp_path / "trials.pkl", Trials()
+    save_file = saving.SaveFile(trials, str(path))
+    for tid, names in enumerate([(path, tmp_path), (since := Path(f"{path}{saving.SINCE}"), tmp_path), (since,)]):
+        trials.insert_trial_doc(document(tid, {"x": 0.1}, float(tid)))
+        save_file.note(trials._dynamic_trials[-1])
+        assert synced == [name.stat().st_ino for name in names]
+        synced.clear()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
     """The system itself says only that there is no space."""

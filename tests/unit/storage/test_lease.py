@@ -12,13 +12,13 @@ from waiting import wait_until
 from sparktune.exceptions import InvalidStorage
 from sparktune.storage import lease
 from sparktune.storage.folders import LocalFolder
-from sparktune.storage.lease import NAME, PATIENCE, Lease
+from sparktune.storage.lease import NAME, PATIENCE, WriterLease
 
 HOLDER = """
 import sys
 from sparktune.storage.folders import LocalFolder
-from sparktune.storage.lease import Lease
-held = Lease(LocalFolder(sys.argv[1]))
+from sparktune.storage.lease import WriterLease
+held = WriterLease(LocalFolder(sys.argv[1]))
 held.acquire()
 print("held", flush=True)
 sys.stdin.read()
@@ -50,7 +50,7 @@ def written_by(folder, **changes):
 
 def test_a_second_process_is_refused_with_who_has_it(folder, other):
     """Until the first one lets go."""
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     with pytest.raises(InvalidStorage, match=rf"another process is writing.*\(process {other.pid} on "):
         mine.acquire()
     other.communicate("")
@@ -64,7 +64,7 @@ def test_a_dead_process_of_this_machine_is_dead_at_once(folder, other):
     """Nobody waits for a sign of life of a process that is no more."""
     other.kill()
     other.wait()
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     assert json.loads(folder.get(NAME))["pid"] == os.getpid()
     mine.release()
@@ -73,21 +73,21 @@ def test_a_dead_process_of_this_machine_is_dead_at_once(folder, other):
 def test_a_number_of_a_process_that_was_given_again_is_another_process(folder, other):
     """A holder with the number of a living process that was born later is dead."""
     written_by(folder, born="1")
-    Lease(folder).acquire()
+    WriterLease(folder).acquire()
 
 
 def test_a_writer_of_another_machine_is_dead_after_a_time_without_signs(folder, other):
     """Before that the error says how long it is still; a process of that number here means nothing."""
     written_by(folder, machine="another", host="far", pid=1, seen=time.time() - PATIENCE + 30)
     with pytest.raises(InvalidStorage, match=r"process 1 on far.*if it died on another machine, it is let go 30 s"):
-        Lease(folder).acquire()
+        WriterLease(folder).acquire()
     written_by(folder, machine="another", host="far", seen=time.time() - PATIENCE - 1)
-    Lease(folder).acquire()
+    WriterLease(folder).acquire()
 
 
 def test_the_newest_object_of_a_process_takes_over(folder):
     """The one before finds out at its next write, and does not take the newer one's right away when it ends."""
-    first, second = Lease(folder), Lease(folder)
+    first, second = WriterLease(folder), WriterLease(folder)
     first.acquire()
     second.acquire()
     with pytest.raises(InvalidStorage, match="has taken over the study"):
@@ -100,7 +100,7 @@ def test_the_newest_object_of_a_process_takes_over(folder):
 def test_a_writer_that_was_taken_for_dead_writes_nothing_more(folder, monkeypatch):
     """Neither events nor signs of life: it is told at its next write."""
     monkeypatch.setattr(lease, "INTERVAL", 0.01)
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     mine._presence.stop()
     written_by(folder, writer="another", host="far", machine="another", pid=1)
@@ -115,7 +115,7 @@ def test_a_writer_that_was_taken_for_dead_writes_nothing_more(folder, monkeypatc
 def test_signs_of_life_are_given_by_themselves(folder, monkeypatch):
     """A holder that writes nothing is seen to live, until it lets go."""
     monkeypatch.setattr(lease, "INTERVAL", 0.01)
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     first = json.loads(folder.get(NAME))["seen"]
     wait_until(lambda: json.loads(folder.get(NAME))["seen"] > first)
@@ -125,7 +125,7 @@ def test_signs_of_life_are_given_by_themselves(folder, monkeypatch):
 
 def test_a_removed_file_is_written_again(folder):
     """The caller is told that it was gone."""
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     folder.remove(NAME)
     assert not mine.check()
@@ -137,14 +137,14 @@ def test_a_removed_file_is_written_again(folder):
 def test_half_a_file_is_no_holder(folder, data):
     """What a crash has left of the file keeps nobody out."""
     folder.put(NAME, data)
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     mine.release()
 
 
 def test_a_forked_child_cannot_write(folder):
     """The child is told so, and does not let the parent's right go."""
-    mine = Lease(folder)
+    mine = WriterLease(folder)
     mine.acquire()
     reader, writer = os.pipe()
     child = os.fork()

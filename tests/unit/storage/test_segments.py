@@ -318,7 +318,8 @@ def test_a_killed_writer_loses_nothing_and_leaves_no_lock(tmp_path):
     """kill -9 in the middle: all that was acknowledged is there, and the next one on this machine writes at once."""
     code = (
         "import itertools, sys\n"
-        "from sparktune.storage.segments import LocalFolder, Segments\n"
+        "from sparktune.storage.folders import LocalFolder\n"
+        "from sparktune.storage.segments import Segments\n"
         "study = Segments(LocalFolder(sys.argv[1]))\n"
         "study.open()\n"
         "for n in itertools.count():\n"
