@@ -56,7 +56,8 @@ class ProcessesExecutor:
 
     Raises:
         SerializationError: If the objective cannot be pickled.
-        InvalidArgumentError: If the objective wants ``expr``, ``memo`` and ``ctrl``, which cannot travel.
+        InvalidArgumentError: If the objective wants ``expr``, ``memo`` and ``ctrl``, which cannot travel; if sparktune
+            is imported from an archive.
     """
 
     def __init__(
@@ -66,6 +67,12 @@ class ProcessesExecutor:
             raise InvalidArgumentError(
                 "an objective with pass_expr_memo_ctrl runs in this process, not in another one: give "
                 'backend="threads", or write an objective that takes the value of the space'
+            )
+        if not os.path.isdir(_folder()):
+            raise InvalidArgumentError(
+                "processes read sparktune's modules as files of a folder, and sparktune is imported from an archive, "
+                f"{_folder()}: install sparktune, or unpack the archive and have sys.path name its folder, or give "
+                'backend="threads"'
             )
         self.slots = slots
         self._domain = domain
@@ -105,7 +112,7 @@ class ProcessesExecutor:
         with theirs:
             # A session of its own: a Ctrl-C in the terminal is for this process, which then decides.
             process = self._processes[number] = subprocess.Popen(
-                [sys.executable, "-c", START, os.path.dirname(worker.__file__), *map(str, (*descriptors, number))],
+                [sys.executable, "-c", START, _folder(), *map(str, (*descriptors, number))],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 start_new_session=True,
@@ -135,6 +142,11 @@ class ProcessesExecutor:
         raise WorkerLostError(
             f"no process to evaluate in could be started with {sys.executable} ({reason}): see above for what it said"
         )
+
+
+def _folder() -> str:
+    """Where the modules are that a process begins with."""
+    return os.path.dirname(worker.__file__)
 
 
 def _pickle(fn: Any) -> bytes:

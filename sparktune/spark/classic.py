@@ -58,6 +58,7 @@ class ClassicGateway:
     )
 
     def __init__(self, session: SparkSession, resource_profile: ResourceProfile | None = None) -> None:
+        self._session: Any = session
         self._context: Any = session.sparkContext  # whose annotations know less than it takes
         if self.is_stopped:
             raise SparkUnavailableError(STOPPED)
@@ -65,6 +66,9 @@ class ClassicGateway:
         self._profile = resource_profile
         self._thread = threading.local()
         self._is_settled = False
+        self._naming = threading.Lock()
+        self._n_inside = 0
+        self._named_before: Any = None
 
     @property
     def session_id(self) -> str:
@@ -92,6 +96,14 @@ class ClassicGateway:
 
     # -- slots ------------------------------------------------------------------------------------------------------
 
+    @property
+    def cpus_per_task(self) -> int:
+        """Cores that Spark reserves for each task."""
+        requests = self._profile.taskResources if self._profile is not None else {}
+        if "cpus" in requests:
+            return int(requests["cpus"].amount)
+        return int(self._context.getConf().get("spark.task.cpus", "1") or 1)
+
     def n_slots(self) -> int:
         """Tasks with this gateway's resources that the executors there now can run at once, at least 1.
 
@@ -112,7 +124,7 @@ class ClassicGateway:
                 return n_tasks
             self._refuse_unfit_profile()
             # No executor yet: Spark's own guess, which is right as soon as there are some.
-            return max(1, int(self._context.defaultParallelism) // self._cpus_per_task())
+            return max(1, int(self._context.defaultParallelism) // self.cpus_per_task)
 
     def max_slots(self) -> int | None:
         """The most tasks that executors can ever run at once, where Spark starts them as they are needed.
@@ -133,7 +145,7 @@ class ClassicGateway:
                 cores = self._profile.executorResources["cores"].amount
             if n_executors is None or cores is None:
                 return None
-            return int(n_executors) * max(1, int(cores) // self._cpus_per_task())
+            return int(n_executors) * max(1, int(cores) // self.cpus_per_task)
 
     def _count(self, profile: Any) -> int:
         return int(self._context._jsc.sc().maxNumConcurrentTasks(profile))
@@ -175,12 +187,6 @@ class ClassicGateway:
             return self._default_profile()
         # Makes the profile known to Spark, which can say nothing about one it has never seen.
         return self._context.emptyRDD().withResources(self._profile)._jrdd.rdd().getResourceProfile()
-
-    def _cpus_per_task(self) -> int:
-        requests = self._profile.taskResources if self._profile is not None else {}
-        if "cpus" in requests:
-            return int(requests["cpus"].amount)
-        return int(self._context.getConf().get("spark.task.cpus", "1") or 1)
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 
@@ -252,10 +258,11 @@ class ClassicGateway:
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
     ) -> Callable[[], T]:
-        """``function``, whose Spark jobs run under a pool, a group, a description and a tag of their own.
+        """``function``, for which the session is the active one of its thread, and whose Spark jobs run under a pool,
+        a group, a description and a tag of their own.
 
-        The thread that calls it has its own properties back afterwards. Threads that ``function`` starts with
-        pyspark's ``inheritable_thread_target``, as MLlib does, are under the same tag.
+        The thread that calls it has its own session and properties back afterwards. Threads that ``function`` starts
+        with pyspark's ``inheritable_thread_target``, as MLlib does, are under the same tag.
         """
         own = {_GROUP: tag, _INTERRUPT: "false", _POOL: pool, _DESCRIPTION: description}
 
@@ -269,12 +276,52 @@ class ClassicGateway:
                 context.setLocalProperty(key, value)
             context.addJobTag(tag)
             try:
-                return function()
+                return self._in_session(function)
             finally:
                 if not self.is_stopped:
                     scala_context.setLocalProperties(before)
 
         return run
+
+    def _in_session(self, function: Callable[[], T]) -> T:
+        """Call ``function`` with the session as the active one of its thread, where a new thread has none."""
+        session = self._session
+        find = getattr(session, "_get_j_spark_session_class", None)  # since 4.0
+        java_class = session._jvm.SparkSession if find is None else find(session._jvm)
+        active = java_class.getActiveSession()
+        before = active.get() if active.isDefined() else None
+        java_class.setActiveSession(session._jsparkSession)
+        self._name_active(1)
+        try:
+            return function()
+        finally:
+            self._name_active(-1)
+            if not self.is_stopped:
+                if before is None:
+                    java_class.clearActiveSession()
+                else:
+                    java_class.setActiveSession(before)
+
+    def _name_active(self, change: int) -> None:
+        """Have ``SparkSession.getActiveSession()`` give this session while functions need it.
+
+        The JVM knows which session a thread has, but pyspark then gives one that all threads have in common: so it is
+        put back when the last of the functions has ended, unless somebody else has changed it.
+
+        Args:
+            change: 1 where a function begins, -1 where it ends.
+        """
+        from pyspark.sql import SparkSession
+
+        owner: Any = SparkSession
+        with self._naming:
+            if self._n_inside == 0:
+                self._named_before = owner._activeSession
+            self._n_inside += change
+            if self._n_inside > 0:
+                owner._activeSession = self._session
+            elif owner._activeSession is self._session:
+                owner._activeSession = self._named_before
 
 
 def _starts_without_executors(context: SparkContext) -> bool:

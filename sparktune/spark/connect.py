@@ -85,6 +85,11 @@ class ConnectGateway:
         """Whether the session has been stopped, or the server has said that it knows it no more."""
         return bool(self._session.is_stopped)
 
+    @property
+    def cpus_per_task(self) -> int:
+        """1, as what :meth:`n_slots` counts are cores."""
+        return 1
+
     def n_slots(self) -> int | None:
         """The cores of a server in local mode; None for any other, which does not say."""
         master = master_of(self._session)

@@ -68,6 +68,11 @@ class Gateway(Protocol):
         """Whether the application or the session has ended."""
         ...
 
+    @property
+    def cpus_per_task(self) -> int:
+        """Cores that Spark reserves for each task that :meth:`n_slots` counts."""
+        ...
+
     def n_slots(self) -> int | None:
         """Tasks with this gateway's resources that can run at once now; None if Spark does not say (Connect)."""
         ...

@@ -17,8 +17,10 @@ from sparktune.history.trial import Call, Failure, Outcome
 from sparktune.run.domain import Domain, failure_from
 from sparktune.run.executor import done
 from sparktune.run.replies import Reader, lost, with_queue_time
+from sparktune.space.graph import dfs
+from sparktune.space.nodes import Literal
 from sparktune.spark.gateway import Gateway, SparkJobError, cancel_until, trial_tag
-from sparktune.spark.objective import advice_on, pickle_objective
+from sparktune.spark.objective import advice_on, pickle_argument, pickle_objective
 from sparktune.spark.preflight import Preflight
 from sparktune.spark.shipping import ship
 from sparktune.worker import alias
@@ -59,13 +61,13 @@ class RemoteObjective:
         self.reader = Reader(domain.result_of, gateway.remedy, advice_on)
         self.run_id = uuid.uuid4().hex[:12]
         self.properties = gateway.properties()  # of the thread that calls fmin
-        pickled = pickle_objective(domain.fn)
+        pickled = pickle_objective(domain.fn, (n.obj for n in dfs(domain.expr) if isinstance(n, Literal)))
         self._blob = gateway.share(pickled.data)
-        self.options = {
+        self.options: dict[str, Any] = {
             "digest": pickled.digest,
             "objective": self._blob,
             "values": {digest: value.blob(gateway) for digest, value in pickled.shared.items()},
-            "broadcasts": pickled.broadcasts,
+            "broadcasts": pickled.broadcasts,  # those it may be called with as well, and so in the values
             # On this machine the workers can import what the driver can: modules beside the user's script, for one.
             "path": tuple(sys.path) if gateway.is_local else (),
             "alias": alias.is_installed(),  # whether ``import hyperopt`` means sparktune, see sparktune.compat
@@ -82,9 +84,7 @@ class RemoteObjective:
         Raises:
             Exception: If the space cannot be evaluated at this point, or its value not be pickled.
         """
-        from pyspark import cloudpickle
-
-        return cloudpickle.dumps(self.domain.arguments(call.raw))  # type: ignore[no-any-return]
+        return pickle_argument(self.domain.arguments(call.raw), self.options["values"], self.options["broadcasts"])
 
     def wait_until_checked(self) -> None:
         """Return when a worker has passed the preflight, if there is one; raises as :meth:`Preflight.wait`."""

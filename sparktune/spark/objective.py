@@ -1,13 +1,15 @@
-"""The objective as it travels to Spark: pickled once, with what it uses taken note of."""
+"""The objective as it travels to Spark: pickled once, with what it uses taken note of; and what it is called with."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import re
 import sys
 import types
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -68,9 +70,9 @@ class PickledObjective:
 
     Attributes:
         data: The pickle.
-        digest: Identifies it.
-        shared: The shared values it uses, by digest.
-        broadcasts: Broadcast variables of the user's that it uses.
+        digest: Identifies it, with what is sent for it.
+        shared: The shared values that it uses, or may be called with, by digest.
+        broadcasts: Broadcast variables of the user's likewise.
         modules: Names of the packages that it needs where it is loaded, the standard library's left out.
         imports: Names of further packages that its code imports when it runs.
     """
@@ -83,14 +85,87 @@ class PickledObjective:
     imports: set[str] = field(default_factory=set)
 
 
-def pickle_objective(fn: Any) -> PickledObjective:
+def pickle_objective(fn: Any, constants: Iterable[Any] = ()) -> PickledObjective:
     """The objective as bytes.
+
+    Args:
+        fn: The objective.
+        constants: Of the space. What they hold of shared values and broadcast variables is sent along, for
+            :func:`pickle_argument` has them travel by name.
 
     Raises:
         SerializationError: If it cannot be pickled; if it holds a part of Spark that exists on the driver only, the
             message names the engine that runs it there.
     """
-    return _pickle(fn, "the objective")
+    pickled = _pickle(fn, "the objective")
+    shared, broadcasts = _held_by(constants)
+    if shared or broadcasts:  # a worker that has the objective may still lack what another space has
+        names = [*sorted(shared), *(str(variable._jbroadcast.id()) for variable in broadcasts)]
+        pickled.digest = _digest("|".join([pickled.digest, *names]).encode())
+        pickled.shared.update(shared)
+        pickled.broadcasts += [new for new in broadcasts if not _is_among(new, pickled.broadcasts)]
+    return pickled
+
+
+def pickle_argument(value: Any, shared: Collection[str], broadcasts: Collection[Any]) -> bytes:
+    """What an objective is called with, as bytes.
+
+    A shared value that was not sent travels whole: one of the space's own functions has given it.
+
+    Args:
+        value: The value of the space at a point.
+        shared: Digests of the shared values that were sent.
+        broadcasts: The broadcast variables that were.
+
+    Raises:
+        SerializationError: If it holds a part of Spark that exists on the driver only, or a broadcast variable that was
+            not sent.
+        Exception: If it cannot be pickled.
+    """
+    file = io.BytesIO()
+    pickler = _naming_pickler_class()(file, shared)
+    try:
+        pickler.dump(value)
+    except _HeldError as error:
+        raise SerializationError(f"the value of the space at this point holds {error.part}, {error.remedy}") from None
+    if not all(_is_among(variable, broadcasts) for variable in pickler.broadcasts):
+        raise SerializationError(
+            "the value of the space at this point holds a broadcast variable that is no option of the space, but made "
+            "or found by one of its functions, and the workers were sent those that are: let the objective use it, and "
+            "have a key to it in the space"
+        )
+    return file.getvalue()
+
+
+#: Constants of these very types hold nothing: nearly all are of one of them.
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def _held_by(constants: Iterable[Any]) -> tuple[dict[str, SharedValue[Any]], list[Any]]:
+    """The shared values, by digest, and the broadcast variables that constants of a space hold."""
+    shared: dict[str, SharedValue[Any]] = {}
+    broadcasts: list[Any] = []
+    for constant in constants:
+        if type(constant) in _PLAIN:
+            continue
+        pickler = _naming_pickler_class()(_Nowhere())
+        # What cannot be pickled is the failure of the trials that get it, if any do.
+        with contextlib.suppress(Exception):
+            pickler.dump(constant)
+        shared.update(pickler.shared)
+        broadcasts += [new for new in pickler.broadcasts if not _is_among(new, broadcasts)]
+    return shared, broadcasts
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: object) -> None:
+        """Let go of the bytes, or of the buffer that large ones come in."""
+
+
+def _is_among(variable: Any, broadcasts: Iterable[Any]) -> bool:
+    return any(variable is known for known in broadcasts)
 
 
 def _pickle(value: Any, what: str) -> PickledObjective:
@@ -164,36 +239,61 @@ def _variables(value: Any) -> dict[str, Any]:
     return found
 
 
-def _pickler_class() -> Any:
-    """A pickler that looks at what it pickles. A class made here, for pyspark is imported where it is needed."""
+@functools.cache
+def _naming_pickler_class() -> Any:
+    """A pickler that has shared values and broadcast variables travel by name, and refuses what the driver alone has.
+
+    A class made here, for pyspark is imported where it is needed.
+    """
     import pyspark
     from pyspark import cloudpickle
 
     broadcast_type: Any = getattr(pyspark, "Broadcast", ())  # a client for Connect alone has none
 
     class Pickler(cloudpickle.CloudPickler):
-        def __init__(self, file: io.BytesIO) -> None:
+        def __init__(self, file: Any, sent: Collection[str] | None = None) -> None:
             super().__init__(file)  # type: ignore[no-untyped-call]
             self.shared: dict[str, SharedValue[Any]] = {}
             self.broadcasts: list[Any] = []
-            self.modules: set[str] = set()
-            self.imports: set[str] = set()
+            self._sent = sent  # the shared values that have a name where this is read; None: all of them
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, SharedValue):
                 digest, _ = obj.pickled()
+                if self._sent is not None and digest not in self._sent:
+                    return types.SimpleNamespace, (), {"value": obj.value}
                 self.shared[digest] = obj
                 return shared_module().__dict__["get"], (digest,)
             if isinstance(obj, broadcast_type):
+                number = obj._jbroadcast.id()
                 self.broadcasts.append(obj)
                 # Not by its own way, which takes note of it for the next job of this thread, whatever that will be.
-                return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (obj._jbroadcast.id(),)
-            if (part := _driver_part(obj) or _driver_global(obj)) is not None:
+                return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (number,)
+            if (part := _driver_part(obj)) is not None:
+                raise _HeldError(part, _DRIVER_ONLY)
+            return super().reducer_override(obj)  # type: ignore[no-untyped-call]
+
+    return Pickler
+
+
+@functools.cache
+def _pickler_class() -> Any:
+    """The same for objectives: it refuses more, and takes note of packages."""
+
+    class Pickler(_naming_pickler_class()):  # type: ignore[misc]
+        def __init__(self, file: io.BytesIO) -> None:
+            super().__init__(file)
+            self.modules: set[str] = set()
+            self.imports: set[str] = set()
+
+        def reducer_override(self, obj: Any) -> Any:
+            if (part := _driver_global(obj)) is not None:
                 raise _HeldError(part, _DRIVER_ONLY)
             if type(obj).__name__ == "Accumulator" and type(obj).__module__ == "pyspark.accumulators":
                 raise _HeldError("an accumulator", _NO_ACCUMULATORS)
-            self._note(obj)
-            return super().reducer_override(obj)  # type: ignore[no-untyped-call]
+            if not isinstance(obj, SharedValue):  # no worker needs its class
+                self._note(obj)
+            return super().reducer_override(obj)
 
         def _note(self, obj: Any) -> None:
             if isinstance(obj, types.ModuleType):

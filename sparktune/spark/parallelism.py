@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, SparkUnavailableError
 from sparktune.spark.gateway import Gateway
 
 logger = logging.getLogger("sparktune")
@@ -65,9 +65,12 @@ class Slots:
             self._n = self._default(engine)
 
     def __call__(self) -> int:
-        """The number now."""
+        """The number now; once Spark has ended, the last one there was: whoever needs Spark hears of it there."""
         if self.is_elastic and time.monotonic() - self._counted > INTERVAL:
-            self._n = self._count()
+            try:
+                self._n = self._count()
+            except SparkUnavailableError as error:
+                logger.debug("could not count the slots of the cluster: %s", error)
         return self._n
 
     def _count(self) -> int:

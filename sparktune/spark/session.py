@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sparktune.exceptions import SparkUnavailableError
+from sparktune.exceptions import InvalidTypeError, SparkUnavailableError
 from sparktune.spark.classic import ClassicGateway
 from sparktune.spark.connect import ConnectGateway
 from sparktune.spark.gateway import Gateway
 from sparktune.spark.java import ensure_java
-from sparktune.spark.resources import is_connect
+from sparktune.spark.resources import is_connect, master_of
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
+
+logger = logging.getLogger("sparktune")
 
 #: Spark's own progress bar, which would write over ours. Spark turns it on by itself where a program is started with
 #: python, so what the configuration says of it cannot be told from that: it is off unless a program asks for it.
@@ -30,7 +33,7 @@ LOCAL_DEFAULTS = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": 
 def get_session(
     master: str | None = None, app_name: str = "sparktune", config: Mapping[str, str] | None = None
 ) -> SparkSession:
-    """The active Spark session; if there is none, a new one.
+    """The active Spark session, as it is, with a warning if it is not as asked; if there is none, a new one.
 
     Starting one finds a Java first, see :func:`sparktune.spark.java.ensure_java`. What neither ``config`` nor Spark's
     configuration (``spark-defaults.conf``, ``PYSPARK_SUBMIT_ARGS``) says is set to what suits tuning, and Spark's own
@@ -56,21 +59,48 @@ def get_session(
         ) from error
     active = SparkSession.getActiveSession()
     if active is not None:
+        _warn_of_ignored(active, master, config or {})
         return active
     from pyspark import SparkContext
 
     if SparkContext._active_spark_context is not None:
-        return SparkSession.builder.getOrCreate()
+        active = SparkSession.builder.getOrCreate()
+        _warn_of_ignored(active, master, config or {})
+        return active
     asked = {} if master is None else {"spark.master": master}
     settings = {"spark.app.name": app_name, **asked, **(config or {})}
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started Java for us
     if not is_submitted and not _is_for_connect(settings):
+        SparkContext._assert_on_driver()  # as making it does, but only after it has started a Java
         ensure_java()
         settings = _completed(settings)
     builder = SparkSession.builder
     for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _warn_of_ignored(session: SparkSession, master: str | None, config: Mapping[str, str]) -> None:
+    """Say what was asked of a new session that the active one, which is given instead, has not."""
+    there = master_of(session)
+    ignored = [] if master in (None, there) else [f"master {master!r}"]
+    # Their names alone, for a value may be a password. A True is Spark's "true".
+    ignored += [key for key, value in config.items() if _setting(session, key).lower() != str(value).lower()]
+    if ignored:
+        logger.warning(
+            "get_session gives the active Spark session (master %s) as it is, and what was asked of a new one is "
+            "ignored: %s; end the active one first, by its stop(), or leave that out",
+            there,
+            ", ".join(ignored),
+        )
+
+
+def _setting(session: SparkSession, key: str) -> str:
+    """What a session has for a setting; empty if it has none, or does not say."""
+    try:
+        return session.conf.get(key, None) or ""
+    except Exception:  # py4j's, gRPC's or the service's refusal: not every service shows its configuration
+        return ""
 
 
 def _is_for_connect(settings: Mapping[str, str]) -> bool:
@@ -111,6 +141,12 @@ def connect_to(session: SparkSession, resource_profile: ResourceProfile | None =
         resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`.
 
     Raises:
+        InvalidTypeError: If it is no session.
         SparkUnavailableError: If the session is stopped, or unfit.
     """
+    if isinstance(session, type) or not hasattr(session, "createDataFrame"):
+        raise InvalidTypeError(
+            f"spark_session is a Spark session, classic or Connect, got {session!r}: pass spark, what "
+            "sparktune.spark.get_session(master) gives, or None for the active one"
+        )
     return (ConnectGateway if is_connect(session) else ClassicGateway)(session, resource_profile)

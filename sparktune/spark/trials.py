@@ -186,7 +186,8 @@ class SparkTrials(Trials):
     def _limits(self) -> Limits:
         cpus = None
         if self._gateway.is_local:  # Spark gives each task one core there, but we know how many there are in all
-            cpus = max(1, (self._gateway.n_slots() or 1) // self._slots())
+            n_tasks = self._gateway.n_slots() or 1
+            cpus = max(1, n_tasks * self._gateway.cpus_per_task // min(n_tasks, self._slots()))
         return Limits(self.trial_timeout, self.trial_memory, cpus)
 
     def fmin(self, fn: Any, space: Any, *args: Any, **kwargs: Any) -> Any:

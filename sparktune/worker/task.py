@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -26,9 +27,9 @@ def run_trial(options: Mapping[str, Any], rows: Iterator[bytes]) -> Iterator[byt
 
     Args:
         options: ``digest``, ``objective`` (a :data:`Blob`), ``values`` (a blob by digest),
-            ``broadcasts`` (broadcast variables that the objective uses), ``path`` (folders to look for
-            modules in, after those the worker knows), ``alias`` (whether ``import hyperopt`` means sparktune there),
-            ``timeout``, ``memory`` and ``cpus`` as in
+            ``broadcasts`` (broadcast variables that the objective uses or is called with), ``path`` (folders to look
+            for modules in, after those the worker knows), ``alias`` (whether ``import hyperopt`` means sparktune
+            there), ``timeout``, ``memory`` and ``cpus`` as in
             :class:`~sparktune.worker.evaluator.Limits`, where ``cpus`` None stands for those of the task.
         rows: One request, pickled: ("evaluate", the pickled argument) or ("check", names of packages).
 
@@ -54,12 +55,52 @@ def run_arrow(task: Task, request: bytes, batches: Iterator[Any]) -> Iterator[An
 def objective_of(options: Mapping[str, Any]) -> Objective:
     """The objective that a task's options name, to be read when it is needed."""
     blobs: Mapping[str, Blob] = options["values"]
+    variables = _without_files(options["broadcasts"])
 
     def parts(known: Collection[str]) -> tuple[bytes, dict[str, bytes]]:
         values = {digest: open_blob(blob) for digest, blob in blobs.items() if digest not in known}
+        values.update((name, pickle.dumps(variable)) for name, variable in variables.items() if name not in known)
         return open_blob(options["objective"]), values
 
-    return Objective(options["digest"], parts, frozenset(blobs))
+    return Objective(options["digest"], parts, frozenset([*blobs, *variables]))
+
+
+class _Variable:
+    """A broadcast variable on its way to the process of the evaluation, which knows it from when this is loaded."""
+
+    def __init__(self, number: int, value: Any) -> None:
+        self._number = number
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _take_in, (self._number, pickle.dumps(self._value))
+
+
+def _take_in(number: int, pickled: bytes) -> None:
+    _known_broadcasts()[number] = sys.modules["pyspark"].Broadcast(sock_file=io.BytesIO(pickled))
+
+
+def _without_files(broadcasts: Collection[Any]) -> dict[str, _Variable]:
+    """The broadcast variables that Spark has given this worker as values, as it does with encryption, by a name.
+
+    Others are in files, which the process of the evaluation reads when it needs them. It was forked from this worker,
+    so that of these it would know but those that were there then.
+    """
+    if all(hasattr(variable, "_path") for variable in broadcasts):
+        return {}
+    numbers = {id(variable): number for number, variable in _known_broadcasts().items()}
+    return {
+        f"broadcast {number}": _Variable(number, variable.value)
+        for variable in broadcasts
+        if not hasattr(variable, "_path") and (number := numbers.get(id(variable))) is not None
+    }
+
+
+def _known_broadcasts() -> dict[int, Any]:
+    """What Spark knows of the user's broadcast variables in this process, by number."""
+    import pyspark
+
+    return sys.modules[pyspark.Broadcast.__module__]._broadcastRegistry  # type: ignore[no-any-return]
 
 
 def limits_of(options: Mapping[str, Any]) -> Limits:
@@ -76,9 +117,9 @@ def context_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
         context["task"] = task.__dict__
         context["files"] = pyspark.SparkFiles._root_directory
-        if options["broadcasts"]:  # the user's: Spark has fetched them, and knows them by number
-            known = sys.modules[pyspark.Broadcast.__module__]._broadcastRegistry
-            context["broadcasts"] = {number: b._path for number, b in known.items() if hasattr(b, "_path")}
+        if options["broadcasts"]:  # the user's: Spark has fetched them
+            found = _known_broadcasts().items()
+            context["broadcasts"] = {number: b._path for number, b in found if hasattr(b, "_path")}
     return context
 
 

@@ -42,6 +42,12 @@ CONNECT_SETTINGS = {
 }
 
 
+def spark_submit():
+    """pyspark's own: beside the interpreter, as pip puts it, or in the package."""
+    places = Path(sys.executable).parent, Path(pyspark.__file__).parent / "bin"
+    return next(str(place / "spark-submit") for place in places if (place / "spark-submit").exists())
+
+
 class StandaloneCluster:
     """Spark's own master and workers, each a Java process.
 

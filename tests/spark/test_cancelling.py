@@ -4,6 +4,7 @@ import os
 import threading
 
 import pytest
+from studies import states
 
 from sparktune import SparkTrials, spark
 from sparktune.early_stop import no_progress_loss
@@ -22,10 +23,6 @@ def hold(desk):
         return 0.0 if i == 0 else float(check_in(f"{i} {os.getpid()}"))
 
     return objective
-
-
-def states(trials):
-    return [document["state"] for document in trials._dynamic_trials]
 
 
 def test_timeout_kills_what_runs_and_keeps_what_is_finished(tune, desk, background, hold):

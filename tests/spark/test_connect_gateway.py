@@ -8,6 +8,7 @@ import pytest
 from connect_server import ConnectServer
 from pyspark.sql import SparkSession
 
+from sparktune import SparkTrials, fmin, hp, rand
 from sparktune.exceptions import SparkUnavailableError
 from sparktune.spark.connect import INLINE_BYTES
 from sparktune.spark.gateway import SparkJobError
@@ -131,6 +132,20 @@ def test_session_is_the_active_one_of_a_thread(session, background):
     assert background(SparkSession.getActiveSession).result(timeout=60) is None
     inside = gateway.in_thread(SparkSession.getActiveSession, "tag", "", {}, "")
     assert background(inside).result(timeout=60) is session
+
+
+def test_handles_can_be_options(session):
+    """Handles on shared values in a space arrive, those that travel with the task and those that become files."""
+    small, large = SparkTrials.broadcast([1.0]), SparkTrials.broadcast([2.0] * INLINE_BYTES)
+    space = hp.choice("data", [small, large, lambda: small])
+    trials = SparkTrials(parallelism=2, spark_session=session)
+    points = [{"data": i} for i in range(3)]
+
+    def objective(data):
+        return (data() if callable(data) else data).value[-1]
+
+    fmin(objective, space, rand.suggest, 0, trials=trials, points_to_evaluate=points, verbose=False)
+    assert trials.losses() == [1.0, 2.0, 1.0]
 
 
 def test_cpus_per_trial_go_to_the_task(session):

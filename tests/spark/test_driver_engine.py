@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pyspark
 import pytest
@@ -285,6 +286,38 @@ def test_fmin_tunes_on_a_table(fair_session):
     assert min(trials.losses()) == trials.best_trial["result"]["loss"]
     assert best["depth"] == trials.argmin["depth"]
     table.unpersist()
+
+
+def test_objectives_find_the_session_of_the_trials(fair_session):
+    """The active session is the given one while trials run, not the program's first, and afterwards what it was."""
+    other = fair_session.newSession()
+    other.range(7).createOrReplaceTempView("known_to_the_other")
+    together = threading.Barrier(2, timeout=60)
+
+    def objective(i):
+        together.wait()
+        with contextlib.suppress(threading.BrokenBarrierError):  # the other trial has ended
+            return float(SparkSession.getActiveSession().table("known_to_the_other").count())
+
+    before = SparkSession.getActiveSession()
+    trials = SparkTrials(parallelism=2, spark_session=other, engine="driver")
+    fmin(objective, SPACE, rand.suggest, 4, trials=trials, verbose=False)
+    assert trials.losses() == [7.0] * 4
+    assert SparkSession.getActiveSession() is before
+
+
+def test_thread_has_its_own_session_back(fair_session):
+    """What runs for the trials of one session leaves the active one of its thread as it was: none, or another."""
+    other = fair_session.newSession()
+
+    def active():
+        return SparkSession.getActiveSession()
+
+    inside = connect_to(other).in_thread(active, "tag", "", {}, "pool")
+    around = connect_to(fair_session).in_thread(lambda: (active(), inside(), active()), "tag", "", {}, "pool")
+    with ThreadPoolExecutor(1) as thread:
+        seen = thread.submit(lambda: (active(), around(), active())).result(60)
+    assert seen == (None, (fair_session, other, fair_session), None)
 
 
 def test_a_stopped_session_ends_the_run(desk):

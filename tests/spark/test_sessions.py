@@ -92,6 +92,15 @@ def test_active_session_is_used_without_asking(mortal_session):
     assert SparkTrials().parallelism == 2
 
 
+def test_what_is_asked_of_an_active_session_is_ignored_aloud(mortal_session, caplog):
+    """Another master, and a setting that the active session has not, are named; what it has is no news."""
+    get_session("local[2]", config={"spark.ui.enabled": "false"})
+    assert not caplog.records
+    get_session("local[7]", config={"spark.ui.enabled": "false", "spark.executor.memory": "3g"})
+    (record,) = caplog.records
+    assert "ignored: master 'local[7]', spark.executor.memory;" in record.getMessage()
+
+
 def test_application_that_copies_slow_tasks_is_refused(mortal_session):
     """Where Spark starts copies of slow one-task stages, SparkTrials names the setting to change."""
     mortal_session.stop()

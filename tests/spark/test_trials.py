@@ -218,7 +218,7 @@ class KeepsExecutor(SparkTrials):
 
 
 def test_captured_data_travel_once(session, tune, journal, monkeypatch):
-    """A 20 MB array goes with the objective, once to each worker; a trial costs a few kB."""
+    """A 20 MB array goes with the objective, once to each worker; a trial costs a few kB, and loads it anew."""
     write, share, shared = journal.write, ClassicGateway.share, []
 
     def measured(gateway, data):
@@ -244,7 +244,8 @@ def test_captured_data_travel_once(session, tune, journal, monkeypatch):
     assert len(trials.sizes) == 8 + 1  # one is the preflight's
     assert max(trials.sizes) < 40_000
     pids = [document["misc"]["run"]["pid"] for document in trials.trials]
-    assert sorted(journal.lines) == sorted({str(pid) for pid in pids})
+    assert {str(pid) for pid in pids} <= set(journal.lines)
+    assert len(journal.lines) in (8, 9)  # what the preflight has loaded is that of a trial, if its process gets one
 
 
 def test_shared_objective_and_threads_are_freed(session, tune):
@@ -347,6 +348,28 @@ def test_trial_that_asks_for_a_session_fails_with_the_fix(tune):
     assert re.search(r"no attribute 'range'\n.*engine=\"driver\"", trial["misc"]["error"][1])
 
 
+def test_session_in_a_task_is_refused_before_a_java_is_started(tune):
+    """SparkTrials() in an objective fails with the fix at once, instead of starting a Java on the executor first."""
+
+    def objective(i):
+        from sparktune import SparkTrials
+        from sparktune.spark import session
+
+        started, ensure_java = [], session.ensure_java
+        session.ensure_java = lambda: started.append(1)
+        try:
+            SparkTrials(parallelism=1)
+        finally:
+            session.ensure_java = ensure_java
+            print("started:", started)
+
+    trials = tune(objective, 1)
+    error = trials._dynamic_trials[0]["misc"]["error"][1]
+    assert "CONTEXT_ONLY_VALID_ON_DRIVER" in error
+    assert 'engine="driver"' in error
+    assert trials.logs(0).startswith("started: []\n")
+
+
 def test_captured_lock_is_refused_with_the_fix(tune):
     """An objective that cannot be pickled for another reason gets another hint."""
     lock = threading.Lock()
@@ -401,18 +424,18 @@ def test_a_slot_is_refilled_as_soon_as_it_is_free(tune, desk, background):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 4])
-def test_never_more_at_a_time_than_parallelism(tune, parallelism):
-    """Evaluations overlap no more than asked for, nor than the session has slots."""
-    import time
-
-    def objective(i):
-        start = time.time()
-        time.sleep(0.1)
-        return {"loss": i, "status": "ok", "span": (start, time.time())}
-
-    spans = [result["span"] for result in tune(objective, 8, parallelism=parallelism).results]
-    assert len(spans) == 8
-    assert max(sum(start <= moment < end for start, end in spans) for moment, _ in spans) <= min(parallelism, 2)
+def test_as_many_at_a_time_as_parallelism(tune, desk, background, parallelism):
+    """As many evaluations overlap as asked for, but no more than the session has slots."""
+    check_in = desk.check_in
+    run = background(tune, lambda i: float(len(check_in(i))), 4, parallelism=parallelism)
+    visits = [desk.next() for _ in range(min(parallelism, 2))]
+    with pytest.raises(TimeoutError):
+        desk.next(timeout=1)  # time enough for a third to come
+    for n in range(4):
+        visits[n].answer("abc")
+        if len(visits) < 4:
+            visits.append(desk.next())
+    assert run.result(timeout=60).losses() == [3.0] * 4
 
 
 def test_default_parallelism_is_the_number_of_slots(session):

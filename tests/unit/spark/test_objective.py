@@ -1,8 +1,10 @@
 """Objectives as they travel to Spark: what is refused, and how the error names it."""
 
 import functools
+import pickle
 import threading
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyspark")
@@ -10,7 +12,7 @@ pytest.importorskip("pyspark")
 from pyspark.accumulators import Accumulator, AddingAccumulatorParam
 
 from sparktune.exceptions import SerializationError
-from sparktune.spark.objective import pickle_objective
+from sparktune.spark.objective import SharedValue, pickle_argument, pickle_objective
 
 LOCK = threading.Lock()
 
@@ -103,3 +105,36 @@ def test_accumulator_is_refused_with_the_fix():
     counter = Accumulator(-1, 0, AddingAccumulatorParam(0))
     with pytest.raises(SerializationError, match=r"an accumulator in the variable 'counter', .* lost, .*return"):
         pickle_objective(lambda x: counter.add(1))
+
+
+class Holder:
+    """Holds what it is given."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+
+def test_handles_in_constants_of_the_space_are_sent_along():
+    """They are found beside large arrays, in functions, and although another constant cannot be pickled."""
+    handles = [SharedValue(n) for n in range(3)]
+    constants = [
+        threading.Lock(),
+        "text",
+        Holder(np.zeros(10**6), {"deep": [handles[0]]}),
+        lambda: handles[1],
+        Holder(threading.Lock()),
+    ]
+    pickled = pickle_objective(max, constants)
+    assert set(pickled.shared) == {handle.pickled()[0] for handle in handles}
+    assert pickled.data == pickle_objective(max).data
+    assert pickled.digest != pickle_objective(max).digest == pickle_objective(max, [1.0, Holder(2)]).digest
+
+
+def test_argument_names_the_handles_that_were_sent():
+    """A handle that was sent is small in an argument; another one travels whole, and needs none of our modules."""
+    sent, new = SharedValue(bytes(10**6)), SharedValue(bytes(2 * 10**6))
+    digest, _ = sent.pickled()
+    assert len(pickle_argument({"data": sent}, {digest}, [])) < 500
+    whole = pickle_argument({"data": new}, {digest}, [])
+    assert b"sparktune" not in whole
+    assert pickle.loads(whole)["data"].value == new.value
