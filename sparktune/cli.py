@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from sparktune._version import __version__
 from sparktune.exceptions import SparktuneError
-from sparktune.history.documents import losses_of
+from sparktune.history.documents import failure_text, losses_of
+from sparktune.history.marks import is_borrowed
 from sparktune.replay import replay
 from sparktune.trials import Trials
 
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(options: argparse.Namespace) -> int:
     trials = Trials.load(options.study, trust=options.trust)
     sys.stdout.write(f"{trials.counted()}\n")
+    own = [document for document in trials.own_documents() if not is_borrowed(document)]
+    if failures := [text for document in own if (text := failure_text(document))]:
+        sys.stdout.write(f"ended without a loss: {len(failures)}")
+        # With others there, one that failed is no news.
+        sys.stdout.write(f"; the first one:\n{failures[0]}\n" if len(failures) == len(own) else "\n")
     if trials.n_objectives > 1:
         for document in trials.pareto_front:
             sys.stdout.write(f"Pareto front: trial {document['tid']}: {losses_of(document)}\n")

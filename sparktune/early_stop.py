@@ -26,6 +26,9 @@ def no_progress_loss(
 
     Trials without a loss (failed, running) count as no progress once they have ended, and so do those that violate
     constraints. Where trials have several losses and no scalar one, every change of the Pareto front is progress.
+
+    Raises:
+        InvalidArgumentError: If the count is not a positive number, or the percentage not a finite one.
     """
     if not (is_number(iteration_stop_count) and iteration_stop_count > 0):
         raise InvalidArgumentError(

@@ -16,7 +16,7 @@ from sparktune.space.distributions import distribution_of
 from sparktune.space.grids import NoMultipleError
 from sparktune.space.limits import MAX_INTEGER
 from sparktune.space.nodes import Apply, Literal
-from sparktune.space.numbers import is_finite
+from sparktune.space.numbers import is_finite, is_number
 from sparktune.space.scope import scope
 
 __all__ = [
@@ -76,7 +76,15 @@ def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
             f"hp.{kind}({label!r}, ...) needs a list of options, got {type(options).__name__}: "
             "put the options in a list"
         )
-    return list(options)
+    listed = list(options)
+    # The hashes of numbers, by which a set has its order, are the same everywhere; those of text are not.
+    if isinstance(options, (set, frozenset)) and not all(map(is_number, listed)):
+        warnings.warn(
+            f"hp.{kind}({label!r}, ...) got a {type(options).__name__}, which may have another order in the next "
+            "process, and options are stored by their number: write a list, [...]",
+            stacklevel=3,
+        )
+    return listed
 
 
 def choice(label: str, options: Sequence[Any]) -> Apply:
@@ -86,6 +94,9 @@ def choice(label: str, options: Sequence[Any]) -> Apply:
     returns, is the option's index; ``space_eval`` turns it into the option.
 
     A choice without options is an error only in a space that is searched: programs that make spaces throw it away.
+
+    Raises:
+        InvalidTypeError: If the label is no text, or the options are no list.
     """
     listed = _options(label, options, "choice")
     return scope.switch(_parameter(label, scope.randint(len(listed)), "choice", is_checked=bool(listed)), *listed)
@@ -95,7 +106,8 @@ def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
     """One of the options in (probability, option) pairs; otherwise as :func:`choice`.
 
     Raises:
-        InvalidSpaceError: If the probabilities are negative or do not sum to 1.
+        InvalidTypeError: If the label is no text, or the options are no list.
+        InvalidSpaceError: If they are no such pairs, or the probabilities are negative or do not sum to 1.
     """
     pairs = _options(label, p_options, "pchoice")
     if not pairs:
@@ -115,6 +127,7 @@ def randint(label: str, *args: int, **kwargs: int) -> Apply:
     Also by keyword: ``upper=``, or ``low=`` and ``high=``.
 
     Raises:
+        InvalidTypeError: If the label is no text, or there are other arguments than these.
         InvalidSpaceError: If the bounds are not integers, or not in order.
     """
     names = ("upper",) if len(args) + len(kwargs) == 1 and "low" not in kwargs else ("low", "high")
@@ -131,7 +144,12 @@ def randint(label: str, *args: int, **kwargs: int) -> Apply:
 
 
 def uniform(label: str, low: float, high: float) -> Apply:
-    """A float, uniform on [low, high]."""
+    """A float, uniform on [low, high].
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If the bounds are not finite numbers, or not in order.
+    """
     return scope.float(_parameter(label, scope.uniform(low, high)))
 
 
@@ -139,12 +157,21 @@ def quniform(label: str, low: float, high: float, q: float) -> Apply:
     """A float, a multiple of ``q`` in [low, high], each equally likely.
 
     If there is none, a float that is uniform on [low, high], with a warning.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If the bounds are not finite numbers, or not in order, or ``q`` is not positive.
     """
     return scope.float(_quantised("quniform", label, low, high, q))
 
 
 def uniformint(label: str, low: float, high: float, q: float = 1.0) -> Apply:
-    """An integer from low to high, both included, each equally likely; ``q`` is accepted and is 1."""
+    """An integer from low to high, both included, each equally likely; ``q`` is accepted and is 1.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If the bounds are not integers, or not in order, or beyond 2**53.
+    """
     for bound, value in (("low", low), ("high", high)):
         plain = value.obj if isinstance(value, Literal) else value
         if is_finite(plain) and not float(plain).is_integer():
@@ -162,6 +189,10 @@ def loguniform(label: str, low: float, high: float, *extra: float) -> Apply:
 
     For a value between 1e-4 and 1 write ``hp.loguniform(label, math.log(1e-4), math.log(1))``. A warning is given for
     bounds that look as if they were not logarithms.
+
+    Raises:
+        InvalidTypeError: If the label is no text, or there are more arguments than these.
+        InvalidSpaceError: If the bounds are not finite numbers, or not in order, or exp(high) is not finite.
     """
     node = _parameter(label, scope.loguniform(low, high))
     if extra:
@@ -188,6 +219,11 @@ def qloguniform(label: str, low: float, high: float, q: float) -> Apply:
     """A multiple of ``q`` in [exp(low), exp(high)], log-uniform: the bounds are natural logarithms.
 
     If there is none, a log-uniform float, with a warning.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If the bounds are not finite numbers, or not in order, exp(high) is not finite, or ``q`` not
+            positive.
     """
     node = _quantised("qloguniform", label, low, high, q)
     _warn_of_raw_bounds("qloguniform", label, low, high)
@@ -195,20 +231,40 @@ def qloguniform(label: str, low: float, high: float, q: float) -> Apply:
 
 
 def normal(label: str, mu: float, sigma: float) -> Apply:
-    """A float, normal with mean ``mu`` and standard deviation ``sigma``."""
+    """A float, normal with mean ``mu`` and standard deviation ``sigma``.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If ``mu`` is not a finite number, or ``sigma`` not a positive one.
+    """
     return scope.float(_parameter(label, scope.normal(mu, sigma)))
 
 
 def qnormal(label: str, mu: float, sigma: float, q: float) -> Apply:
-    """A normal draw rounded to the nearest multiple of ``q``."""
+    """A normal draw rounded to the nearest multiple of ``q``.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If ``mu`` is not a finite number, or ``sigma`` or ``q`` not a positive one.
+    """
     return scope.float(_parameter(label, scope.qnormal(mu, sigma, q)))
 
 
 def lognormal(label: str, mu: float, sigma: float) -> Apply:
-    """exp of a normal draw with mean ``mu`` and standard deviation ``sigma``."""
+    """exp of a normal draw with mean ``mu`` and standard deviation ``sigma``.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If ``mu`` is not a finite number, or ``sigma`` not a positive one.
+    """
     return scope.float(_parameter(label, scope.lognormal(mu, sigma)))
 
 
 def qlognormal(label: str, mu: float, sigma: float, q: float) -> Apply:
-    """exp of a normal draw, rounded to the nearest multiple of ``q``."""
+    """exp of a normal draw, rounded to the nearest multiple of ``q``.
+
+    Raises:
+        InvalidTypeError: If the label is no text.
+        InvalidSpaceError: If ``mu`` is not a finite number, or ``sigma`` or ``q`` not a positive one.
+    """
     return scope.float(_parameter(label, scope.qlognormal(mu, sigma, q)))

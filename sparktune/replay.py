@@ -66,7 +66,8 @@ class Replay:
         text = f"{self.n_repeated} of {self.n_trials} proposals were made again"
         if self.n_without_record:
             text += f", {self.n_without_record} have no record of what they saw"
-        return f"{text}: {self.difference or 'all came out the same'}"
+        same = "all came out the same" if self.n_repeated else "nothing was compared"
+        return f"{text}: {self.difference or same}"
 
 
 def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None = None, trust: bool = False) -> Replay:

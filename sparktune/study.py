@@ -98,6 +98,7 @@ class Study:
         if storage is not None:
             self.trials.keep_in(storage)
         algo = auto.suggest if algo is None else require_algo(algo)
+        self._domain.warn_if_constant()
         self._asked: set[Any] = set()
         self._nodes = value_nodes(self._domain.space)
         self._lock = threading.RLock()
@@ -220,8 +221,14 @@ class Study:
         Raises:
             InvalidArgumentError, InvalidTypeError: If a point does not lie in the space.
         """
+        for point in points:
+            if not isinstance(point, Mapping):
+                is_list = isinstance(point, (list, tuple)) and all(isinstance(item, Mapping) for item in point)
+                fix = "put a * before the list, enqueue(*points)" if is_list else "write enqueue({'x': 0.5})"
+                raise InvalidTypeError(f"enqueue takes points {{label: value}}, each by itself, got {point!r}: {fix}")
         with self._lock:
-            self.trials.insert_trial_docs(point_documents(points, self._domain, self.trials))
+            found = point_documents(points, self._domain, self.trials, "point {} given to enqueue")
+            self.trials.insert_trial_docs(found)
             self.trials.refresh()
             self._search.flush()
 

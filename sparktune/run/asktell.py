@@ -13,7 +13,7 @@ from sparktune.exceptions import InvalidLoss
 from sparktune.history import documents, proposals
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
-from sparktune.history.marks import misfits, n_borrowed
+from sparktune.history.marks import count_unlike, n_borrowed
 from sparktune.history.trial import Outcome
 from sparktune.run.arguments import as_generator
 from sparktune.run.domain import Domain, failure_from
@@ -119,7 +119,7 @@ class AskTell:
             self._keeper.note_end(document)
         self.trials.refresh()
         if (numbers := self._history.numbers) is not None and numbers != known:
-            self._warn_of_misfits(*numbers)
+            self._warn_of_unlike(*numbers)
         return outcome
 
     def checked(self, outcome: Outcome) -> Outcome:
@@ -137,9 +137,9 @@ class AskTell:
         history: History = self.trials.history(self.domain.space.labels)
         return history
 
-    def _warn_of_misfits(self, n_losses: int, n_constraints: int) -> None:
+    def _warn_of_unlike(self, n_losses: int, n_constraints: int) -> None:
         """Say which trials of a warm start are unlike the study's first result, which has just come in."""
-        n_unlike, n_dropped = misfits(self._history.documents, n_losses, n_constraints)
+        n_unlike, n_dropped = count_unlike(self._history.documents, n_losses, n_constraints)
         if n_unlike:
             logger.warning(
                 "warm_start: all trials of a study have the same numbers of losses and constraints, in its first "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import reprlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.graph import dfs
 from sparktune.space.nodes import Apply, Literal
+from sparktune.space.numbers import is_number
 from sparktune.space.scope import GarbageCollected, scope
 
 logger = logging.getLogger("sparktune")
@@ -119,6 +121,8 @@ class Domain:
         self.pass_expr_memo_ctrl = pass_expr_memo_ctrl
         self.space = Space(expr)
         self.expr = self.space.expr
+        if not self.space.labels:
+            self._remedy = _parameter_for(expr)
         require_own_nodes(self.expr)
         self.params: dict[str, Apply] = {p.label: p.value_node for p in self.space.parameters}
         self.workdir = workdir
@@ -164,6 +168,14 @@ class Domain:
             fn, argument = self.evaluate_async(config, ctrl)
             value = fn(argument)
         return self.evaluate_async2(value, ctrl, attach_attachments)
+
+    def warn_if_constant(self) -> None:
+        """Say so if the space has no parameter, for then all trials are the same.
+
+        hyperopt searches such a space in silence, and programs do for one trial: it is no error.
+        """
+        if not self.space.labels:
+            logger.warning("the space has no parameter, so that all trials are the same: %s", self._remedy)
 
     def evaluate_async(
         self, config: Mapping[str, Any], ctrl: Any, attach_attachments: bool = True
@@ -237,6 +249,20 @@ def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, ND
     """Draws from the prior: by label the ids in which it is active, and its values there."""
     generator = as_generator(rng)
     return space.by_label([space.draw(generator) for _ in new_ids], new_ids)
+
+
+def _parameter_for(expr: Any) -> str:
+    """How to write a parameter in place of what stands in a space that has none."""
+    if isinstance(expr, str):
+        return f'write space="annotated" if the annotations of the objective are the space, got {expr!r}'
+    if callable(expr) and not isinstance(expr, Apply):
+        return f"pass what a function of hp returns, as in hp.uniform('x', 0, 1), got the function {expr!r}"
+    for key, value in expr.items() if isinstance(expr, Mapping) else ():
+        if isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)):
+            return f"write hp.uniform({key!r}, {value[0]!r}, {value[1]!r}) in place of {value!r}"
+        if isinstance(value, (list, tuple)) and value:
+            return f"write hp.choice({key!r}, {(options := reprlib.repr(list(value)))}) in place of {options}"
+    return "write what is to be searched with functions of hp, as in hp.uniform('x', 0, 1)"
 
 
 def require_own_nodes(expr: Apply) -> None:

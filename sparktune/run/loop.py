@@ -1,6 +1,7 @@
 """The loop: asks for proposals while slots are free, hands them to an executor, records what comes back.
 
-It waits on a queue that finished evaluations are put into: no sleeping, no polling.
+It waits on a queue that finished evaluations are put into. Only for trials that others run, which put nothing there, it
+looks at their documents now and then.
 """
 
 from __future__ import annotations

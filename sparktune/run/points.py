@@ -22,7 +22,9 @@ from sparktune.space.numbers import Integer, Real, is_finite
 from sparktune.space.scope import rec_eval
 
 
-def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any) -> list[Document]:
+def point_documents(
+    points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any, name: str = "points_to_evaluate[{}]"
+) -> list[Document]:
     """New documents for points the user wants evaluated first.
 
     Args:
@@ -30,13 +32,14 @@ def point_documents(points: Sequence[Mapping[str, Any]], domain: Domain, trials:
             left out, or be None or NaN. Constants of the space may be there as well, by their key in a dict.
         domain: Gives the space the points must lie in.
         trials: Gives the ids.
+        name: What errors call a point, with a place for its number.
 
     Raises:
         InvalidArgumentError: If a label is unknown or missing, a value is out of its bounds, or that of a constant is
             another one.
         InvalidTypeError: If ``points`` is no list of dictionaries.
     """
-    space, raws = domain.space, _raws(points, domain.space)
+    space, raws = domain.space, _raws(points, domain.space, name)
     tids = trials.new_trial_ids(len(points))
     miscs = [
         documents.new_misc(tid, raw, space.labels, domain.cmd, domain.workdir)
@@ -68,15 +71,15 @@ def points_left(points: Sequence[Mapping[str, Any]], domain: Domain, trials: Any
     return [point for point, raw in zip(points, _raws(points, domain.space), strict=True) if raw not in known]
 
 
-def _raws(points: Sequence[Mapping[str, Any]], space: Space) -> list[dict[str, Any]]:
+def _raws(
+    points: Sequence[Mapping[str, Any]], space: Space, name: str = "points_to_evaluate[{}]"
+) -> list[dict[str, Any]]:
     """The values of each point as documents have them."""
     given: Any = points
     if not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
         raise InvalidTypeError(f"points_to_evaluate is a list of dicts {{label: value}}, got {points!r}")
     nodes, constants = value_nodes(space), _constants(dfs(space.expr))
-    return [
-        _raw(point, space, nodes, constants, f"points_to_evaluate[{number}]") for number, point in enumerate(points)
-    ]
+    return [_raw(point, space, nodes, constants, name.format(number)) for number, point in enumerate(points)]
 
 
 def _raw(

@@ -42,11 +42,9 @@ class Reader:
         kind = reply["kind"]
         if kind == "ok":
             try:
-                result = self.read_result(pickle.loads(reply["value"]))
-                attachments = dict(result.pop("attachments", None) or {})
+                return Outcome.of(self.read_result(pickle.loads(reply["value"])), record)
             except BaseException as error:  # not a result, or of a class that cannot be loaded here
                 return Outcome(failure=failure_from(error), record=record)
-            return Outcome(result, attachments=attachments, record=record)
         if kind == "cancelled":
             return Outcome(record=record)
         if kind in ERRORS:

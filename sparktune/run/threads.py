@@ -137,9 +137,7 @@ class ThreadsExecutor:
         """
         try:
             # Attachments go with the outcome: of an evaluation that was given up they must not come in late.
-            result = self._domain.evaluate(call.raw, call.ctrl, attach_attachments=False)
-            attachments = dict(result.pop("attachments", None) or {})
-            return Outcome(result, attachments=attachments)
+            return Outcome.of(self._domain.evaluate(call.raw, call.ctrl, attach_attachments=False))
         except Exception as error:
             return Outcome(failure=failure_from(error))
         except BaseException as error:  # sys.exit and the like: raised again in the caller, they would end the program

@@ -8,6 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from sparktune.exceptions import (
+    AllTrialsFailed,
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingPackageError,
+    ObjectiveError,
+)
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as error:
+    raise MissingPackageError(
+        "sparktune.sklearn needs scikit-learn, which is not installed: pip install 'sparktune[sklearn]'"
+    ) from error
+
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
@@ -17,12 +33,6 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 
-from sparktune.exceptions import (
-    AllTrialsFailed,
-    InvalidArgumentError,
-    InvalidTypeError,
-    ObjectiveError,
-)
 from sparktune.fmin import fmin
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, STATUS_FAIL, STATUS_OK
 from sparktune.run.arguments import as_max_evals

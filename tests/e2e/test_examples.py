@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyspark
 import pytest
+from clusters import spark_submit
 
 import sparktune
 from sparktune.spark.java import ensure_java
@@ -48,12 +48,6 @@ def run(monkeypatch):
         return process.stdout
 
     return run
-
-
-def spark_submit():
-    """pyspark's own: beside the interpreter, as pip puts it, or in the package."""
-    places = Path(sys.executable).parent, Path(pyspark.__file__).parent / "bin"
-    return next(str(place / "spark-submit") for place in places if (place / "spark-submit").exists())
 
 
 def parameters(output):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyspark
 import pytest
+from clusters import spark_submit
 
 import sparktune
 from sparktune.spark.java import ensure_java
@@ -33,12 +33,6 @@ mode = session.conf.get("spark.scheduler.mode")
 print("best", best, "failed", trials.count_failed_trials(), mode, "parallelism", trials.parallelism)
 session.stop()
 """
-
-
-def spark_submit():
-    """pyspark's own: beside the interpreter, as pip puts it, or in the package."""
-    places = Path(sys.executable).parent, Path(pyspark.__file__).parent / "bin"
-    return next(str(place / "spark-submit") for place in places if (place / "spark-submit").exists())
 
 
 def test_submitted_program_runs_with_the_settings_of_the_repository(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from studies import split
 
 from sparktune import hp, tpe
 from sparktune.history import documents
@@ -65,14 +66,6 @@ def test_any_history_gives_points_of_the_space(space, ends, seed, n, n_candidate
     for column, parameter in enumerate(space.parameters):
         active = points[~np.isnan(points[:, column]), column]
         assert np.isfinite(parameter.distribution.log_pdf(active)).all()
-
-
-def split(history, gamma):
-    """Rows of the good trials, and which rows are bad: all but those and the cancelled ones."""
-    good = tpe.good_rows(history, gamma)
-    is_bad = np.ones(len(history.kinds), bool)
-    is_bad[np.append(good, history.ignored_rows)] = False
-    return good, is_bad
 
 
 @QUICK

@@ -46,3 +46,18 @@ def test_output_that_is_no_file_may_end_as_well(tmp_path, monkeypatch, make):
         study.tell(study.ask(), 1.0)
     monkeypatch.setattr(sys, "stdout", make())
     assert cli.main(["show", str(tmp_path / "study.jsonl")]) == 2
+
+
+def test_trials_without_a_loss_are_counted(tmp_path, capsys):
+    """``sparktune show`` says how many trials failed, and of a study in which all did, why."""
+    path = tmp_path / "study.jsonl"
+    with Study(hp.uniform("x", 0, 1), storage=path) as study:
+        study.tell(study.ask(), {"status": "fail"})
+        study.tell(study.ask(), ValueError("no good"))
+    cli.main(["show", str(path)])
+    assert "ended without a loss: 2; the first one:\ntrial 0 with {'x': " in capsys.readouterr().out
+    with Study(hp.uniform("x", 0, 1), storage=path) as study:
+        study.tell(study.ask(), 1.0)
+    cli.main(["show", str(path)])
+    shown = capsys.readouterr().out
+    assert "ended without a loss: 2\nbest loss: 1.0" in shown

@@ -1,6 +1,8 @@
 """What README and docs show works."""
 
 import contextlib
+import datetime
+import operator
 import os
 import re
 import shutil
@@ -9,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sparktune.pyll import stochastic
+from sparktune import Trials, fmin, hp, rand
+from sparktune.exceptions import InvalidSpaceError
+from sparktune.pyll import as_apply, stochastic
 from sparktune.space.scope import IMPLEMENTATIONS, scope
 
 ROOT = Path(__file__).parents[2]
@@ -65,12 +70,46 @@ def test_code_in_the_page_on_databases_runs(tmp_path, monkeypatch):
     pytest.importorskip("sqlalchemy")
     monkeypatch.chdir(tmp_path)
     run_blocks("docs/databases.md")
-    queries = re.findall(r"^select .*;$", (ROOT / "docs/databases.md").read_text(), re.MULTILINE)
+    queries = queries_of_the_page()
     if sqlite3.sqlite_version_info < (3, 38):  # the first with ->>
         queries = [query for query in queries if "->>" not in query]
-    assert queries
     with contextlib.closing(sqlite3.connect("study.db")) as database:
         assert [len(database.execute(query).fetchall()) for query in queries] == [50] * len(queries)
+
+
+def queries_of_the_page():
+    """The queries of the page on databases; there are two."""
+    queries = re.findall(r"^select [^;]*;$", (ROOT / "docs/databases.md").read_text(), re.MULTILINE)
+    assert len(queries) == 2
+    return queries
+
+
+def test_the_query_for_durations_gives_seconds(tmp_path):
+    """Of a trial that took 150.5 seconds, and of one that went over midnight, in SQLite."""
+    pytest.importorskip("sqlalchemy")
+    trials = Trials()
+    fmin(lambda x: x, hp.uniform("x", 0, 1), algo=rand.suggest, max_evals=2, trials=trials, rstate=0, verbose=False)
+    begin = datetime.datetime(2026, 1, 2, 23, 59)
+    for document, seconds in zip(trials.trials, [150.5, 3600.25], strict=True):
+        document.update(book_time=begin, refresh_time=begin + datetime.timedelta(seconds=seconds))
+    trials.save(f"sqlite:///{tmp_path}/study.db?study=forest")
+    (query,) = [query for query in queries_of_the_page() if "duration" in query]
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.row_factory = sqlite3.Row
+        durations = {row["number"]: row["duration"] for row in database.execute(query)}
+    assert durations == pytest.approx({0: 150.5, 1: 3600.25}, abs=1e-3)  # a Julian day is exact to 40 microseconds
+
+
+def test_the_journal_that_the_storage_page_shows_is_one(tmp_path, caplog):
+    """It is loaded whole: a trial, with its loss, its times and the space."""
+    (lines,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
+    (tmp_path / "study.jsonl").write_text(lines)
+    trials = Trials.load(tmp_path / "study.jsonl")
+    assert not caplog.records  # of lines that were left out
+    (record,) = trials.to_records()
+    assert record["state"] == "done"
+    assert record["loss"] == pytest.approx((trials.best_params - 1) ** 2)
+    assert record["duration"] == pytest.approx(0.001)
 
 
 def test_code_in_the_page_on_migration_runs(tmp_path):
@@ -106,6 +145,31 @@ def test_code_in_the_plotting_page_runs(tmp_path, monkeypatch):
     finally:
         plt.close("all")
     assert (tmp_path / "parameters.png").stat().st_size
+
+
+def test_what_the_space_page_says_of_operators_holds():
+    """Arithmetic and ``<`` work with arrays, ``==`` and ``in`` compare identities, and no array takes an index."""
+    a, b, n, array = hp.uniform("a", 1, 5), hp.uniform("b", 1, 5), hp.randint("n", 3), np.array([1.0, 2.0])
+    for name in "add sub mul truediv floordiv mod pow lt le gt ge".split():
+        both = [getattr(operator, name)(array, a), getattr(operator, name)(a, array)]
+        assert [value.shape for value in stochastic.sample(both, 0)] == [(2,), (2,)], name
+    for name in "abs exp log log2 log10 sqrt sin cos tan".split():
+        assert stochastic.sample(getattr(np, name)(a), 0) == pytest.approx(getattr(np, name)(stochastic.sample(a, 0)))
+    assert stochastic.sample([np.maximum(a, b), np.minimum(a, b)], 0) == stochastic.sample(
+        [scope.max([a, b]), scope.min([a, b])], 0
+    )
+    for function in (np.max, np.min, np.sum, np.asarray):
+        with pytest.raises((TypeError, InvalidSpaceError)):
+            stochastic.sample(function(a), 0)
+    assert [n == 2, n != 2, n in (0, 1, 2)] == [False, True, False]
+    assert {stochastic.sample((scope.eq(n, 2), scope.ne(n, 2)), seed) for seed in range(9)} == {
+        (True, False),
+        (False, True),
+    }
+    for values in ([8, 16, 32], np.array([8, 16, 32])):
+        with pytest.raises((IndexError, TypeError)):
+            values[n]
+        assert stochastic.sample(as_apply(values)[n], 0) in (8, 16, 32)
 
 
 def test_every_function_that_the_space_page_names_exists():

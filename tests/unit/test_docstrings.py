@@ -1,10 +1,14 @@
 """Docstrings and comments name what there is."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+from sparktune import early_stop, hp
+from sparktune.exceptions import InvalidArgumentError, InvalidSpaceError, InvalidTypeError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sparktune"
@@ -144,3 +148,27 @@ def test_a_name_of_nothing_is_found(target):
 def test_a_name_of_something_is_not(target):
     """By the module, by an import, whole, by a class that is elsewhere; what a base class has counts."""
     assert unknown("sparktune.trials", f":meth:`~{target}`") == []
+
+
+def errors_named(function):
+    """What the section ``Raises`` of a docstring says."""
+    return function.__doc__.partition("Raises:")[2]
+
+
+@pytest.mark.parametrize("name", hp.__all__)
+def test_what_a_parameter_raises_is_in_its_docstring(name):
+    """For a label that is no text, and for bounds or options that are none."""
+    function = getattr(hp, name)
+    needed = [p for p in inspect.signature(function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    good = {"choice": [[1]], "pchoice": [[(1.0, "a")]], "randint": [3]}.get(name, [1, 2, 1][: len(needed) - 1])
+    for label, arguments in ((3, good), ("x", [None] * len(good))):
+        with pytest.raises((InvalidTypeError, InvalidSpaceError)) as raised:
+            function(label, *arguments)
+        assert f"{type(raised.value).__name__}: " in errors_named(function)
+
+
+def test_what_an_early_stop_raises_is_in_its_docstring():
+    """For a count of trials that is none."""
+    with pytest.raises(InvalidArgumentError):
+        early_stop.no_progress_loss(0)
+    assert "InvalidArgumentError: " in errors_named(early_stop.no_progress_loss)

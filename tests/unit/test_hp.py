@@ -1,6 +1,7 @@
 """hp.*: what a parameter may look like, and what is refused where it is made."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -304,3 +305,17 @@ def test_the_objective_sees_python_numbers(node, kind):
     assert type(sample(node, 0)) is kind
     space = Space(node)
     assert type(space.evaluate(space.raw(space.sample(np.random.default_rng(0), 1)[0]))) is kind
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_a_set_of_options_has_no_order(kind):
+    """Options are stored by their number, so a set of texts gives a warning; what has an order gives none."""
+    with pytest.warns(UserWarning, match=rf"hp\.choice\('c', ...\) got a {kind.__name__}.*write a list") as caught:
+        hp.choice("c", kind(["adam", "sgd"]))
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"hp\.pchoice\('c', ...\) got a"):
+        hp.pchoice("c", kind([(0.5, "a"), (0.5, "b")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hp.choice("c", kind([1, 2]))
+        hp.choice("c", {"adam": 1, "sgd": 2})

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from studies import states
 
 from sparktune import STATUS_FAIL, STATUS_OK, Trials, auto, fmin, hp, partial, rand
 from sparktune.exceptions import (
@@ -42,10 +43,6 @@ def run(fn, trials, space=X, **options):
 def run_numbers(fn, trials, n, **options):
     """fmin with ``fn`` at 0, 1, and so on below n."""
     return run(fn, trials, NUMBER, max_evals=0, points_to_evaluate=[{"i": i} for i in range(n)], **options)
-
-
-def states(trials):
-    return [document["state"] for document in trials._dynamic_trials]
 
 
 # -- the arguments -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand, space_eval
-from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError
+from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidTypeError
 from sparktune.pyll.base import scope
 from sparktune.trials import SeveralLossesError
 
@@ -265,3 +265,10 @@ except ImportError as error:
     assert "MissingPackageError" in printed
     assert "pip install pandas" in printed
     assert "to_records()" in printed
+
+
+@pytest.mark.parametrize("session", [None, "local[2]", Trials])
+def test_to_spark_takes_a_session(session):
+    """What is none is an error that says where to get one."""
+    with pytest.raises(InvalidTypeError, match=r"to_spark takes a Spark session.*got .*get_session\(\)"):
+        Trials().to_spark(session)

@@ -232,3 +232,18 @@ def test_the_module_is_the_command():
     command = [sys.executable, "-m", "sparktune", "--version"]
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "0.1.0"
+
+
+def test_proposals_without_a_record_are_not_said_to_be_the_same(tmp_path, capsys):
+    """Of an algorithm of one's own nothing is made again, and the command says no more than that."""
+
+    def suggest(new_ids, domain, trials, seed):
+        made = rand.suggest(new_ids, domain, trials, seed)
+        for document in made:
+            del document["misc"]["search"]
+        return made
+
+    fmin(abs, hp.uniform("x", 0, 1), algo=suggest, max_evals=3, storage=tmp_path / "study", verbose=False)
+    assert main(["replay", str(tmp_path / "study")]) == 0
+    shown = capsys.readouterr().out
+    assert shown == "0 of 3 proposals were made again, 3 have no record of what they saw: nothing was compared\n"

@@ -626,3 +626,11 @@ def test_workers_need_scikit_learn_only(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = LogisticRegression(C=0.5).fit(X_CLASS[:40], Y_CLASS[:40]).score(X_CLASS[40:], Y_CLASS[40:])
     assert float(done.stdout) == -expected
+
+
+def test_without_scikit_learn_the_error_says_what_to_install():
+    """Importing the estimator without scikit-learn is an ImportError of ours, with the command to run."""
+    code = "import sys; sys.modules['sklearn'] = None; import sparktune.sklearn"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingPackageError" in run.stderr
+    assert "pip install 'sparktune[sklearn]'" in run.stderr

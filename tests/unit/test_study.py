@@ -345,7 +345,7 @@ def test_points_are_asked_first():
         ({"y": 1}, InvalidArgumentError, "labels the space has not"),
         ({"x": 9}, InvalidArgumentError, "from -5 to 5, got 9"),
         ({}, InvalidArgumentError, "needs a value for"),
-        ([("x", 1)], InvalidTypeError, "list of dicts"),
+        ([("x", 1)], InvalidTypeError, "got .*: write enqueue"),
     ],
 )
 def test_points_out_of_the_space(point, error, message):
@@ -672,3 +672,24 @@ def test_a_copy_knows_its_space_and_what_is_set_aside():
     copied = pickle.loads(pickle.dumps(study))
     assert copied.best_params == study.best_params
     assert copied.trials.n_finished == study.trials.n_finished < 20
+
+
+def test_enqueue_speaks_of_what_it_was_given():
+    """A list of points, what is no point, and a point outside of the space, are errors that name enqueue."""
+    study = Study(X)
+    with pytest.raises(InvalidTypeError, match=r"enqueue takes points.*\* before the list"):
+        study.enqueue([{"x": 0.5}])
+    with pytest.raises(InvalidTypeError, match=r"enqueue takes points.*got 5"):
+        study.enqueue(5)
+    with pytest.raises(InvalidArgumentError, match=r"point 1 given to enqueue has labels.*\['y'\]"):
+        study.enqueue({"x": 0.5}, {"y": 0.5})
+    assert len(study) == 0
+
+
+def test_a_function_in_place_of_the_space_is_noticed(caplog):
+    """A space without parameters gives one point again and again, and the log says so, once."""
+    study = Study(lambda x: x)
+    study.ask(3)
+    (record,) = caplog.records
+    assert "the space has no parameter" in record.getMessage()
+    assert "got the function" in record.getMessage()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import logsumexp
+from studies import split
 
 from sparktune import Domain, Trials, hp, rand, tpe
 from sparktune.exceptions import InvalidArgumentError
@@ -31,14 +32,6 @@ LINE = Space(hp.uniform("x", 0, 1))
 
 
 # -- whom it learns from ----------------------------------------------------------------------------------------------
-
-
-def split(history, gamma):
-    """Rows of the good trials, and which rows are bad: all but those and the cancelled ones."""
-    good = tpe.good_rows(history, gamma)
-    is_bad = np.ones(len(history.kinds), bool)
-    is_bad[np.append(good, history.ignored_rows)] = False
-    return good, is_bad
 
 
 @pytest.mark.parametrize(

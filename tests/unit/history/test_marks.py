@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparktune.history.marks import misfits
+from sparktune.history.marks import count_unlike
 from sparktune.history.trial import STATUS_FAIL, STATUS_OK
 
 
@@ -24,6 +24,6 @@ def found(document):
 @pytest.mark.parametrize(
     ("n_losses", "n_constraints", "expected"), [(1, 0, (0, 1)), (1, 1, (1, 0)), (1, 3, (0, 0)), (2, 0, (2, 0))]
 )
-def test_misfits_are_counted(found, n_losses, n_constraints, expected):
+def test_unlike_trials_are_counted(found, n_losses, n_constraints, expected):
     """Borrowed trials with losses that say nothing here, and those whose constraints are dropped, no others."""
-    assert misfits(found, n_losses, n_constraints) == expected
+    assert count_unlike(found, n_losses, n_constraints) == expected

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from studies import states
 
 from sparktune import Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError, SerializationError
@@ -21,10 +22,6 @@ def run(callbacks, trials=None, fn=abs, **options):
     """fmin by random search, 6 trials, quiet, with these callbacks."""
     options = {"algo": rand.suggest, "max_evals": 6, "verbose": False, "rstate": 0, **options}
     return fmin(fn, X, trials=Trials() if trials is None else trials, callbacks=callbacks, **options)
-
-
-def states(trials):
-    return [document["state"] for document in trials._dynamic_trials]
 
 
 class Recorder(Callback):

@@ -1,9 +1,11 @@
 """``Domain``: one point evaluated."""
 
+import re
+
 import numpy as np
 import pytest
 
-from sparktune import STATUS_OK, Ctrl, Domain, Trials, hp, rand
+from sparktune import STATUS_OK, Ctrl, Domain, Trials, fmin, hp, rand
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidTypeError
 from sparktune.history.trial import Call
 from sparktune.run.executor import SerialExecutor
@@ -151,3 +153,30 @@ def test_what_is_left_out_of_a_domain():
     assert not hasattr(domain, "vh")
     with pytest.raises(AttributeError, match="s_idxs_vals"):
         _ = domain.vh
+
+
+@pytest.mark.parametrize(
+    ("space", "fix"),
+    [
+        ({"n": [10, 50, 100], "lr": (1e-4, 0.1)}, r"write hp\.choice\('n', \[10, 50, 100\]\)"),
+        ({"lr": (1e-4, 0.1), "n": [10, 50, 100]}, r"write hp\.uniform\('lr', 0\.0001, 0\.1\)"),
+        ({"n": ("a", "b")}, r"hp\.choice\('n', \['a', 'b'\]\)"),
+        ("anotated", "space=\"annotated\".*got 'anotated'"),
+        (hp.uniform, r"as in hp\.uniform\('x', 0, 1\), got the function"),
+        ({}, "functions of hp"),
+    ],
+)
+def test_a_space_without_parameters_is_noticed_once_in_a_run(caplog, space, fix):
+    """Trials that are all the same are run, as in hyperopt, and the log says what to write."""
+    for _ in range(2):
+        caplog.clear()
+        fmin(lambda _: 1.0, space, max_evals=4, verbose=False)
+        (record,) = caplog.records
+        assert re.search(f"no parameter, so that all trials are the same: .*{fix}", record.getMessage())
+
+
+def test_one_trial_needs_no_parameter(caplog):
+    """One evaluation of a constant is what was asked for; and a space with a parameter has one."""
+    fmin(lambda _: 1.0, {"n": [10]}, max_evals=1, verbose=False)
+    fmin(lambda _: 1.0, {"n": [10], "x": hp.uniform("x", 0, 1)}, max_evals=3, verbose=False)
+    assert not caplog.records

@@ -8,6 +8,7 @@ import timeit
 
 import numpy as np
 import pytest
+from studies import states
 
 from sparktune import Domain, FMinIter, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError
@@ -28,10 +29,6 @@ def minimised(max_evals):
     trials = Trials()
     minimise(lambda x: x, trials=trials, max_evals=max_evals)
     return trials
-
-
-def states(trials):
-    return [document["state"] for document in trials._dynamic_trials]
 
 
 def iteration(fn=lambda x: x, trials=None, **options):

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from studies import states
 
 from sparktune import STATUS_OK, Ctrl, Study, Trials, fmin, hp, rand, tpe
 from sparktune.early_stop import no_progress_loss
@@ -33,10 +34,6 @@ def minimise(fn, trials, **options):
         **options,
     }
     return fmin(fn, SPACE, trials=trials, **options)
-
-
-def states(trials):
-    return [document["state"] for document in trials._dynamic_trials]
 
 
 def in_background(function, *args, **options):

@@ -1,0 +1,44 @@
+"""What objectives return, read as results: what is refused is told what to write."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sparktune import STATUS_OK
+from sparktune.exceptions import InvalidLoss
+from sparktune.history.returned import as_result
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (0.5, 2.0),
+        [1, 2, 3],
+        np.array([0.5, 2.0]),
+        np.ones((2, 2)),
+        {"status": STATUS_OK, "loss": [0.5, 2.0]},
+        {"status": STATUS_OK, "loss": np.array([0.5, 2.0])},
+    ],
+)
+def test_several_numbers_have_a_form_of_their_own(value):
+    """Numbers in a list, a tuple or an array, where one loss must be, bring the key for several to mind."""
+    with pytest.raises(InvalidLoss, match=r"\{'status': STATUS_OK, 'losses': \[...\]\}") as caught:
+        as_result(value)
+    assert "float(...)" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.array([0.5]), np.array([[0.5]])])
+def test_an_array_of_one_number_is_told_what_makes_a_number_of_it(value):
+    """What the message says works, which float() does not with an array that has a dimension."""
+    with pytest.raises(InvalidLoss, match=r"write \.item\(\) behind it"):
+        as_result(value)
+    assert as_result(value.item())["loss"] == 0.5
+
+
+@pytest.mark.parametrize("value", ["ab", ["a", "b"], [0.5], {1.0, 2.0}, itertools.count()])
+def test_what_is_no_list_of_numbers_is_not_taken_for_one(value):
+    """Text, sets, and numbers without an end, are no several losses."""
+    with pytest.raises(InvalidLoss) as caught:
+        as_result(value)
+    assert "losses" not in str(caught.value)
