@@ -144,7 +144,7 @@ class _InTheirSpaces:
                 before = copy.deepcopy(found[: run.get("n_trials", 0)])
                 adapt(before, known, spaces_of_runs(self._runs[:number], before, self._trust))
                 found[: len(before)] = before
-            self._domain, self._seen = Domain(_nothing, known.expr), _Seen(found)
+            self._domain, self._seen = Domain(None, known.expr), _Seen(found)
         return self._domain, self._seen
 
 
@@ -202,11 +202,7 @@ def _run_of(position: int, runs: Sequence[Event]) -> int:
 
 def _space_of(run: Event, given: Any, trust: bool) -> Space:
     if given is not None:
-        return given if isinstance(given, Space) else Space(given)
+        return Space.of(given)
     if not run.get("space"):
         raise InvalidArgumentError("replay needs the search space, which this study has not: call replay(..., space=)")
     return decode_space(run["space"], trust)
-
-
-def _nothing(_: Any) -> None:
-    """Stands for the objective: nothing is evaluated."""

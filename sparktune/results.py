@@ -239,7 +239,7 @@ class Results(Collection):
             for document, status in zip(self._trials, self.statuses(bandit), strict=True)
             if status == STATUS_OK and not is_borrowed(document)
         ]
-        read = bandit if bandit is not None else Domain(lambda _: 0.0, {})
+        read = bandit if bandit is not None else Domain(None, {})
         rows = [(float(read.loss(r)), float(read.loss_variance(r) or 0.0), float(read.true_loss(r))) for r in done]
         finite = [row for row in rows if np.isfinite(row).all()]
         if not finite and self._candidates():
@@ -378,7 +378,7 @@ class Results(Collection):
         return explain(self._known_space(space, f"explain({tid!r}, space)"), self.own_documents(), tid)
 
     def _known_space(self, space: Any, call: str) -> Space:
-        known = self._space if space is None else space if isinstance(space, Space) else Space(space)
+        known = self._space if space is None else Space.of(space)
         if known is None:
             raise InvalidArgumentError(
                 f"{call.partition('(')[0]} needs the search space, and this Trials object has run no fmin since it was "

@@ -15,7 +15,7 @@ from sparktune.exchange.other_space import Terms
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.events import Replica, n_renewed
+from sparktune.history.events import n_renewed
 from sparktune.history.marks import OTHER_SPACE
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Outcome
 from sparktune.run.algos import algo_description, stored_algo
@@ -91,7 +91,7 @@ class Study:
             raise InvalidArgumentError(
                 'a Study has no objective whose annotations could be the space, got space="annotated": pass the space'
             )
-        self._domain = Domain(_told, space, goal=Goal.of(direction, metric))
+        self._domain = Domain(None, space, goal=Goal.of(direction, metric))
         self.trials = Trials() if trials is None else trials
         if not isinstance(self.trials, Trials):
             raise InvalidTypeError(f"trials is a Trials object, or None for a new one, got {trials!r}: pass Trials()")
@@ -145,7 +145,7 @@ class Study:
         stored = Trials.load(place, trust=trust)
         if space is None and stored._space is None:
             raise InvalidArgumentError(f"the study in {place} has no search space: call Study.load(..., space=space)")
-        runs = Replica(place.read(trust)).runs
+        runs = stored._read_runs
         if algo is None and runs:
             algo = stored_algo(runs[-1], "Study.load")
         if metric is None:
@@ -334,8 +334,3 @@ class Study:
             )
         attachments = dict(read.pop("attachments", None) or {})
         return Outcome(read, attachments=attachments)
-
-
-def _told(_: Any) -> None:
-    """Stands for the objective, which is not here."""
-    raise NotImplementedError("a Study evaluates nothing: tell it the results")

@@ -46,6 +46,7 @@ from sparktune.run.progress import ProgressFactory
 from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, validate_loss_threshold
 from sparktune.run.threads import ThreadsExecutor
+from sparktune.space.annotated import annotated_space
 from sparktune.space.compile import Space
 from sparktune.storage.keeper import Keeper
 from sparktune.storage.places import storage_at
@@ -340,8 +341,6 @@ class Trials(Results):
     ) -> Any:
         """Minimise ``fn`` over ``space`` with this object's trials; arguments as for :func:`sparktune.fmin`."""
         if isinstance(space, str) and space == "annotated":
-            from sparktune.space.annotated import annotated_space
-
             fn, space = annotated_space(fn)
         goal = Goal.of(direction, metric)
         told = Callbacks(callbacks)

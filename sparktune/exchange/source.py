@@ -119,7 +119,7 @@ def from_documents(
         InvalidTrial: If one is no document.
         BadSearchSpace: If ``space`` is not one.
     """
-    known = space if space is None or isinstance(space, Space) else Space(space)
+    known = None if space is None else Space.of(space)
     rows, n_open = [], 0
     for position, document in enumerate(found):
         documents.validate(document)

@@ -18,18 +18,17 @@ SEVERAL = (
 )
 
 
-def as_result(value: Any, numeric_types: tuple[type, ...] = ()) -> dict[str, Any]:
+def as_result(value: Any) -> dict[str, Any]:
     """What an objective returned, as a result dictionary: a copy, with floats for its loss, losses and constraints.
 
     Args:
         value: A number, or a mapping with ``status`` and, if that is ok, ``loss`` or ``losses``.
-        numeric_types: Further types that count as numbers.
 
     Raises:
         InvalidLoss: If there is no number where one must be, or no dict of attachments.
         InvalidResultStatus: If the status is missing or unknown.
     """
-    if is_number(value) or isinstance(value, (bool, *numeric_types)):
+    if is_number(value) or isinstance(value, bool):
         return {"loss": _as_float(value, value), "status": STATUS_OK}
     if not isinstance(value, Mapping):
         raise InvalidLoss(
@@ -133,9 +132,9 @@ def _check_constraints(result: dict[str, Any], value: object) -> None:
         result["constraints"] = list(constraints)
 
 
-def _short(value: object, limit: int = 200) -> str:
+def _short(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no int of more than 4300 digits
         text = f"{type(value).__name__} with an int of thousands of digits"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -109,7 +109,7 @@ class Column:
 
 def columns_of(trials: Any, space: Any) -> list[Column]:
     """The parameters that the trials have, by label; with options and scales where the space is known."""
-    known = getattr(trials, "_space", None) if space is None else space if isinstance(space, Space) else Space(space)
+    known = getattr(trials, "_space", None) if space is None else Space.of(space)
     parameters = {} if known is None else dict(zip(known.labels, known.parameters, strict=True))
     options = {} if known is None else _options(known)
     labels = sorted({label for document in finite_trials(trials)[2] for label in documents.raw_values(document)})

@@ -110,6 +110,11 @@ class Space:
             for label, node in nodes.items()
         )
 
+    @classmethod
+    def of(cls, space: object) -> Space:
+        """The space that an expression describes; a space is itself."""
+        return space if isinstance(space, Space) else cls(space)
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import operator
 import time
@@ -20,27 +21,31 @@ from sparktune.space.symbols import SymbolTableEntry, scope
 #: Functions that draw: they take ``rng`` and ``size``, and have no value without a generator.
 STOCHASTIC_SYMBOLS = {*distributions.BY_SYMBOL, "uniformint", "randint_via_categorical"}
 
+#: What a draw takes besides the arguments of its distribution, with the defaults.
+EXTRA = [
+    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+    for name, default in (("rng", None), ("size", ()))
+]
+
 # -- draws ------------------------------------------------------------------------------------------------------------
 
 
 def _stochastic(symbol: str, make: Callable[..., distributions.Distribution]) -> None:
     """Register ``symbol`` as a draw from ``make(*arguments)``, with the extra arguments ``rng`` and ``size``."""
-    names = {"randint": ("low", "high"), "categorical": ("p",)}.get(symbol) or tuple(
-        distributions.BY_SYMBOL[symbol].__dataclass_fields__
-    )
-    defaults = {"high": "=None"} if symbol == "randint" else {}
-    parameters = ", ".join(name + defaults.get(name, "") for name in names)
+    signature = inspect.Signature([*inspect.signature(make).parameters.values(), *EXTRA])
 
-    def draw(arguments: tuple[Any, ...], rng: Any, size: distributions.Size) -> Any:
+    def draw(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        *arguments, rng, size = bound.arguments.values()
         value = make(*map(plain, arguments)).sample(np.random.default_rng(rng), size)
         return value[()] if value.ndim == 0 else value
 
-    # Built from text, since Apply.arg reads the argument names from the signature.
-    source = f"lambda {parameters}, rng=None, size=(): draw(({', '.join(names)},), rng, size)"
-    IMPLEMENTATIONS[symbol] = eval(source, {"draw": draw})
+    draw.__signature__ = signature  # type: ignore[attr-defined] # Apply.arg reads the names of arguments there
+    IMPLEMENTATIONS[symbol] = draw
 
 
-def _randint(low: int, high: int | None) -> distributions.RandInt:
+def _randint(low: int, high: int | None = None) -> distributions.RandInt:
     return distributions.RandInt(*distributions.randint_bounds(low, high))
 
 

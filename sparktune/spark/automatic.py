@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from sparktune.history.trial import Call, Outcome
-from sparktune.run.pilots import Patience
 from sparktune.spark.jobs import JobsExecutor, RemoteObjective
 from sparktune.spark.workers import WorkersExecutor
 
@@ -30,16 +29,12 @@ class AutomaticExecutor:
     Args:
         objective: What to run, on a classic session.
         slots: Says how many trials may run at a time, each time it is asked.
-        patience: How long to wait for what with workers; None: what is usual.
     """
 
-    def __init__(
-        self, objective: RemoteObjective, slots: Callable[[], int], *, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, objective: RemoteObjective, slots: Callable[[], int]) -> None:
         self._objective = objective
         self._slots = slots
         self.slots_interval = getattr(slots, "interval", None)
-        self._patience = patience
         self._jobs = JobsExecutor(objective, slots)
         self._workers: WorkersExecutor | None = None
         self._durations: deque[float] = deque(maxlen=MAX_TRIALS)
@@ -54,7 +49,7 @@ class AutomaticExecutor:
         if self._workers is not None:
             return self._workers.submit(call)
         if self._is_short():
-            self._workers = WorkersExecutor(self._objective, self._slots, jobs=self._jobs, patience=self._patience)
+            self._workers = WorkersExecutor(self._objective, self._slots, jobs=self._jobs)
             return self._workers.submit(call)
         future = self._jobs.submit(call)
         future.add_done_callback(self._note_duration)

@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune import rand
@@ -93,6 +94,8 @@ class SparkTrials(Trials):
     MAX_CONCURRENT_JOBS_ALLOWED = 128  # hyperopt's bound, which programs keep their parallelism to; here there is none
     max_retries = 1
     _saved_parallelism = 1
+    engine: str
+    resource_profile: ResourceProfile | None = None  # of one that was lost with its pickle, see _connect
 
     def __init__(
         self,
@@ -123,21 +126,37 @@ class SparkTrials(Trials):
         self.preflight = bool(preflight)
         self.resource_profile = resource_profile
         self._requested_engine = engine
-        self._spark = spark_session if spark_session is not None else get_session()
-        self._gateway = self._connect()
-        self.engine: str = _resolve_engine(engine, self._gateway.engine)
+        if spark_session is not None:
+            self._spark = spark_session
+        gateway = self._gateway  # which says what the engine is
         if self.engine == "driver" and self.trial_memory is not None:
             raise InvalidArgumentError(
                 'trial_memory cannot be kept with engine="driver", where all trials share the memory of the driver: '
                 "leave it out"
             )
         self.user_specified_parallelism = parallelism
-        self._slots = Slots(self._gateway, parallelism, self.engine)
+        self._slots = Slots(gateway, parallelism, self.engine)
         self.timeout = timeout
         self.loss_threshold = loss_threshold
         self._fmin_cancelled = False
         self._fmin_cancelled_reason: str | None = None
         self.refresh()
+
+    # An unpickled object finds its session when it first needs one, so that reading saved results takes no Spark.
+
+    @cached_property
+    def _spark(self) -> SparkSession:
+        return get_session()
+
+    @cached_property
+    def _gateway(self) -> Gateway:
+        gateway = self._connect()
+        self.engine = _resolve_engine(self._requested_engine, gateway.engine)
+        return gateway
+
+    @cached_property
+    def _slots(self) -> Slots:
+        return Slots(self._gateway, self.user_specified_parallelism, self.engine)
 
     def _connect(self) -> Gateway:
         if "resource_profile" not in self.__dict__:
@@ -263,23 +282,6 @@ class SparkTrials(Trials):
         super().__setstate__(state)
         if not self.__dict__.pop("_lacks_profile", False):
             self.resource_profile = None
-
-    def __getattr__(self, name: str) -> Any:
-        # Only missing attributes come here: an unpickled object finds its session when it first needs one, so that
-        # reading saved results takes no Spark.
-        if name == "_spark":
-            self._spark = get_session()
-            return self._spark
-        if name == "_gateway":
-            self._gateway = self._connect()
-            self.engine = _resolve_engine(self._requested_engine, self._gateway.engine)
-            return self._gateway
-        if name == "_slots":
-            self._slots = Slots(self._gateway, self.user_specified_parallelism, self.engine)
-            return self._slots
-        if name == "resource_profile":  # lost with the pickle: results can be read, but see _connect
-            return None
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
 class HyperoptLog(Callback):

@@ -68,7 +68,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
     Raises:
         InvalidArgumentError: If there is a study of that name already.
     """
-    compiled = space if isinstance(space, Space) else Space(space)
+    compiled = Space.of(space)
     ended = [d for d in trials.own_documents() if d["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
     rows = [Row(document["tid"], {} if is_outside(document) else documents.raw_values(document)) for document in ended]
     raws = [fitted.raw for fitted in Matcher(compiled, Source("trials", rows)).fitted(rows)]

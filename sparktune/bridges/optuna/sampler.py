@@ -128,7 +128,7 @@ class _TrialsMirror:
     def _start(self) -> None:
         """Begin anew: the documents are in the units of the space, and have a number for each constraint."""
         expr = {name: node_of(name, distribution) for name, distribution in self.distributions.items()}
-        self._domain = Domain(lambda _: 0.0, expr)
+        self._domain = Domain(None, expr)
         self._trials = Trials()
         self._documents: dict[int, Document] = {}
         self._n_finished = 0  # all trials before this number are
