@@ -216,14 +216,16 @@ class Surrogate:
 def whole_points(state: SearchState, history: History, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Those of the rows of finished trials that lack no value, as soon as there are enough of them; else all.
 
-    Trials of another space may lack one. The process would take what it did for noise, and find no slope any more.
+    Trials of another space may lack one. The process would take what it did for noise, and find no slope any more. Nor
+    would it among whole ones that all have the same loss.
     """
     if not history.standings.any():
         return rows
     values = history.values[rows]
     has_value = values == values  # not NaN
-    is_whole = (has_value | ~state.space.activity(np.where(has_value, values, -1.0))).all(axis=1)
-    return rows[is_whole] if np.count_nonzero(is_whole & (history.kinds[rows] == OK)) >= N_WHOLE else rows
+    whole = rows[(has_value | ~state.space.activity(values)).all(axis=1)]
+    losses = history.objectives[whole[history.kinds[whole] == OK]]
+    return whole if len(losses) >= N_WHOLE and (losses != losses[:1]).any() else rows
 
 
 def n_fitted(n: int) -> int:

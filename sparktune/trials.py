@@ -439,6 +439,8 @@ class Trials(Results):
         if self._has_only_several_losses:
             front = self.pareto_front
             if return_argmin:
+                if front:
+                    self._require_point(front[0])  # points come before all others, and alone
                 return [documents.raw_values(document) for document in front]
             return [domain.space.evaluate(documents.raw_values(document)) for document in front if is_point(document)]
         if not return_argmin and self._history.best_row is None:
@@ -446,7 +448,7 @@ class Trials(Results):
         best = self.best_trial
         if return_argmin:
             self._require_point(best)
-            return documents.raw_values(best)
+            return self.argmin  # which a subclass may have of its own
         return domain.space.evaluate(documents.raw_values(best)) if is_point(best) else None
 
     def _exhaust(self, iterator: FMinIter) -> None:

@@ -76,8 +76,7 @@ class Matcher:
         read = [self._read(row) for row in rows]
         filled = np.array([self._space.row(raw) for raw, _, _ in read]).reshape(len(read), len(self._space))
         has_value = ~np.isnan(filled)
-        is_active = self._space.activity(np.where(has_value, filled, -1.0)) if len(read) else has_value
-        is_point = (has_value | ~is_active).all(axis=1)
+        is_point = (has_value | ~self._space.activity(filled)).all(axis=1)
         return [
             Fitted(raw, left_out, bool(point) and not is_outside, is_outside)
             for (raw, left_out, is_outside), point in zip(read, is_point, strict=True)

@@ -64,17 +64,27 @@ def _advice(value: object) -> str:
         return "; did the objective forget to return?"
     if _count(value) > 1:
         return f": {SEVERAL}"
-    if not hasattr(value, "shape"):
+    if (shape := _shape(value)) is None:
         return ""
     # numpy makes no float of an array that has a dimension.
-    return "; write .item() behind it" if value.shape and hasattr(value, "item") else "; write float(...) around it"
+    return "; write .item() behind it" if shape and hasattr(value, "item") else "; write float(...) around it"
 
 
 def _count(value: Any) -> int:
     """How many numbers there are in a list, tuple or array; 0 in something else."""
-    if isinstance(shape := getattr(value, "shape", None), tuple):
+    if (shape := _shape(value)) is not None:
         return math.prod(shape)
     return len(as_floats(value) or ()) if isinstance(value, (list, tuple)) else 0
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array; None of something else, whose attributes may be or do anything."""
+    try:
+        shape = value.shape
+    except Exception:
+        return None
+    is_one = isinstance(shape, tuple) and all(isinstance(size, int) for size in shape)
+    return shape if is_one else None
 
 
 def _check_losses(result: dict[str, Any], value: object) -> None:

@@ -119,7 +119,7 @@ class Space:
         return len(self.labels)
 
     def activity(self, values: FloatArray) -> BoolArray:
-        """Which parameters are active, shape (n, d), given values (n, d) with every column filled."""
+        """Which parameters are active, shape (n, d), given values (n, d); what hangs on one that is NaN is not."""
         is_active = np.ones(values.shape, dtype=bool)
         for column, parameter in enumerate(self.parameters):
             if parameter.is_conditional:
@@ -132,8 +132,7 @@ class Space:
             if isinstance(selector, int):
                 holds &= values[:, selector] == option
             else:
-                chosen = [rec_eval(selector, memo=self._memo(self.raw(row))) for row in values]
-                holds &= np.asarray(chosen, dtype=float) == option
+                holds &= np.array([self._is_chosen(selector, option, row) for row in values], dtype=bool)
         return holds
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:

@@ -126,8 +126,9 @@ class SymbolTable:
 def _is_again(function: Callable[..., Any], before: Callable[..., Any]) -> bool:
     """Whether a function is another one from the same place at the top of a module."""
     name = getattr(function, "__qualname__", "<none>")
-    # By each call of a function around it, and at each lambda, there may be one that does something else.
-    if function is before or "<" in name or name != getattr(before, "__qualname__", None):
+    # By each call of a function around it, at each lambda, of each object, there may be one that does something else.
+    is_one_of_many = "<" in name or hasattr(function, "__self__")
+    if function is before or is_one_of_many or name != getattr(before, "__qualname__", None):
         return False
     return function.__module__ == before.__module__
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
@@ -66,9 +67,6 @@ class ClassicGateway:
         self._profile = resource_profile
         self._thread = threading.local()
         self._is_settled = False
-        self._naming = threading.Lock()
-        self._n_inside = 0
-        self._named_before: Any = None
 
     @property
     def session_id(self) -> str:
@@ -291,37 +289,53 @@ class ClassicGateway:
         active = java_class.getActiveSession()
         before = active.get() if active.isDefined() else None
         java_class.setActiveSession(session._jsparkSession)
-        self._name_active(1)
         try:
-            return function()
+            with _active_session.named(session):
+                return function()
         finally:
-            self._name_active(-1)
             if not self.is_stopped:
                 if before is None:
                     java_class.clearActiveSession()
                 else:
                     java_class.setActiveSession(before)
 
-    def _name_active(self, change: int) -> None:
-        """Have ``SparkSession.getActiveSession()`` give this session while functions need it.
 
-        The JVM knows which session a thread has, but pyspark then gives one that all threads have in common: so it is
-        put back when the last of the functions has ended, unless somebody else has changed it.
+class _ActiveSession:
+    """What ``SparkSession.getActiveSession()`` gives while functions of ours run, whatever gateway they are of.
 
-        Args:
-            change: 1 where a function begins, -1 where it ends.
-        """
+    The JVM knows which session a thread has, but pyspark then gives one that all threads have in common: that of the
+    function that began last. It is put back when the last of them has ended, unless somebody else has changed it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: list[Any] = []
+        self._before: Any = None
+
+    @contextlib.contextmanager
+    def named(self, session: Any) -> Iterator[None]:
+        """Within it, this session is named, or that of a function that has begun since."""
         from pyspark.sql import SparkSession
 
         owner: Any = SparkSession
-        with self._naming:
-            if self._n_inside == 0:
-                self._named_before = owner._activeSession
-            self._n_inside += change
-            if self._n_inside > 0:
-                owner._activeSession = self._session
-            elif owner._activeSession is self._session:
-                owner._activeSession = self._named_before
+        with self._lock:
+            if not self._inside:
+                self._before = owner._activeSession
+            self._inside.append(session)
+            owner._activeSession = session
+        try:
+            yield
+        finally:
+            with self._lock:
+                is_ours = any(owner._activeSession is known for known in self._inside)
+                self._inside.remove(session)
+                if is_ours:
+                    owner._activeSession = self._inside[-1] if self._inside else self._before
+                if not self._inside:
+                    self._before = None
+
+
+_active_session = _ActiveSession()
 
 
 def _starts_without_executors(context: SparkContext) -> bool:

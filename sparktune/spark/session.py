@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sparktune")
 
+#: Settings by which a session becomes one of Spark Connect.
+CONNECTING = ("spark.remote", "spark.api.mode")
+
 #: Spark's own progress bar, which would write over ours. Spark turns it on by itself where a program is started with
 #: python, so what the configuration says of it cannot be told from that: it is off unless a program asks for it.
 PROGRESS = "spark.ui.showConsoleProgress"
@@ -85,7 +88,9 @@ def _warn_of_ignored(session: SparkSession, master: str | None, config: Mapping[
     there = master_of(session)
     ignored = [] if master in (None, there) else [f"master {master!r}"]
     # Their names alone, for a value may be a password. A True is Spark's "true".
-    ignored += [key for key, value in config.items() if _setting(session, key).lower() != str(value).lower()]
+    # What made it a Connect session is no setting of it.
+    asked = {key: value for key, value in config.items() if not (is_connect(session) and key in CONNECTING)}
+    ignored += [key for key, value in asked.items() if _setting(session, key).lower() != str(value).lower()]
     if ignored:
         logger.warning(
             "get_session gives the active Spark session (master %s) as it is, and what was asked of a new one is "

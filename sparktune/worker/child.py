@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import io
 import logging
 import os
@@ -25,6 +26,9 @@ MAX_RESULT_BYTES = 64 * 2**20
 
 #: So does an exception that carries data. Of a larger one the text has to do, and of that so many characters.
 MAX_ERROR_BYTES, MAX_ERROR_TEXT = 2**20, 2**16
+
+#: So many bytes more in memory than there were, and what earlier evaluations have left is looked for.
+GARBAGE_BYTES = 2**24
 
 #: The pickle of a larger objective is kept in a file, where it takes no memory.
 MAX_PICKLE_IN_MEMORY = 2**20
@@ -163,18 +167,34 @@ class _Kept:
             with contextlib.suppress(OSError):  # no room on the disk
                 file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
                 file.write(pickled)
+                file.flush()
                 self._file = file
         self._loaded: list[Any] = []
+        self._memory = 0
 
     def load(self) -> None:
         """Have it ready for an evaluation, unless it is."""
         if not self._loaded:
+            # Functions and classes of a main program refer to each other in circles, with all that they capture, and
+            # Python looks for such by the number of objects, not by their size.
+            if (memory := _resident()) is None or memory > self._memory + GARBAGE_BYTES:
+                gc.collect()
+                self._memory = _resident() or 0
             self._file.seek(0)
             self._loaded.append(pickle.load(self._file))
 
     def take(self) -> Any:
         """The objective, for one evaluation."""
         return self._loaded.pop()
+
+
+def _resident() -> int | None:
+    """Bytes of memory that this process holds; None where the system does not say at once."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 def _load(objectives: dict[str, _Kept], request: Mapping[str, Any]) -> dict[str, Any]:

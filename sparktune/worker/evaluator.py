@@ -216,6 +216,7 @@ class Evaluator:
             kinds; ``record``: host, process, start, end and, if anything was printed, the end of it as ``log``.
         """
         context = context or {}
+        was_loaded = self._process is not None and objective.digest in self._process.loaded
 
         def run(process: _Process) -> dict[str, Any]:
             reply = {"kind": "ok"}
@@ -229,7 +230,12 @@ class Evaluator:
             request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
             return _exchange(process, request, limits, watch)
 
-        return self._guarded(limits, run)
+        reply = self._guarded(limits, run)
+        if reply["kind"] == "unloadable" and was_loaded:
+            # Classes that can be made once in a process, a file that could not be read just then: from the beginning.
+            self.close()
+            reply = self._guarded(limits, run)
+        return reply
 
     def _guarded(self, limits: Limits, run: Callable[[_Process], dict[str, Any]]) -> dict[str, Any]:
         if self._process is not None and (self._process.cpus != limits.cpus or self._process.is_over()):

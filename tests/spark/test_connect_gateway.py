@@ -13,7 +13,7 @@ from sparktune.exceptions import SparkUnavailableError
 from sparktune.spark.connect import INLINE_BYTES
 from sparktune.spark.gateway import SparkJobError
 from sparktune.spark.resources import build_profile
-from sparktune.spark.session import connect_to
+from sparktune.spark.session import connect_to, get_session
 from sparktune.spark.shipping import ship
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
@@ -45,6 +45,15 @@ def session(server):
 
 def run(gateway, task, request=b"", properties=None):
     return gateway.run(task, request, "tag", "", properties or {})
+
+
+def test_what_made_it_a_connect_session_is_not_said_to_be_ignored(server, caplog):
+    """A program that asks again for the session it has, by the same URL, gets it without a warning."""
+    asked = {"spark.remote": server.url, "spark.api.mode": "connect"}
+    first = get_session(config=asked)
+    assert get_session(config=asked) is first
+    assert "ignored" not in caplog.text
+    first.stop()
 
 
 def test_slots_are_not_known(session):

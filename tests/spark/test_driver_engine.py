@@ -320,6 +320,27 @@ def test_thread_has_its_own_session_back(fair_session):
     assert seen == (None, (fair_session, other, fair_session), None)
 
 
+def test_two_sessions_at_a_time_leave_the_one_of_before(fair_session):
+    """pyspark names one active session for all threads; when two runs have ended, in any order, it is the old one."""
+    one, two = fair_session.newSession(), fair_session.newSession()
+    begun, ended = threading.Event(), threading.Event()
+    before = SparkSession.getActiveSession()
+
+    def first():
+        begun.set()
+        assert ended.wait(60)
+
+    def second():
+        assert begun.wait(60)
+
+    with ThreadPoolExecutor(2) as threads:
+        future = threads.submit(connect_to(one).in_thread(first, "tag one", "", {}, "pool"))
+        threads.submit(connect_to(two).in_thread(second, "tag two", "", {}, "pool")).result(60)
+        ended.set()
+        future.result(60)
+    assert SparkSession.getActiveSession() is before
+
+
 def test_a_stopped_session_ends_the_run(desk):
     """Where the session is stopped while trials run, the run ends with an error that says so, and keeps its results."""
     session = start_session(spark_scheduler_mode="FAIR")

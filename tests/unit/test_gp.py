@@ -137,6 +137,16 @@ def test_trials_that_lack_a_value_are_left_out_when_there_are_whole_ones(n_whole
     assert len(surrogate.x) == (12 + n_whole if n_whole < gp.N_WHOLE else n_whole)
 
 
+def test_whole_trials_on_a_plateau_do_not_stand_alone(rng):
+    """Of equal losses a process knows no slope, and would go to the corners: then the others stay."""
+    trials, space = Trials(), {"x": hp.uniform("x", 0, 1), "y": hp.uniform("y", 0, 1)}
+    fmin(lambda p: p["x"], {"x": space["x"]}, rand.suggest, 8, trials=trials, rstate=0, verbose=False)
+    fmin(lambda p: 1.0, space, rand.suggest, 20, trials=trials, rstate=0, verbose=False)
+    compiled = Space(space)
+    history = trials.history(compiled.labels)
+    assert len(gp.whole_points(SearchState.of(compiled, history), history, np.arange(20))) == 20
+
+
 def test_moves_are_points_of_the_space(rng, history_of):
     """On their grids, within bounds, with the conditions of the space; each differs from where it started."""
     space = Space(

@@ -529,3 +529,14 @@ def test_trials_say_what_they_are():
     with pytest.raises(AllTrialsFailed):
         fmin(lambda x: 1 / 0, X, rand.suggest, 2, trials=trials, catch_eval_exceptions=True)
     assert repr(trials) == "<Trials of 2 trials: 2 error>"
+
+
+def test_fmin_returns_the_argmin_of_a_subclass():
+    """Programs override it, to round values or to choose by other rules."""
+
+    class Rounded(Trials):
+        @property
+        def argmin(self):
+            return {label: round(value) for label, value in super().argmin.items()}
+
+    assert minimise(trials=Rounded()) in [{"x": value} for value in range(-5, 6)]

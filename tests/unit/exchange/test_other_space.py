@@ -10,10 +10,11 @@ import sys
 import pytest
 from searches import NEW, OLD, X, minimum, square
 
-from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, auto, fmin, hp, rand, space_eval, tpe
+from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, auto, fmin, gp, hp, rand, space_eval, tpe
 from sparktune.exceptions import AllTrialsFailed
 from sparktune.history import documents
 from sparktune.history.marks import is_outside
+from sparktune.space.scope import scope
 
 
 def test_a_study_goes_on_in_another_space(caplog):
@@ -636,6 +637,25 @@ def test_nothing_evaluated_in_another_space_is_no_answer(space):
     with pytest.raises(AllTrialsFailed, match=r"run more \(max_evals counts the 3 that are there\)"):
         fmin(square, space, max_evals=3, trials=trials, **OPTIONS)
     assert set(fmin(lambda p: 1.0, space, max_evals=4, trials=trials, **OPTIONS)) == set(space)
+
+
+def test_with_several_losses_half_points_are_no_answer_either():
+    """As with one loss."""
+    trials, two = Trials(), {"x": X, "y": hp.uniform("y", 0, 1)}
+    fmin(lambda p: {"status": STATUS_OK, "losses": [p["x"], 1.0]}, {"x": X}, max_evals=3, trials=trials, **OPTIONS)
+    with pytest.raises(AllTrialsFailed, match="got only trials of an earlier one"):
+        fmin(lambda p: 1.0, two, max_evals=3, trials=trials, **OPTIONS)
+
+
+def test_a_space_that_grows_by_a_switch_on_an_expression():
+    """Without a value for what the switch hangs on, it is not evaluated."""
+    k = hp.uniform("k", 0.5, 3.5)
+    branch = scope.switch(scope.int(scope.sqrt(k)), hp.uniform("a", 0, 1), hp.uniform("b", 0, 1))
+    for algo in (tpe.suggest, gp.suggest, auto.suggest):
+        trials = Trials()
+        fmin(lambda p: 1.0, {"x": X}, algo, 12, trials=trials, verbose=False, rstate=0)
+        fmin(lambda p: p["k"], {"x": X, "k": k, "s": branch}, algo, 22, trials=trials, verbose=False, rstate=0)
+        assert trials.best_params["s"] is not None
 
 
 def test_a_warm_start_from_the_study_itself_brings_nothing(tmp_path):

@@ -42,3 +42,23 @@ def test_what_is_no_list_of_numbers_is_not_taken_for_one(value):
     with pytest.raises(InvalidLoss) as caught:
         as_result(value)
     assert "losses" not in str(caught.value)
+
+
+class OddShape:
+    """Something with a shape that is none."""
+
+    def __init__(self, shape):
+        self._shape = shape
+
+    @property
+    def shape(self):
+        if self._shape is None:
+            raise RuntimeError("no shape")
+        return self._shape
+
+
+@pytest.mark.parametrize("value", [OddShape(("a", "b")), OddShape(None), {"status": "ok", "loss": OddShape(None)}])
+def test_objects_of_any_class_are_refused_by_the_same_error(value):
+    """Whatever their attributes are or do."""
+    with pytest.raises(InvalidLoss):
+        as_result(value)

@@ -65,6 +65,23 @@ def defined_by(cell):
     return names["halving"]
 
 
+class Scale:
+    """Its objects' methods do different things under one name."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def scaled(self, x):
+        return x * self.factor
+
+
+def test_a_method_of_another_object_does_not_take_the_place_of_the_first(registered):
+    """It is no second definition of the same function."""
+    registered.define(Scale(2).scaled)
+    with pytest.raises(ValueError, match="has a function 'scaled' already"):
+        registered.define(Scale(100).scaled)
+
+
 def test_a_cell_that_is_run_again_defines_its_function_again(registered):
     """A function of the same module and name takes the place of the one before, in nodes that are there as well."""
     registered.define(defined_by("def halving(n): return n / 2"))

@@ -196,6 +196,47 @@ def test_objective_that_does_not_load_again_says_so(evaluator, tmp_path):
     assert "only once" in replies[1]["error"][1]
 
 
+def test_objective_that_loads_once_in_a_process_gets_another_process(evaluator):
+    """Some classes can be made once in a process: what was loaded there is loaded again from the beginning."""
+
+    class OfItsProcess:
+        def __setstate__(self, state):
+            if getattr(sys, "of_its_process", False):
+                raise TypeError("there is one already")
+            sys.of_its_process = True
+
+        def __getstate__(self):
+            return 1
+
+        def __call__(self, x):
+            return os.getpid()
+
+    data = cloudpickle.dumps(OfItsProcess())
+    objective = Objective("a", lambda known: (data, {}))
+    pids = [pickle.loads(evaluator.evaluate(objective, pickle.dumps(5))["value"]) for _ in range(3)]
+    assert len(set(pids)) == 3
+
+
+def test_data_of_earlier_evaluations_are_let_go(evaluator):
+    """Functions that refer to each other in a circle keep what they capture until Python looks for such circles."""
+    captured = bytes(40 * MiB)
+
+    def helper():
+        return objective
+
+    def objective(x):
+        assert helper is not None
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") + 0 * len(captured)
+
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("the system does not say how much memory a process holds")
+    data = cloudpickle.dumps(objective)
+    parts = Objective("a", lambda known: (data, {}))
+    sizes = [pickle.loads(evaluator.evaluate(parts, pickle.dumps(0))["value"]) for _ in range(12)]
+    assert max(sizes) < min(sizes) + 3 * len(captured)
+
+
 def test_exception_with_data_is_shortened(evaluate):
     """Of an exception that holds megabytes, or says them, come type, both ends of its message, and its traceback."""
 
