@@ -18,13 +18,12 @@ from sparktune.exceptions import (
 )
 
 try:
-    import sklearn as _sklearn  # noqa: F401
+    from sklearn import get_config
 except ImportError as error:
     raise MissingPackageError(
         "sparktune.sklearn needs scikit-learn, which is not installed: pip install 'sparktune[sklearn]'"
     ) from error
 
-from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
 
