@@ -55,7 +55,7 @@ def _show(options: argparse.Namespace) -> int:
             sys.stdout.write(f"Pareto front: trial {document['tid']}: {losses_of(document)}\n")
     elif trials.best_loss is not None:
         sys.stdout.write(f"best loss: {trials.best_loss}, of trial {trials.best_trial['tid']}\n")
-        sys.stdout.write(f"its parameters: {trials.best_params if trials._space is not None else trials.argmin}\n")
+        sys.stdout.write(f"its parameters: {trials.best_params if trials._past.space is not None else trials.argmin}\n")
     return 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sparktune.exceptions import InvalidArgumentError, InvalidStorage
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.other_space import adapt
 from sparktune.exchange.source import spaces_of_runs
 from sparktune.history import documents, proposals
@@ -19,7 +19,7 @@ from sparktune.run.algos import stored_algo
 from sparktune.run.domain import Domain
 from sparktune.space.compile import Space
 from sparktune.storage.graphs import decode_space
-from sparktune.storage.places import storage_at
+from sparktune.storage.places import no_study, storage_at
 from sparktune.trials import Trials
 
 __all__ = ["Difference", "Replay", "replay"]
@@ -86,11 +86,12 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
     place = storage_at(storage)
     replica = Replica(place.read(trust))
     if not replica.runs and not replica.documents:
-        raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+        raise no_study(place)
     stored = list(replica.documents.values())
     history = _InTheirSpaces(stored, replica.runs, space, trust)
     n_repeated = n_without_record = position = 0
-    for group in _rounds(stored):
+    for _, documents_of_round in groupby(stored, proposals.round_of):
+        group = list(documents_of_round)
         number, position = _run_of(position, replica.runs), position + len(group)
         if proposals.proposal_record(group[0]) is None:
             n_without_record += len(group)
@@ -104,17 +105,6 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
                 return Replay(len(stored), n_repeated, n_without_record, difference)
             n_repeated += 1
     return Replay(len(stored), n_repeated, n_without_record, None)
-
-
-def _rounds(stored: Sequence[Document]) -> Iterator[list[Document]]:
-    """The trials by the rounds in which they were proposed: those of one round have one random stream."""
-
-    def key(document: Document) -> Any:
-        record = proposals.proposal_record(document)
-        return None if record is None else (record["algo"], proposals.seed_of(document), record["n_trials"])
-
-    for _, group in groupby(stored, key):
-        yield list(group)
 
 
 class _InTheirSpaces:

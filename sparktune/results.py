@@ -13,7 +13,7 @@ import numpy as np
 
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, MissingPackageError, SparktuneError
 from sparktune.exchange import export
-from sparktune.exchange.other_space import Terms
+from sparktune.exchange.past import Past
 from sparktune.history import documents
 from sparktune.history.collection import Collection
 from sparktune.history.documents import Document
@@ -54,8 +54,7 @@ class NoLossError(AllTrialsFailed, ValueError):
 class Results(Collection):
     """What can be read of trials besides their documents; a part of :class:`sparktune.Trials`."""
 
-    _space: Space | None = None  # that of the last fmin in this process
-    _terms = Terms()
+    _past = Past()
 
     def __repr__(self) -> str:
         best = "" if self.best_loss is None else f"; best loss {self.best_loss:g}"
@@ -155,13 +154,13 @@ class Results(Collection):
             InvalidArgumentError: If these trials have run no ``fmin`` since they were made or loaded.
         """
         best = self.best_trial
-        if self._space is None:
+        if self._past.space is None:
             raise InvalidArgumentError(
                 "best_params needs the search space, and this Trials object has run no fmin since it was made or "
                 "loaded: call sparktune.space_eval(space, trials.argmin)"
             )
         self._require_point(best)
-        return native(self._space.evaluate(documents.raw_values(best)))
+        return native(self._past.space.evaluate(documents.raw_values(best)))
 
     def _require_point(self, best: Document) -> None:
         """Refuse to answer with a trial that is no point of the present space."""
@@ -329,8 +328,8 @@ class Results(Collection):
             space: Of nearly all; None: that of this object's last ``fmin``, if it has run one. Trials that are outside
                 of it have the one that they were made in, as long as that is known.
         """
-        present = self._space if space is None else self._known_space(space, "")
-        return export.Spaces(present, self._terms.made_in)
+        present = self._past.space if space is None else self._known_space(space, "")
+        return export.Spaces(present, self._past.terms.made_in)
 
     # -- what the search knows ------------------------------------------------------------------------------------
 
@@ -378,7 +377,7 @@ class Results(Collection):
         return explain(self._known_space(space, f"explain({tid!r}, space)"), self.own_documents(), tid)
 
     def _known_space(self, space: Any, call: str) -> Space:
-        known = self._space if space is None else Space.of(space)
+        known = self._past.space if space is None else Space.of(space)
         if known is None:
             raise InvalidArgumentError(
                 f"{call.partition('(')[0]} needs the search space, and this Trials object has run no fmin since it was "

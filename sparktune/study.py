@@ -11,7 +11,6 @@ import numpy as np
 
 from sparktune import auto
 from sparktune.exceptions import InvalidArgumentError, InvalidResultStatus, InvalidTypeError, SearchExhausted
-from sparktune.exchange.other_space import Terms
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
@@ -26,7 +25,6 @@ from sparktune.run.goal import Goal
 from sparktune.run.points import point_documents
 from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.storage.places import storage_at
-from sparktune.storage.runs import Run
 from sparktune.trials import Trials
 
 
@@ -143,9 +141,9 @@ class Study:
         """
         place = storage_at(storage)
         stored = Trials.load(place, trust=trust)
-        if space is None and stored._space is None:
+        if space is None and stored._past.space is None:
             raise InvalidArgumentError(f"the study in {place} has no search space: call Study.load(..., space=space)")
-        runs = stored._read_runs
+        runs = stored._past.read
         if algo is None and runs:
             algo = stored_algo(runs[-1], "Study.load")
         if metric is None:
@@ -154,7 +152,7 @@ class Study:
             direction = words.get("direction") if direction is None else direction
         trials = Trials()
         trials.keep_in(place, trust=trust)
-        known = stored._space.expr if space is None and stored._space is not None else space
+        known = stored._past.space.expr if space is None and stored._past.space is not None else space
         return cls(known, algo, trials, rstate, direction="minimize" if direction is None else direction, metric=metric)
 
     @overload
@@ -278,10 +276,8 @@ class Study:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
         # Which pickled trials do not have.
-        algo, goal = algo_description(self._search.algo), self._domain.goal.words
-        self.trials._begun = Run(self._domain.space, algo, goal, 0)
-        self.trials._space = self._domain.space
-        self.trials._terms = Terms(self._domain.space, self.trials._terms.made_in)
+        algo = algo_description(self._search.algo)
+        self.trials._past = self.trials._past.restored(self._domain.space, algo, self._domain.goal)
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -332,5 +328,4 @@ class Study:
                 f"tell takes the result of a trial that has ended, its status {STATUS_OK!r} or {STATUS_FAIL!r}, got "
                 f"{read['status']!r}: tell it when it has ended (None if it was given up); it is open until then",
             )
-        attachments = dict(read.pop("attachments", None) or {})
-        return Outcome(read, attachments=attachments)
+        return Outcome.of(read)

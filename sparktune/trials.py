@@ -7,23 +7,19 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sparktune import auto
-from sparktune.exceptions import (
-    InvalidArgumentError,
-    InvalidStorage,
-    InvalidTypeError,
-)
-from sparktune.exchange.other_space import Terms, bring_into
-from sparktune.exchange.source import are_whole, spaces_of_runs
+from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exchange.other_space import Terms
+from sparktune.exchange.past import Past
 from sparktune.exchange.warm_start import borrow
 from sparktune.history import documents
 from sparktune.history.documents import Document
-from sparktune.history.events import Event
-from sparktune.history.marks import is_borrowed, is_point, n_borrowed, set_aside
+from sparktune.history.marks import is_point, n_borrowed, set_aside
 from sparktune.history.trial import JOB_STATE_NEW, Outcome
 from sparktune.results import NOTHING_TO_RETURN, Results, SeveralLossesError
 from sparktune.run.algos import algo_description
@@ -49,8 +45,8 @@ from sparktune.run.threads import ThreadsExecutor
 from sparktune.space.annotated import annotated_space
 from sparktune.space.compile import Space
 from sparktune.storage.keeper import Keeper
-from sparktune.storage.places import storage_at
-from sparktune.storage.runs import Run, in_terms_of_runs, runs_so_far
+from sparktune.storage.places import no_study, storage_at
+from sparktune.storage.runs import Run
 from sparktune.storage.sharing import keeper_of
 from sparktune.worker.evaluator import Limits
 
@@ -97,10 +93,6 @@ class Trials(Results):
     trial_memory: int | None = None
     _parallelism = 1
     _keeper: Keeper | None = None
-    _begun: Run | None = None  # the last one in this process
-    _goal: Goal | None = None  # of the last run; None: nobody knows
-    _read_runs: Sequence[Event] = ()  # of the storage that this was read from
-    _trusts = False  # whether pickles in these are opened
 
     def __init__(
         self,
@@ -173,7 +165,7 @@ class Trials(Results):
         Raises:
             InvalidStorage: If it cannot be written, or there is something that is no study.
         """
-        Keeper(self, storage_at(path)).save(self._begun, self._read_runs)
+        Keeper(self, storage_at(path)).save(self._past.begun, self._past.read)
 
     @classmethod
     def load(cls, storage: Any, *, trust: bool = False) -> Trials:
@@ -192,12 +184,10 @@ class Trials(Results):
         keeper = Keeper(trials, place, trust)
         keeper.take_up()
         if not keeper.has_study:
-            raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
-        trials._space = keeper.space()
-        trials._read_runs, trials._trusts = keeper.runs, trust
-        trials._goal = Goal.of_runs(keeper.runs)
-        if trials._space is not None and are_whole(keeper.runs, trust):  # else they stay as they are there
-            trials._bring_into(trials._space, logging.DEBUG)
+            raise no_study(place)
+        trials._past = past = Past.of_storage(keeper)
+        if past.space is not None and past.has_whole_spaces:  # else they stay as they are there
+            trials._bring_into(past.space, level=logging.DEBUG)
         trials._forget_index()
         trials.refresh()
         return trials
@@ -217,21 +207,21 @@ class Trials(Results):
         n_known = sys.maxsize
         if self._keeper is not None:
             n_known = len(self._dynamic_trials)
-            self._keeper.open(evaluates=evaluates, runs=runs_so_far(self._read_runs, self._begun))
-        self._require_goal(goal)
+            self._keeper.open(evaluates=evaluates, runs=self._past.runs)
+        self._past.require_goal(goal, self._dynamic_trials, self._keeper)
         misfits = self._bring_into(space, n_known=n_known)
-        self._begun, self._goal = Run(space, algo, goal.words, len(self._dynamic_trials)), goal
+        begun = Run(space, algo, goal.words, len(self._dynamic_trials))
+        self._past = replace(self._past, begun=begun, goal=goal)
         if self._keeper is not None:
-            self._keeper.note_run(self._begun)
+            self._keeper.note_run(begun)
         self._cancel_new(misfits)
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 
-    def _bring_into(self, space: Space, level: int | None = None, n_known: int = sys.maxsize) -> list[Document]:
-        """Have the documents in terms of a space, as far as they have a place there; open ones that have none."""
-        self._terms, misfits = bring_into(self._dynamic_trials, space, self._spaces_so_far(n_known), level)
+    def _bring_into(self, space: Space, **kwargs: Any) -> list[Document]:
+        """Have the documents in terms of a space; open ones that have no place there. See :meth:`Past.brought_into`."""
+        self._past, misfits = self._past.brought_into(space, self._dynamic_trials, self._keeper, **kwargs)
         self._set_aside = set_aside(self._dynamic_trials)
-        self._space = space
         return misfits
 
     def _cancel_new(self, misfits: Sequence[Document]) -> None:
@@ -244,39 +234,6 @@ class Trials(Results):
         if new:
             tids = [document["tid"] for document in new]
             logger.warning("trials %s were open, and are no points of the present space: they are cancelled", tids)
-
-    def _goal_so_far(self) -> Goal | None:
-        """What the trials that there are were run for; None where nobody knows."""
-        # The storage goes first: another program may have begun anew in it.
-        runs = self._keeper.runs if self._keeper is not None else []
-        return Goal.of_runs(runs) if runs else self._goal
-
-    def _require_goal(self, goal: Goal) -> None:
-        """Losses of a number to be high and of one to be low must not meet: the worst would be taken for the best."""
-        before = self._goal_so_far()
-        if before is None or goal.goes_on(before):
-            return
-        if any(documents.losses_of(document) for document in self._dynamic_trials if not is_borrowed(document)):
-            raise InvalidArgumentError(
-                f"a study goes on with what it optimises, got {goal} for trials that were run with {before}: pass "
-                "that, or begin another study"
-            )
-
-    def _spaces_so_far(self, n_known: int = sys.maxsize) -> Callable[[int], Space | None]:
-        """Gives the space in which a trial was made, or brought into, by its position; None where nobody knows.
-
-        Args:
-            n_known: Of the trials that this object has had; later ones are as the storage has them.
-        """
-        kept, found = self._keeper, self._dynamic_trials
-        runs, trust = (self._read_runs, self._trusts) if kept is None else (kept.runs, kept.trust)
-        stored = spaces_of_runs(runs, found, trust)
-        if self._terms.space is None and runs:
-            return stored
-        return lambda position: self._terms.of(found[position]) if position < n_known else stored(position)
-
-    def _forget_terms(self) -> None:
-        self._terms = Terms()
 
     @property
     def _is_open(self) -> bool:
@@ -299,7 +256,7 @@ class Trials(Results):
         if self._keeper is not None:
             self._keeper.note_clear()
         super().delete_all()
-        self._terms = Terms(self._terms.space)  # ids begin anew
+        self._past = replace(self._past, terms=Terms(self._past.terms.space))  # ids begin anew
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -457,10 +414,9 @@ class Trials(Results):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for key in ("_history", "_visible", "_n_seen", "_begun", "_keeper", "_set_aside", "_space", "_terms"):
+        for key in ("_history", "_visible", "_n_seen", "_keeper", "_set_aside"):
             state.pop(key, None)
-        if self._read_runs:  # of which the values of what was loaded are in terms
-            state["_dynamic_trials"] = in_terms_of_runs(self._dynamic_trials, self._terms, self._read_runs)
+        state["_past"], state["_dynamic_trials"] = self._past.pickled(self._dynamic_trials)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -468,7 +424,7 @@ class Trials(Results):
         state.pop("_trials", None)  # hyperopt keeps the list of visible documents; here it is computed
         self.__dict__.update(state)
         self._set_aside = set_aside(self._dynamic_trials)
-        self._terms = Terms.unknown(self._dynamic_trials)
+        self._past = self._past.unpickled(self._dynamic_trials)
         self._forget_index()
         Trials.refresh(self)
 

@@ -19,7 +19,7 @@ from sparktune.run.goal import Goal
 from sparktune.space.choices import native
 from sparktune.space.compile import Space
 from sparktune.storage.graphs import decode_space, is_whole
-from sparktune.storage.places import storage_at
+from sparktune.storage.places import no_study, storage_at
 
 #: How values of choices are given: as the option's number, as the option, or as whichever of them fits the column.
 CHOICES = ("index", "value", "either")
@@ -161,15 +161,13 @@ def from_trials(trials: Any, space: Any = None, *, name: str | None = None) -> S
     """
     if not hasattr(trials, "_dynamic_trials"):
         raise InvalidTypeError(f"from_trials takes a Trials object, got {trials!r}")
-    spaces = getattr(trials, "_spaces_so_far", None) if space is None else None  # hyperopt's have none
-    goal = getattr(trials, "_goal_so_far", None)
-    return from_documents(
-        list(trials._dynamic_trials),
-        space,
-        name=name or f"{type(trials).__name__} object",
-        spaces=spaces and spaces(),
-        goal=goal and goal(),
-    )
+    found, name = list(trials._dynamic_trials), name or f"{type(trials).__name__} object"
+    past = getattr(trials, "_past", None)
+    if past is None:  # hyperopt's
+        return from_documents(found, space, name=name)
+    kept = trials._keeper
+    spaces = past.spaces(found, kept) if space is None else None
+    return from_documents(found, space, name=name, spaces=spaces, goal=past.goal_so_far(kept))
 
 
 def from_storage(where: Any, *, trust: bool = False) -> Source:
@@ -187,7 +185,7 @@ def from_storage(where: Any, *, trust: bool = False) -> Source:
     place = storage_at(where)
     replica = Replica(place.read(trust))
     if not replica.documents and not replica.runs:
-        raise InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")
+        raise no_study(place)
     found = list(replica.documents.values())
     return from_documents(
         found,

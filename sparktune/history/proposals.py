@@ -83,13 +83,14 @@ def is_as_seen(documents: Sequence[Document], document: Document) -> bool:
     """
     record = document["misc"]["search"]
     # Where a round proposed several, those before it in the round fill the places of trials that were removed.
-    first = next(k for k, other in enumerate(documents) if other is document or _round_of(other) == _round_of(document))
+    first = next(k for k, other in enumerate(documents) if other is document or round_of(other) == round_of(document))
     return first >= record["n_trials"] and {other["tid"] for other in documents} >= set(record["running"])
 
 
-def _round_of(document: Document) -> tuple[Any, ...] | None:
+def round_of(document: Document) -> tuple[Any, ...] | None:
+    """The round of proposals that a trial comes from, whose trials have one random stream; None if nobody knows."""
     record = proposal_record(document)
-    return None if record is None else (record["algo"], record["seed"], record["n_trials"])
+    return None if record is None else (record["algo"], seed_of(document), record["n_trials"])
 
 
 def as_it_was(documents: Sequence[Document], record: Mapping[str, Any]) -> list[Document]:

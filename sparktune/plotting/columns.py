@@ -109,7 +109,8 @@ class Column:
 
 def columns_of(trials: Any, space: Any) -> list[Column]:
     """The parameters that the trials have, by label; with options and scales where the space is known."""
-    known = getattr(trials, "_space", None) if space is None else Space.of(space)
+    past = getattr(trials, "_past", None)  # which hyperopt's trials do not have
+    known = Space.of(space) if space is not None else past and past.space
     parameters = {} if known is None else dict(zip(known.labels, known.parameters, strict=True))
     options = {} if known is None else _options(known)
     labels = sorted({label for document in finite_trials(trials)[2] for label in documents.raw_values(document)})

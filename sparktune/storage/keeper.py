@@ -18,7 +18,7 @@ from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import decode, encode
 from sparktune.storage.graphs import decode_space
 from sparktune.storage.protocol import Storage
-from sparktune.storage.runs import InTerms, Run, in_terms_of_runs, run_event, runs_so_far
+from sparktune.storage.runs import HasTerms, Run, in_terms_of_runs, run_event, runs_so_far
 
 logger = logging.getLogger("sparktune")
 
@@ -35,11 +35,11 @@ class Kept(Protocol):
     attachments: dict[str, Any]
 
     @property
-    def _terms(self) -> InTerms:
-        """In which space the values of the trials are."""
+    def _past(self) -> HasTerms:
+        """What is known of the spaces of the trials."""
 
-    def _forget_terms(self) -> None:
-        """The documents are as the storage has them."""
+    @_past.setter
+    def _past(self, past: Any) -> None: ...
 
     def aname(self, trial: Document, name: str) -> str:
         """The key of a trial's attachment."""
@@ -147,7 +147,7 @@ class Keeper:
         if replica.documents:
             self._take_late_ends(replica)
             mine[:] = replica.documents.values()
-            self._trials._forget_terms()
+            self._trials._past = self._trials._past.without_terms()
             for document in mine:
                 for name, attachment in replica.attachments.get(document["tid"], {}).items():
                     self._trials.trial_attachments(document)[name] = attachment
@@ -380,7 +380,7 @@ class Keeper:
     def _all_events(self, runs: Sequence[Event]) -> list[Event]:
         """The fewest events that lead to what the object has, encoded."""
         found, mine = list(runs), self._trials._dynamic_trials
-        for document, written in zip(mine, in_terms_of_runs(mine, self._trials._terms, runs), strict=True):
+        for document, written in zip(mine, in_terms_of_runs(mine, self._trials._past.terms, runs), strict=True):
             found += _events_of(written, self._attachments(document))
         return list(map(_encoded, found))
 

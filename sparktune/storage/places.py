@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from sparktune.exceptions import InvalidTypeError
+from sparktune.exceptions import InvalidStorage, InvalidTypeError
 from sparktune.storage.folders import LocalFolder, object_store
 from sparktune.storage.journal import Journal
 from sparktune.storage.protocol import Storage
@@ -58,3 +58,8 @@ def storage_at(where: Any) -> Storage:
 
         return Segments(LocalFolder(path))
     return Journal(path)
+
+
+def no_study(place: Storage) -> InvalidStorage:
+    """The error of a place that should have a study."""
+    return InvalidStorage(f"storage {place} has no study: name the file or URL that it was kept in")

@@ -44,6 +44,17 @@ class InTerms(Protocol):
         """That of one."""
 
 
+class HasTerms(Protocol):
+    """Knows the spaces of trials, see :class:`sparktune.exchange.past.Past`."""
+
+    @property
+    def terms(self) -> InTerms:
+        """In which space the values of the trials are."""
+
+    def without_terms(self) -> HasTerms:
+        """The same, with documents that are as the storage has them."""
+
+
 def runs_so_far(runs: Sequence[Event], begun: Run | None) -> list[Event]:
     """The ``run`` events of an object.
 

@@ -625,7 +625,7 @@ def test_a_storage_that_does_not_say(tmp_path):
     with Study(X, storage=path, direction="maximize") as study:
         study.tell(study.ask(), 1.0)
     trials = Trials.load(path)
-    for run in trials._read_runs:
+    for run in trials._past.read:
         del run["goal"]
     trials.save(path)
     fmin(abs, X, max_evals=2, storage=path, algo=rand.suggest, direction="maximize", show_progressbar=False)
