@@ -40,6 +40,9 @@ LENGTH_BOUNDS, SIGNAL_BOUNDS, NOISE_BOUNDS = (-5.0, 5.0), (-3.0, 4.0), (math.log
 TREND_BOUNDS = (-9.0, 3.0)
 #: The square term's share in the trend, beside the linear one's 1.
 SQUARE_SHARE = 0.5
+#: Losses that are above all others by more than so many times the range of these are far: so many of them at most, or a
+#: tenth of all, and less than half.
+FAR, MAX_FAR = 30.0, 3
 #: Values are this many times their spread at most.
 LARGE = 1e300
 
@@ -293,8 +296,9 @@ class LossScale:
     """The scale on which losses are modelled: mean 0, standard deviation 1, tails drawn in.
 
     The tails are drawn in by the inverse hyperbolic sine. An infinite loss counts as above the finite ones by their
-    range, ``-inf`` as the best of them, and a worst loss that several trials share as above the others by their range
-    at most: it is a penalty, beside which all that were measured would be alike.
+    range, and ``-inf`` as the best of them. A worst loss that several trials share is a penalty, and losses that are
+    far above all others are of runs that diverged: beside them all that were measured would be alike, so these count
+    as above the others by their range at most.
 
     Args:
         losses: The losses that set it, shape (n,); NaN not among them.
@@ -335,12 +339,23 @@ class LossScale:
 
 
 def _highest(losses: FloatArray) -> float:
-    """The worst of finite losses, or what it counts as if it is a penalty."""
-    worst, low = float(losses.max()), float(losses.min())
-    others = losses[losses < worst]
-    if len(losses) - len(others) < 2 or not len(others) or (top := float(others.max())) == low:
-        return worst
-    return 2.0 * min(top - 0.5 * low, 0.5 * worst)
+    """The worst of finite losses, or what it counts as if it is a penalty or of a run that diverged."""
+    ordered = 0.5 * np.sort(losses)  # halves, as above
+    kept = ordered[: _n_near(ordered)]
+    others = kept[: kept.searchsorted(kept[-1])]
+    if len(kept) - len(others) > 1 and len(others) and others[-1] > ordered[0]:
+        kept = others
+    worst, top = float(ordered[-1]), float(kept[-1])
+    return 2.0 * (worst if len(kept) == len(ordered) else min(top + (top - float(ordered[0])), worst))
+
+
+def _n_near(ordered: FloatArray) -> int:
+    """How many of the halves of ascending losses are not far above all others."""
+    n = len(ordered)
+    tops = np.arange(max(n // 2 + 1, n - max(MAX_FAR, n // 10)), n)
+    ranges = ordered[tops - 1] - ordered[0]
+    far = tops[(ranges > 0.0) & ((ordered[tops] - ordered[tops - 1]) / FAR > ranges)]
+    return int(far[0]) if len(far) else n
 
 
 def scaled(constraints: FloatArray) -> FloatArray:

@@ -301,6 +301,24 @@ def test_penalties_leave_the_other_losses_apart(penalty, rng):
     assert np.corrcoef(scale(measured), without(measured))[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("diverged", [[1e4], [1e300], [1e5, 3e7, 1.7e308], [1e9, 1e9, 1e300]])
+def test_losses_of_runs_that_diverged_leave_the_others_apart(diverged, rng):
+    """They are no penalty that several share: each is far above the others by a number of its own."""
+    measured = rng.random(40) - 0.5
+    scale = LossScale(np.append(measured, diverged))
+    without = LossScale(measured)
+    assert np.ptp(scale(measured)) > 0.5 * np.ptp(without(measured))
+    worst = scale(np.array(diverged))
+    assert (worst == worst[0]).all()
+    assert worst[0] > scale(measured).max() + 0.5
+
+
+def test_of_two_losses_none_is_far():
+    """There is no range of the others yet."""
+    scale = LossScale(np.array([0.0, 1e9]))
+    np.testing.assert_allclose(scale.inverse(scale(np.array([0.0, 1e9]))), [0.0, 1e9], atol=1.0)
+
+
 @pytest.mark.parametrize("measured", [[3.0], [0.0, 0.0], [-2.0, 5.0], [1.7e308, -1.7e308]])
 def test_an_infinite_loss_is_worse_than_any_other(measured):
     """Also where one was measured alone: else that would count as no better."""
@@ -320,8 +338,8 @@ def test_infinite_losses_beside_penalties_leave_the_others_apart(rng):
 
 
 def test_without_penalties_all_losses_count(rng):
-    """A worst loss that is alone, or not far above the others, is kept as it is."""
-    for worst in ([1e6], [1.5, 1.5]):
+    """A worst loss that is not far above the others is kept as it is, and so are more of them than a tenth."""
+    for worst in ([20.0], [1.5, 1.5], [1e6, 2e6, 3e6, 4e6]):
         losses = np.append(rng.random(30), worst)
         scale = LossScale(losses)
         np.testing.assert_allclose(scale.inverse(scale(losses)), losses)
