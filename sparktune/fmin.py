@@ -15,7 +15,7 @@ from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
 from sparktune.run.arguments import CHANGE_IMPORTS, as_max_evals, as_save_file, is_hyperopts
 from sparktune.run.domain import Domain, require_own_nodes
-from sparktune.run.loop import FMinIter
+from sparktune.run.fminiter import FMinIter
 from sparktune.run.points import point_documents, points_left
 from sparktune.run.progress import ProgressFactory
 from sparktune.run.saving import take_up

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sparktune.exceptions import InvalidSpaceError, InvalidTypeError
@@ -87,7 +87,7 @@ def _options(label: str, options: Iterable[Any], kind: str) -> list[Any]:
     return listed
 
 
-def choice(label: str, options: Sequence[Any]) -> Apply:
+def choice(label: str, options: Iterable[Any]) -> Apply:
     """One of ``options``, all equally likely; options may be spaces of their own. Of a dict one of its keys.
 
     Parameters inside an option are active only when it is chosen. The raw value in documents, and in what ``fmin``
@@ -102,7 +102,7 @@ def choice(label: str, options: Sequence[Any]) -> Apply:
     return scope.switch(_parameter(label, scope.randint(len(listed)), "choice", is_checked=bool(listed)), *listed)
 
 
-def pchoice(label: str, p_options: Sequence[tuple[float, Any]]) -> Apply:
+def pchoice(label: str, p_options: Iterable[tuple[float, Any] | list[Any]]) -> Apply:
     """One of the options in (probability, option) pairs; otherwise as :func:`choice`.
 
     Raises:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparktune.history.columns import History
-from sparktune.history.documents import Document, spec_from_misc
+from sparktune.history.documents import Document
 from sparktune.kernels.arrays import FloatArray
 from sparktune.search.suggestion import suggested
 from sparktune.search.tried import Tried
 from sparktune.space.compile import Space
+from sparktune.space.generators import generator_of
 
 __all__ = ["propose", "suggest", "suggest_batch"]
 
@@ -56,14 +57,14 @@ def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list
 def suggest_batch(
     new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """What :func:`suggest` draws, as two dictionaries by label: the ids in which it is active, and its values there.
+    """Draws from the prior, as two dictionaries by label: the ids in which it is active, and its values there.
 
-    Both are arrays.
+    Both are arrays. With the same seed the draws of hyperopt's ``rand.suggest_batch``, all values of one label before
+    those of the next, where :func:`suggest` draws id by id; quantised draws differ as there. Points that were tried
+    may come again.
 
     Args:
-        new_ids, domain, trials, seed: See :func:`suggest`.
+        new_ids, domain, trials, seed: See :func:`suggest`; nothing is asked of ``trials``.
     """
     space: Space = domain.space
-    documents = suggest(new_ids, domain, trials, seed)
-    rows = [space.row(spec_from_misc(document["misc"])) for document in documents]
-    return space.by_label(rows, [document["tid"] for document in documents])
+    return space.by_label(list(space.draw_batch(generator_of(seed, "seed"), len(new_ids))), new_ids)

@@ -90,14 +90,14 @@ def replay(storage: Any, *, space: Any = None, algo: Callable[..., Any] | None =
     stored = list(replica.documents.values())
     history = _InTheirSpaces(stored, replica.runs, space, trust)
     n_repeated = n_without_record = position = 0
-    for _, documents_of_round in groupby(stored, proposals.round_of):
+    for _, documents_of_round in groupby(stored, lambda document: (document["exp_key"], proposals.round_of(document))):
         group = list(documents_of_round)
         number, position = _run_of(position, replica.runs), position + len(group)
         if proposals.proposal_record(group[0]) is None:
             n_without_record += len(group)
             continue
-        domain, seen = history.at(number)
-        chosen = algo or stored_algo(replica.runs[number] if number >= 0 else {}, "replay")
+        domain, seen = history.at(number, group[0]["exp_key"])
+        chosen = algo or stored_algo(replica.runs[number] if number >= 0 else {}, "replay", trust)
         for document, raw in zip(group, _repeated(group, domain, seen, chosen), strict=True):
             recorded = documents.raw_values(document)
             if recorded != raw:
@@ -124,8 +124,13 @@ class _InTheirSpaces:
         self._trust = trust
         self._number: int | None = None
 
-    def at(self, number: int) -> tuple[Domain, _Seen]:
-        """The space of a run, and what its proposals saw of the documents; of -1 those of a study without runs."""
+    def at(self, number: int, exp_key: Any) -> tuple[Domain, _Seen]:
+        """The space of a run, and what its proposals saw of the documents.
+
+        Args:
+            number: Of the run; -1: of a study without runs.
+            exp_key: Of the ``Trials`` object that proposed, which saw the documents with that; None: it saw all.
+        """
         if number != self._number:
             self._number = number
             run = self._runs[number] if number >= 0 else {}
@@ -134,8 +139,11 @@ class _InTheirSpaces:
                 before = copy.deepcopy(found[: run.get("n_trials", 0)])
                 adapt(before, known, spaces_of_runs(self._runs[:number], before, self._trust))
                 found[: len(before)] = before
-            self._domain, self._seen = Domain(None, known.expr), _Seen(found)
-        return self._domain, self._seen
+            self._domain, self._found, self._seen = Domain(None, known.expr), found, dict[Any, _Seen]()
+        if exp_key not in self._seen:
+            own = [document for document in self._found if exp_key in (None, document["exp_key"])]
+            self._seen[exp_key] = _Seen(own)
+        return self._domain, self._seen[exp_key]
 
 
 class _Seen:
@@ -145,7 +153,7 @@ class _Seen:
     proposal saw less than the one before it, as that of another driver may have, it is made anew.
 
     Args:
-        stored: All documents, in the space of the run.
+        stored: All documents that its ``Trials`` object had, in the space of the run.
     """
 
     def __init__(self, stored: Sequence[Document]) -> None:

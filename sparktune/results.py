@@ -315,6 +315,9 @@ class Results(Collection):
     def to_spark(self, session: Any, space: Any = None) -> Any:
         """A Spark data frame with a row for each trial and columns of fixed types, see :meth:`to_csv`.
 
+        Names that differ only in case are one to Spark: of such, one keeps its name and the others get a number, as
+        ``params_C_2`` beside ``params_c``, with a warning.
+
         Args:
             session: A Spark session, classic or Connect.
             space: The search space; None: that of this object's last ``fmin``.

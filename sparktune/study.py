@@ -145,7 +145,7 @@ class Study:
             raise InvalidArgumentError(f"the study in {place} has no search space: call Study.load(..., space=space)")
         runs = stored._past.read
         if algo is None and runs:
-            algo = stored_algo(runs[-1], "Study.load")
+            algo = stored_algo(runs[-1], "Study.load", trust)
         if metric is None:
             words = (Goal.of_runs(runs) or Goal()).words or {}
             metric = words.get("metric")

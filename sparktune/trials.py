@@ -34,8 +34,8 @@ from sparktune.run.arguments import (
 from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor, SerialExecutor
+from sparktune.run.fminiter import FMinIter
 from sparktune.run.goal import Goal
-from sparktune.run.loop import FMinIter
 from sparktune.run.points import point_documents, points_left
 from sparktune.run.processes import ProcessesExecutor
 from sparktune.run.progress import ProgressFactory
@@ -215,6 +215,8 @@ class Trials(Results):
         if self._keeper is not None:
             self._keeper.note_run(begun)
         self._cancel_new(misfits)
+        if self._keeper is not None:
+            self._keeper.flush()  # a study that is only asked may wait for long, and others find it by its run
         self._forget_index()  # whatever the user edited since the last run is read again
         self.refresh()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -14,10 +15,11 @@ import sys
 import threading
 import types
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sparktune
 from sparktune.exceptions import SparktuneError
-from sparktune.space.nodes import Apply, Literal
+from sparktune.space.nodes import Apply, Literal, blank_node
 
 #: The release of hyperopt whose API is meant by ``importlib.metadata.version("hyperopt")`` where none is installed.
 API_VERSION = "0.3.0"
@@ -31,8 +33,8 @@ _ABSENT = {
     "pyll.tests": "hyperopt's tests are read from an installed hyperopt: pip install --no-deps hyperopt",
 }
 
-#: Programs tell the nodes of a space by ``"hyperopt" in str(type(node))``. Documents and Trials hold no nodes, so
-#: those that are pickled meanwhile can be read without the alias.
+#: Programs tell the nodes of a space by ``"hyperopt" in str(type(node))``. What pickles name is another matter, see
+#: :func:`_by_own_name`.
 _SHOWN_AS = {Apply: "hyperopt.pyll.base", Literal: "hyperopt.pyll.base"}
 _OWN_NAMES = {node_type: node_type.__module__ for node_type in _SHOWN_AS}
 
@@ -64,7 +66,9 @@ class _Finder(importlib.metadata.DistributionFinder):
             return None  # an ordinary module, in the folder of its package
         ours = _ours(fullname)
         if importlib.util.find_spec(ours) is None:
-            raise ModuleNotFoundError(_absent(fullname), name=fullname)
+            if fullname.partition(".")[2] in _ABSENT:  # hyperopt's own name: programs import it, and are to know why
+                raise ModuleNotFoundError(_absent(fullname), name=fullname)
+            return None
         return importlib.machinery.ModuleSpec(fullname, _Loader(ours), is_package=False)
 
     def find_distributions(
@@ -137,6 +141,7 @@ def install() -> None:
                 _give_logger(module)
         for node_type, name in _SHOWN_AS.items():
             node_type.__module__ = name
+            copyreg.pickle(node_type, _by_own_name)
         _log_below("hyperopt")
 
 
@@ -153,6 +158,7 @@ def uninstall() -> None:
             del sys.modules[name]
         for node_type, name in _OWN_NAMES.items():
             node_type.__module__ = name
+            copyreg.dispatch_table.pop(node_type, None)
         for package in (sparktune, sparktune.pyll):
             vars(package).pop("tests", None)  # hyperopt's
         for name, logger_name in _LOGGERS.items():
@@ -179,6 +185,14 @@ def aliased() -> Iterator[None]:
             uninstall()
 
 
+def _by_own_name(node: Apply) -> tuple[Any, ...]:
+    """How pickle takes a node under the alias: without its class, which it would name as it is shown.
+
+    What has been pickled is so read with the alias and without.
+    """
+    return blank_node, (type(node) is Literal,), node.__getstate__()
+
+
 def _give_logger(module: types.ModuleType) -> None:
     """Have what programs log by a module's logger go where sparktune's messages go: it is below theirs."""
     if (name := _LOGGERS.get(module.__name__)) is not None:
@@ -198,8 +212,7 @@ def _ours(fullname: str) -> str:
 
 def _absent(fullname: str) -> str:
     name = fullname.partition(".")[2]
-    hint = _ABSENT.get(name, "docs/migration.md lists hyperopt's modules and what stands for each")
-    return f"hyperopt means sparktune here, which has no module {_ours(fullname)!r}: {hint}"
+    return f"hyperopt means sparktune here, which has no module {_ours(fullname)!r}: {_ABSENT[name]}"
 
 
 def _installed_folder() -> str | None:

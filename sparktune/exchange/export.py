@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from sparktune.history.marks import borrowed_from
 from sparktune.space.choices import named_values, native, value_nodes
 from sparktune.space.compile import Space
 from sparktune.storage.encoding import Pickled
+
+logger = logging.getLogger("sparktune")
 
 #: Spark's types.
 SPARK_TYPES = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "text": "STRING", "time": "TIMESTAMP"}
@@ -242,7 +245,7 @@ def to_parquet(found: Sequence[Document], spaces: Spaces, path: str | os.PathLik
 
 
 def to_spark(found: Sequence[Document], spaces: Spaces, session: Any) -> Any:
-    """Trials as a Spark data frame.
+    """Trials as a Spark data frame, with columns that Spark can tell apart, see :func:`spark_names`.
 
     Args:
         found: The documents.
@@ -258,5 +261,32 @@ def to_spark(found: Sequence[Document], spaces: Spaces, session: Any) -> Any:
             "sparktune.spark.get_session() gives"
         )
     table = table_of(found, spaces)
-    schema = ", ".join(f"`{column.replace('`', '``')}` {SPARK_TYPES[kind]}" for column, kind in table.kinds.items())
+    names = spark_names(table.kinds)
+    if renamed := [f"{column!r} is {name!r}" for column in table.kinds if (name := names[column]) != column]:
+        text = "Spark takes names of columns that differ only in case for one, so %s in the data frame"
+        logger.warning(text, ", ".join(renamed))
+    quoted = {column: f"`{name.replace('`', '``')}`" for column, name in names.items()}
+    schema = ", ".join(f"{quoted[column]} {SPARK_TYPES[kind]}" for column, kind in table.kinds.items())
     return session.createDataFrame([tuple(row.values()) for row in table.rows], schema)
+
+
+def spark_names(columns: Iterable[str]) -> dict[str, str]:
+    """What columns are called in Spark, by their names; there, names that differ only in case are one.
+
+    Of such, that in lower case keeps its name, as all columns of ours do, and the others get a number: ``params_c`` and
+    ``params_C_2``. In which order they come, which may be another one in the next study, changes nothing.
+
+    Args:
+        columns: Their names.
+    """
+    ordered = sorted(columns, key=str.swapcase)
+    taken, kept = {column.lower() for column in ordered}, set[str]()
+    names: dict[str, str] = {}
+    for column in ordered:
+        name, number = column, 2
+        while column.lower() in kept and name.lower() in taken:
+            name, number = f"{column}_{number}", number + 1
+        kept.add(column.lower())
+        taken.add(name.lower())
+        names[column] = name
+    return names

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, alike, as_json, equal_to, index_of_text, matching
+from sparktune.exchange.options import Option, alike, as_json, equal_to, matching, meant
 from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -138,6 +138,8 @@ class Matcher:
 
     def _is_empty(self, label: str, value: Any) -> bool:
         """Whether there is no value. Text may be that of an option, and look as NaN does in a table."""
+        if self._source.has_none:
+            return False
         if not (self._source.is_text and is_nan_text(value)):
             return is_missing(value)
         options = [option.value for option in self._terms.options.get(label, ()) if not option.labels]
@@ -168,6 +170,8 @@ class Matcher:
                 return _number(meant.value, self._terms.parameter(label))
             return _possible(self._matched(meant, old.options[label], options))
         if options is None:
+            if label in self._source.by_index:
+                raise _Outside(NO_NUMBER)  # nor is it known of which options it is the number
             return _number(value, self._terms.parameter(label))
         is_number = old is not None and label in old.labels  # what was a number is now a choice
         if label in self._by_index or (self._source.choices == "index" and not is_number):
@@ -183,17 +187,15 @@ class Matcher:
         return self._matches[key]
 
     def _meant(self, value: Any, known: Any, options: Sequence[Option]) -> Option | None:
-        if not self._source.is_text and (equal := equal_to(value, options)) is not None:
-            return equal
-        index = index_of_text(value, known, options) if isinstance(value, str) else None
-        return options[index] if index is not None else matching(value, known, options)
+        return meant(value, known, options, is_text=self._source.is_text)
 
     @cached_property
     def _by_index(self) -> set[str]:
-        """Choices of a table whose column can only be the options' numbers."""
-        if self._source.choices != "either":
-            return set()
-        return {label for label, options in self._terms.options.items() if self._is_by_index(label, options)}
+        """Choices whose values are the options' numbers: as the source says, or as no other reading fits a column."""
+        found = set(self._source.by_index)
+        if self._source.choices == "either":
+            found.update(label for label, options in self._terms.options.items() if self._is_by_index(label, options))
+        return found
 
     def _is_by_index(self, label: str, options: Sequence[Option]) -> bool:
         rows = [row for row in self._source.rows if not self._is_empty(label, row.values.get(label))]

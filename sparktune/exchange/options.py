@@ -104,6 +104,21 @@ def matching(value: Any, labels: AbstractSet[str], options: Sequence[Option]) ->
     return fitting[0] if fitting else None
 
 
+def meant(value: Any, labels: AbstractSet[str], options: Sequence[Option], *, is_text: bool = False) -> Option | None:
+    """The option that a value of another place means, which may be its text; None if there is none.
+
+    Args:
+        value: The value.
+        labels: Of the parameters that have a value in the same trial.
+        options: To choose from.
+        is_text: Whether all values are text there, so that one that is the text of an option need not be that option.
+    """
+    if not is_text and (equal := equal_to(value, options)) is not None:
+        return equal
+    index = index_of_text(value, labels, options) if isinstance(value, str) else None
+    return options[index] if index is not None else matching(value, labels, options)
+
+
 def alike(option: Option, others: Sequence[Option], options: Sequence[Option]) -> Option | None:
     """The option that looks as one that equals nothing but itself; None if none does, or that one can be compared.
 

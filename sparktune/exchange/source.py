@@ -23,6 +23,8 @@ from sparktune.storage.places import no_study, storage_at
 
 #: How values of choices are given: as the option's number, as the option, or as whichever of them fits the column.
 CHOICES = ("index", "value", "either")
+#: What to do about losses that are none, as "0,5", "95%" and "0.5 s".
+NUMBERS_ADVICE = "write plain numbers, as 0.5, or give a data frame that has such (pandas.read_csv(path, decimal=','))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Source:
         is_text: Whether values are text, to be read.
         n_open: Trials that were left out, for they had not ended or were cancelled.
         goal: What the losses were made of, and in which direction it was optimised; None: nobody knows.
+        has_none: Whether None and NaN are values; in tables they say that there is none.
+        by_index: Choices whose values are numbers of options whatever ``choices`` says.
+        unread: Losses that are no numbers, one of each row that was left out for it.
     """
 
     name: str
@@ -74,6 +79,9 @@ class Source:
     is_text: bool = False
     n_open: int = 0
     goal: Goal | None = None
+    has_none: bool = False
+    by_index: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.choices not in CHOICES:

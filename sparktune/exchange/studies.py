@@ -13,13 +13,13 @@ from sparktune.run.goal import Goal
 
 #: By the names of Optuna's states: trials that have ended. A pruned one counts as failed: its value is not comparable.
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
-#: The option None, which is a value in Optuna, as text: elsewhere None says that there is no value.
-NONE = "null"
 #: A constraint that a trial does not set, which Optuna takes for one that is met. Not 0: that is the edge, where a
 #: model of the constraint expects it to be violated as often as not.
 MET = -math.inf
 #: An attribute of studies that we have written: what is low there may be the negative of what was to be high.
 EXPORTED = "sparktune"
+#: In there, the labels of choices whose options have their numbers as names, as no others tell them apart.
+BY_INDEX = "by_index"
 
 
 def is_optuna_study(item: Any) -> bool:
@@ -45,15 +45,24 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
     rows = [_row(trial, signs, names) for trial in trials if trial.state.name in ENDED]
     text = name or f"Optuna study {study.study_name}"
     metrics = tuple(getattr(study, "metric_names", None) or ())  # since Optuna 3.2
-    goal = None if study.user_attrs.get(EXPORTED) else Goal(metrics, signs)
-    return Source(text, rows, choices="value", n_open=len(trials) - len(rows), goal=goal)
+    exported = study.user_attrs.get(EXPORTED)
+    by_index = frozenset(exported.get(BY_INDEX, ()) if isinstance(exported, Mapping) else ())
+    return Source(
+        text,
+        rows,
+        choices="value",
+        n_open=len(trials) - len(rows),
+        goal=None if exported else Goal(metrics, signs),
+        has_none=True,
+        by_index=by_index,
+    )
 
 
 def _row(trial: Any, signs: Sequence[float], names: Sequence[str]) -> Row:
     is_complete = trial.state.name == "COMPLETE"
     row = Row(
         trial.number,
-        {label: NONE if value is None else value for label, value in trial.params.items()},
+        dict(trial.params),
         losses_from(trial.values, signs) if is_complete else (),
         constraints_by_column(trial, constraint_names([trial])),
     )

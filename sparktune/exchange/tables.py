@@ -6,13 +6,15 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
 from sparktune.exchange.matching import is_missing, is_nan_text
-from sparktune.exchange.source import Row, Source, losses_from
+from sparktune.exchange.source import NUMBERS_ADVICE, Row, Source, losses_from
 from sparktune.history.documents import as_floats
 from sparktune.history.trial import STATUS_FAIL
 from sparktune.run.goal import Goal
@@ -22,6 +24,12 @@ PREFIX = "params_"
 OTHER_COLUMNS = frozenset("tid state status loss start end duration error source".split())
 #: What stands between columns in tables that are not separated by commas, as some programs write them.
 SEPARATORS = (";", "\t", "|")
+#: Text that stands for an empty cell, as pandas reads it too.
+NOTHING = frozenset(["", "nan", "-nan", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "null", "none", "nat"])
+#: The most characters of a cell that Python's ``csv`` can be told to read, on all systems.
+LONGEST_CELL = 2**31 - 1
+#: Held while that is another one than before, for else another thread would take it for that of before.
+_reading = threading.Lock()
 #: States, in words, of trials that have no end yet, or none that says anything.
 OPEN = frozenset(["new", "running", "cancelled"])
 
@@ -37,6 +45,8 @@ def from_csv(
     name: str | None = None,
 ) -> Source:
     """The trials in a CSV file, one a row, with a header; those without a loss, or of status "fail", have failed.
+
+    Rows with something else than numbers for losses are left out, and a warm start warns of them.
 
     Args:
         path: Of the file, in UTF-8.
@@ -54,15 +64,21 @@ def from_csv(
         name: Says where the trials are from; None: the path.
 
     Raises:
-        InvalidArgumentError: If a column is missing, the file is not in UTF-8, or an argument out of its rule.
+        InvalidArgumentError: If a column is missing, no row has a loss that is a number though some have one that is
+            none, the file is no CSV in UTF-8, or an argument out of its rule.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file, _cells_of_any_length():
             reader = csv.DictReader(file)
             rows: list[dict[str, Any]] = [
                 {column: _cell(cell) for column, cell in row.items() if isinstance(column, str)} for row in reader
             ]
             columns = [column for column in reader.fieldnames or () if column]
+    except csv.Error as error:
+        raise InvalidArgumentError(
+            f"a CSV file of trials is one that Python's csv can read, and {os.fspath(path)} is none after line "
+            f"{reader.line_num} ({error}): write it anew, or give what pandas.read_csv(path) reads"
+        ) from error
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(
             f"a CSV file of trials is in UTF-8, and {os.fspath(path)} has the byte 0x{error.object[error.start]:02x}, "
@@ -70,6 +86,21 @@ def from_csv(
         ) from error
     text = name or f"CSV file {os.fspath(path)}"
     return _source(text, "from_csv(path", columns, rows, loss, direction, params, constraints, choices)
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Python's csv, which stops at cells of 131,072 characters, reads longer ones, as results and errors may be.
+
+    That limit is one for the whole process: it is as before afterwards, unless somebody else has set it meanwhile.
+    """
+    with _reading:
+        before = csv.field_size_limit(LONGEST_CELL)
+        try:
+            yield
+        finally:
+            if csv.field_size_limit() == LONGEST_CELL:
+                csv.field_size_limit(before)
 
 
 def _cell(cell: Any) -> Any:
@@ -90,7 +121,7 @@ def from_parquet(
 
     Raises:
         MissingPackageError: If pandas or pyarrow is not installed.
-        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+        InvalidArgumentError: If a column is missing, losses are no numbers, or an argument out of its rule.
     """
     frame = pandas_for("a Parquet file").read_parquet(path, engine="pyarrow")
     columns, rows = _table_of(frame, loss, params, constraints)
@@ -112,7 +143,7 @@ def from_dataframe(
 
     Raises:
         InvalidTypeError: If it is no data frame.
-        InvalidArgumentError: If a column is missing, or an argument out of its rule.
+        InvalidArgumentError: If a column is missing, losses are no numbers, or an argument out of its rule.
     """
     if not is_frame(frame):
         raise InvalidTypeError(f"from_dataframe takes a pandas data frame, got {type(frame).__name__}")
@@ -195,19 +226,29 @@ def _source(
     _require(columns, [*losses, *limits, *by_label.values()], name)
     is_ours = {column: column not in by_label.values() for column in ("tid", "state", "status")}
     ended = [(number, row) for number, row in enumerate(rows) if not (is_ours["state"] and _is_open(row))]
-    found = [
-        Row(
-            _id(row, number) if is_ours["tid"] else number,
-            {label: row[column] for label, column in by_label.items()},
-            () if is_ours["status"] and _has_failed(row) else losses_from([row[column] for column in losses], signs),
-            _constraints([row[column] for column in limits]),
-        )
-        for number, row in ended
-    ]
     n_open = len(rows) - len(ended)
+    found, unread = [], list[str]()
+    for number, row in ended:
+        cells = [] if is_ours["status"] and _has_failed(row) else [row[column] for column in losses]
+        if odd := [cell for cell in cells if _is_no_number(cell)]:
+            unread.append(repr(_trimmed(odd[0])))
+            continue
+        found.append(
+            Row(
+                _id(row, number) if is_ours["tid"] else number,
+                {label: row[column] for label, column in by_label.items()},
+                losses_from(cells, signs) if cells else (),
+                _constraints([row[column] for column in limits]),
+            )
+        )
+    if unread and not any(row.losses for row in found):
+        raise InvalidArgumentError(
+            f"losses are numbers, and what is in {losses} of {name} is none, as {unread[0]}: {NUMBERS_ADVICE}, or "
+            f"name another column of {list(columns)}: sparktune.exchange.{call}, loss=...)"
+        )
     # A column "loss" is as in our own tables, where it is to be low whatever it was made of.
     known = None if loss is None or (losses == ["loss"] and goal.signs == (1.0,)) else goal
-    return Source(name, found, choices=choices, is_text=True, n_open=n_open, goal=known)
+    return Source(name, found, choices=choices, is_text=True, n_open=n_open, goal=known, unread=tuple(unread))
 
 
 def _id(row: Mapping[str, Any], number: int) -> Any:
@@ -223,6 +264,24 @@ def _is_open(row: Mapping[str, Any]) -> bool:
 def _has_failed(row: Mapping[str, Any]) -> bool:
     status = row.get("status")
     return isinstance(status, str) and status.strip() == STATUS_FAIL
+
+
+def _is_no_number(cell: Any) -> bool:
+    """Whether there is something in a cell, and it is no number."""
+    if _is_nothing(cell):
+        return False
+    try:
+        float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
+
+
+def _is_nothing(cell: Any) -> bool:
+    """Whether a cell is empty, in any of the ways that tables have for it."""
+    if isinstance(cell, str):
+        return cell.strip().lower() in NOTHING
+    return is_missing(cell) or type(cell).__name__ in ("NAType", "NaTType")  # pandas', which need not be there
 
 
 def _constraints(cells: Sequence[Any]) -> tuple[float, ...]:
@@ -253,7 +312,7 @@ def _loss_columns(
             + (_separated(columns) or f"name it, as in sparktune.exchange.{call}, loss={_example(columns)!r})")
         )
     # Results may have numbers of their own by such names, of the folds of a cross-validation, say.
-    has_loss = any(losses_from([row.get("loss")], [1.0]) for row in rows)
+    has_loss = any(not _is_nothing(row.get("loss")) for row in rows)
     return several if several and not has_loss else ["loss"]
 
 

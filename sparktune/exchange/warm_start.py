@@ -9,7 +9,7 @@ from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
 from sparktune.exchange.matching import Fitted, Matcher
-from sparktune.exchange.source import Row, Source, from_documents, from_storage, from_trials
+from sparktune.exchange.source import NUMBERS_ADVICE, Row, Source, from_documents, from_storage, from_trials
 from sparktune.exchange.studies import from_optuna, is_optuna_study
 from sparktune.exchange.tables import from_csv, from_dataframe, from_parquet, is_frame
 from sparktune.history import documents
@@ -111,11 +111,13 @@ def _explain(
         goal: What the study optimises.
     """
     n_unlike = sum(len(row.constraints) not in (0, n_constraints) for row in used if row.losses)
+    odd = next(iter(source.unread), "")
     fate = {None: "constraints, which count if results here have as many", 0: "constraints, which are dropped"}
     counts = [
         (sum(not row.losses for row in rows), "failed"),
         (n_unlike, f"with {fate.get(n_constraints, 'another number of constraints, of which nothing is learned')}"),
         (source.n_open, "more unfinished"),
+        (len(source.unread), f"more left out, with losses that are no numbers, as {odd}: {NUMBERS_ADVICE}"),
         (len(source.rows) - len(rows), "more here already"),
     ]
     noted = ", ".join(f"{n} {what}" for n, what in counts if n)
@@ -125,7 +127,7 @@ def _explain(
     if used and source.goal is not None and not goal.goes_on(source.goal):
         turned = f"; with {source.goal} there and {goal} here, the best of both count as alike: leave the source out "
         turned += "if both optimise the same number"
-    has_loss = matcher.has_loss or (n_constraints is not None and n_unlike > 0) or bool(turned)
+    has_loss = matcher.has_loss or bool(source.unread) or (n_constraints is not None and n_unlike > 0) or bool(turned)
     logger.log(
         logging.WARNING if rows and has_loss and not is_known else logging.INFO,
         "warm start from %s: %d of %d trials%s; %s%s",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sparktune.exceptions import InvalidTrial
+from sparktune.exceptions import InvalidArgumentError, InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.attachments import TrialAttachments
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
-from sparktune.history.trial import JOB_VALID_STATES
+from sparktune.history.trial import JOB_STATES, JOB_VALID_STATES
 
 C = TypeVar("C", bound="Collection")
 
@@ -24,19 +25,36 @@ class Collection:
     brought up to date by :meth:`refresh`.
     """
 
-    _ids: set[Any]
     _dynamic_trials: list[Document]
-    _exp_key: Any
-    attachments: dict[str, Any]
     _set_aside: Mapping[Any, Document] = MappingProxyType({})  # what a search sees in the place of some documents
 
     # There even in subclasses whose constructors do not call this class's.
+    _exp_key: Any = None
     _n_seen = 0
     _visible: list[Document] | None = None
+    _wrapped: Any = None  # what a subclass has under the name _trials, if that is no list
 
     @functools.cached_property
+    def _ids(self) -> set[Any]:
+        return set()
+
+    @functools.cached_property
+    def attachments(self) -> dict[str, Any]:
+        """Large objects beside the documents, see :meth:`trial_attachments`."""
+        return {}
+
+    @property
     def _history(self) -> History:
-        return History(())
+        index: History | None = self.__dict__.get("_history")
+        if index is None:
+            self._history = index = History(())
+        if self._wrapped is not None:  # a refresh is the other object's, of which this one is not told
+            index.sync(self._learned_from())
+        return index
+
+    @_history.setter
+    def _history(self, index: History) -> None:
+        self.__dict__["_history"] = index
 
     def _forget_index(self) -> None:
         self._history = History(())
@@ -80,6 +98,8 @@ class Collection:
 
     @property
     def _trials(self) -> list[Document]:
+        if self._wrapped is not None:
+            return self._wrapped  # type: ignore[no-any-return]
         if self._visible is None:
             self._visible = [
                 document
@@ -90,6 +110,10 @@ class Collection:
 
     @_trials.setter
     def _trials(self, documents_seen: list[Document]) -> None:
+        if not isinstance(documents_seen, Sequence):  # another Trials object, around which a subclass is made
+            self._wrapped = documents_seen
+            return
+        self._wrapped = None
         # Subclasses written for hyperopt set the list in a refresh of their own: the columns must follow.
         self._sync()
         self._visible = documents_seen
@@ -209,9 +233,15 @@ class Collection:
         return ids
 
     def new_trial_docs(
-        self, tids: Sequence[Any], specs: Sequence[Any], results: Sequence[Any], miscs: Sequence[Document]
+        self,
+        tids: Sequence[Any],
+        specs: Sequence[Any],
+        results: Sequence[Any] | Mapping[str, Any],
+        miscs: Sequence[Document],
     ) -> list[Document]:
-        """New documents, not inserted."""
+        """New documents, not inserted; ``results`` may be one for all, as ``Domain.new_result`` gives it."""
+        if isinstance(results, Mapping):
+            results = [dict(results) for _ in tids]
         rows = zip(tids, specs, results, miscs, strict=True)
         return [documents.new_document(*row, self._exp_key) for row in rows]
 
@@ -252,10 +282,31 @@ class Collection:
     # -- counting -------------------------------------------------------------------------------------------------
 
     def count_by_state_synced(self, arg: int | Iterable[int], trials: Iterable[Document] | None = None) -> int:
-        """How many trials are in a state, or in one of several, as of the last :meth:`refresh`."""
-        states = {arg} if isinstance(arg, int) else set(arg)
+        """How many trials are in a state, or in one of several, as of the last :meth:`refresh`.
+
+        Raises:
+            InvalidTypeError, InvalidArgumentError: If ``arg`` is no state, and no states.
+        """
+        states = _states(arg)
         return sum(document["state"] in states for document in (self._trials if trials is None else trials))
 
     def count_by_state_unsynced(self, arg: int | Iterable[int]) -> int:
-        """How many trials are in a state, or in one of several, now."""
+        """How many trials are in a state, or in one of several, now.
+
+        Raises:
+            InvalidTypeError, InvalidArgumentError: If ``arg`` is no state, and no states.
+        """
         return self.count_by_state_synced(arg, self.own_documents())
+
+
+def _states(arg: Any) -> set[Any]:
+    """The states that are meant by one state or several."""
+    text = f"a state is one of {JOB_STATES}, got {arg!r}: write JOB_STATE_DONE, or [JOB_STATE_NEW, JOB_STATE_RUNNING]"
+    is_number = isinstance(arg, Real)  # numpy's too
+    try:
+        states = {arg} if is_number else set(arg)
+    except TypeError:
+        raise InvalidTypeError(text) from None
+    if not states.issubset(JOB_STATES):
+        raise InvalidTypeError(text) if is_number else InvalidArgumentError(text)  # of a number as in hyperopt
+    return states

@@ -31,8 +31,12 @@ Document: TypeAlias = dict[str, Any]
 
 TRIAL_KEYS = ["tid", "spec", "result", "misc", "state", "owner", "book_time", "refresh_time", "exp_key"]
 TRIAL_MISC_KEYS = ["tid", "cmd", "idxs", "vals"]
-#: The ``cmd`` of trials evaluated by ``fmin``.
+#: The ``cmd`` of trials evaluated by ``fmin``: where those who evaluate them find the domain, see ``FMinIter``.
 FMIN_CMD = ("domain_attachment", "FMinIter_Domain")
+
+
+class SeveralValuesError(InvalidTrial, NotImplementedError):
+    """A label of a document has several values, which is a NotImplementedError in hyperopt."""
 
 
 def utcnow() -> datetime.datetime:
@@ -272,8 +276,8 @@ def start(document: Document, owner: Any = None) -> None:
 
 
 def note_attempt(document: Document, outcome: Outcome) -> None:
-    """Write down one attempt at a trial; the last one is noted by :func:`finish`."""
-    attempt = {key: value for key, value in outcome.record.items() if key != "log"}
+    """Write down one attempt at a trial; the last one is noted by :func:`finish`, which has its log in the run."""
+    attempt = dict(outcome.record)
     if outcome.failure is not None:
         attempt["error"] = f"{outcome.failure.type}: {outcome.failure.message}"
     document["misc"].setdefault("run", {}).setdefault("attempts", []).append(attempt)
@@ -285,10 +289,19 @@ def n_attempts(document: Document) -> int:
 
 
 def log_text(document: Document) -> str:
-    """What the objective printed and logged, its end if it was long, and the traceback if it raised."""
-    printed: str = (document["misc"].get("run") or {}).get("log", "")
-    trace: str = document["misc"].get("traceback", "")
-    return printed + ("\n" if printed and trace and not printed.endswith("\n") else "") + trace
+    """What the objective printed and logged, its end if it was long, and the traceback if it raised.
+
+    If attempts were lost, what each of them printed comes first, below a line that says so.
+    """
+    run = document["misc"].get("run") or {}
+    lost = [
+        f"attempt {number}, lost: {attempt.get('error', '').partition(': ')[2]}\n{attempt['log']}"
+        for number, attempt in enumerate(run.get("attempts", ()), 1)
+        if attempt.get("log")
+    ]
+    last = [text for text in (run.get("log", ""), document["misc"].get("traceback", "")) if text]
+    texts = [*lost, *(["last attempt:"] if lost and last else []), *last]
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in texts[:-1]) + "".join(texts[-1:])
 
 
 def finish(document: Document, outcome: Outcome, *, error_is_traceback: bool = False) -> None:
@@ -303,6 +316,7 @@ def finish(document: Document, outcome: Outcome, *, error_is_traceback: bool = F
     if outcome.record or is_lost or n_attempts(document):
         if outcome.state != JOB_STATE_CANCEL:  # an attempt that was cancelled has not ended
             note_attempt(document, outcome)
+            document["misc"]["run"]["attempts"][-1].pop("log", None)  # the run has it
         document["misc"].setdefault("run", {}).update(outcome.record)
     if outcome.result is not None:
         document["result"] = outcome.result
@@ -370,9 +384,20 @@ def spec_from_misc(misc: Document) -> dict[str, Any]:
 
     Raises:
         InvalidTrial: If a label has something else than a list.
+        SeveralValuesError: If a label has several values.
     """
+    spec = {}
     try:
-        return {label: values[0] for label, values in misc["vals"].items() if len(values)}
+        for label, values in misc["vals"].items():
+            if len(values) > 1:
+                raise SeveralValuesError(
+                    f"a label of a document has one value, [value], got {label!r}: {values!r} in trial "
+                    f"{misc.get('tid')!r}: make a document of each value",
+                    misc,
+                )
+            if len(values):
+                spec[label] = values[0]
+        return spec
     except TypeError as error:
         raise InvalidTrial(
             f"a document's vals are lists, [value] or, where a label is inactive, [], got {misc['vals']!r} in trial "

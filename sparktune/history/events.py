@@ -4,7 +4,7 @@ An event is a dictionary with its kind under ``event``:
 
 =========  ============================================================================================
 ``run``    an ``fmin`` begins; what it was called with, see :func:`sparktune.storage.runs.run_event`
-``new``    a trial was proposed or inserted; its document
+``new``    a trial was proposed or inserted; its document. A second one of the same id changes nothing
 ``start``  a trial began to run
 ``end``    a trial has ended: what its document became
 ``again``  a trial that was running when its driver died is to be evaluated once more
@@ -117,8 +117,8 @@ class Replica:
         kind = event["event"]
         if kind == "new":
             document: Document = event["trial"]
-            self.documents[document["tid"]] = document
-            return document
+            # What became of a trial is not undone by a line that is there twice, as after an edit by hand.
+            return self.documents.setdefault(document["tid"], document)
         if kind == "clear":
             self.documents.clear()
             self.attachments.clear()

@@ -74,6 +74,11 @@ def proposal_record(document: Document) -> Document | None:
     return record
 
 
+def note_record(document: Document, record: Mapping[str, Any]) -> None:
+    """Write down what the proposal of a trial saw."""
+    document["misc"]["search"] = dict(record)
+
+
 def is_as_seen(documents: Sequence[Document], document: Document) -> bool:
     """Whether all that the proposal of a trial saw is still there: before it, and before the others of its round.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import reprlib
@@ -101,6 +102,7 @@ class Domain:
     """
 
     rec_eval_print_node_on_error = False
+    pyll_ctrl = Literal(Ctrl)  # what stands for the live Ctrl in a space
 
     def __init__(
         self,
@@ -135,6 +137,14 @@ class Domain:
         #: ``idxs, vals = rec_eval(domain.s_idxs_vals, memo={domain.s_new_ids: ids, domain.s_rng: generator})``.
         self.s_new_ids, self.s_rng = Literal("new_ids"), Literal("rng")
         self.s_idxs_vals = scope.call(_drawn, [Literal(self.space), self.s_new_ids, self.s_rng])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "space" not in state:  # hyperopt's: made anew from what that one was made from
+            arguments = ("fn", "expr", "workdir", "pass_expr_memo_ctrl", "name", "loss_target")
+            Domain.__init__(self, **{name: state[name] for name in arguments})
+            # Besides it has what a subclass or a program gave it, and "vh", by which hyperopt draws points.
+            state = {name: state[name] for name in state.keys() - vars(self).keys() - {"vh"}} | {"cmd": state["cmd"]}
+        self.__dict__.update(state)
 
     def memo_from_config(self, config: Mapping[str, Any]) -> dict[Apply, Any]:
         """Value by ``hyperopt_param`` node, for ``rec_eval``: of each parameter, active or not.
@@ -247,8 +257,7 @@ class Domain:
 
 def _drawn(space: Space, new_ids: Sequence[Any], rng: Any) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Draws from the prior: by label the ids in which it is active, and its values there."""
-    generator = as_generator(rng)
-    return space.by_label([space.draw(generator) for _ in new_ids], new_ids)
+    return space.by_label(list(space.draw_batch(as_generator(rng), len(new_ids))), new_ids)
 
 
 def _parameter_for(expr: Any) -> str:
@@ -279,12 +288,16 @@ def require_objective(fn: Any) -> Callable[..., Any]:
     """``fn`` itself, if it can be called."""
     if not callable(fn):
         raise InvalidTypeError(f"the objective must be callable, got {fn!r} ({type(fn).__name__}): pass a function")
-    if inspect.iscoroutinefunction(fn):
+    inner = fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    called = inner, type(inner).__call__  # of an object what its class says; of a function Python's own
+    if any(map(inspect.iscoroutinefunction, called)):
         raise InvalidTypeError(
             f"the objective must return its result, got the async function {fn!r}: pass lambda params: "
             "asyncio.run(objective(params))"
         )
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if any(inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) for function in called):
         raise InvalidTypeError(f"the objective must return its result, got the generator {fn!r}: use return, not yield")
     return fn  # type: ignore[no-any-return]
 
@@ -296,4 +309,8 @@ def failure_from(error: BaseException) -> Failure:
         message = str(error)
     except Exception:  # the user's class, and a broken one: the trial failed all the same
         message = f"<no text: str() of this {type(error).__name__} fails>"
-    return Failure(str(type(error)), message, text, error)
+    try:
+        name = str(type(error))
+    except Exception:  # of its metaclass, likewise
+        name = type.__repr__(type(error))
+    return Failure(name, message, text, error)

@@ -1,7 +1,6 @@
 """The loop: asks for proposals while slots are free, hands them to an executor, records what comes back.
 
-It waits on a queue that finished evaluations are put into. Only for trials that others run, which put nothing there, it
-looks at their documents now and then.
+It waits on a queue that finished evaluations are put into, and looks at nothing every now and then.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import logging
 import os
 import queue
 import sys
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -23,9 +21,8 @@ from sparktune.exceptions import ObjectiveError
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.events import n_renewed
-from sparktune.history.trial import JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
+from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Call, Failure, Outcome
 from sparktune.run import progress
-from sparktune.run.algos import algo_description
 from sparktune.run.arguments import as_queue_length, as_save_file
 from sparktune.run.asktell import Algo, AskTell
 from sparktune.run.callbacks import Callbacks
@@ -34,7 +31,7 @@ from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.replies import ERRORS
 from sparktune.run.reproducible import Lagged
 from sparktune.run.saving import SaveFile
-from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, EarlyStop, Stopping
+from sparktune.run.stopping import REASON_TIMEOUT, REASON_USER, Stopping
 from sparktune.storage import keeper
 
 logger = logging.getLogger("sparktune")
@@ -59,23 +56,16 @@ class _Running:
         return self.call.tid
 
 
-class FMinIter(AskTell):
-    """One optimisation in progress: iterate over it, or call :meth:`exhaust`.
+class Loop(AskTell):
+    """Runs trials: proposes points, has an executor evaluate them, records what comes back.
 
     Args:
-        algo: Proposes points, see ``Algo``.
-        domain: Objective and space.
-        trials: Receives the documents.
-        rstate: Source of one seed per round of proposals.
-        asynchronous: Whether others evaluate the trials (then this only queues them); None: what ``trials`` says.
+        algo, domain, trials, rstate: See :class:`~sparktune.run.asktell.AskTell`.
         max_queue_len: Proposals asked for at once, at least; never fewer than there are free slots.
-        poll_interval_secs: Seconds between looks at trials that others evaluate; not used otherwise.
-        max_evals: Trials in all, those in ``trials`` at the start included.
-        timeout, loss_threshold, early_stop_fn: See :class:`~sparktune.run.stopping.Stopping`.
-        verbose: Whether to show progress where ``show_progressbar`` does not say.
-        show_progressbar: True, False, a factory, or None, see :mod:`sparktune.run.progress`.
+        stopping: When to stop.
+        progress_callback: Makes the display, see :mod:`sparktune.run.progress`.
         trials_save_file: Where ``trials`` is pickled after each result; empty for nowhere.
-        executor: Runs the evaluations; None: in the calling thread, unless ``asynchronous``.
+        executor: Runs the evaluations; None: in the calling thread.
         max_retries: How often a trial is evaluated again whose process or machine was lost.
         callbacks: Told of the start and end of trials.
         lagged: For a run that can be repeated, see :class:`~sparktune.run.reproducible.Lagged`.
@@ -83,8 +73,9 @@ class FMinIter(AskTell):
     Attributes:
         catch_eval_exceptions: Whether a failing objective ends its trial only (True) or the run.
         stop_reason: Why the run ended before its last trial; None if it did not.
-        progress_callback: Makes the display, see ``show_progressbar``.
     """
+
+    catch_eval_exceptions = False
 
     def __init__(
         self,
@@ -92,49 +83,37 @@ class FMinIter(AskTell):
         domain: Domain,
         trials: Any,
         rstate: Any,
-        asynchronous: bool | None = None,
-        max_queue_len: int = 1,
-        poll_interval_secs: float = 1.0,
-        max_evals: int = sys.maxsize,
-        timeout: float | None = None,
-        loss_threshold: float | None = None,
-        verbose: bool = False,
-        show_progressbar: bool | progress.ProgressFactory | None = None,
-        early_stop_fn: EarlyStop | None = None,
-        trials_save_file: str | os.PathLike[str] = "",
-        executor: Executor | None = None,
-        max_retries: int = 0,
-        callbacks: Callbacks | None = None,
-        lagged: Lagged | None = None,
+        *,
+        max_queue_len: int,
+        stopping: Stopping,
+        progress_callback: progress.ProgressFactory,
+        trials_save_file: str | os.PathLike[str],
+        executor: Executor | None,
+        max_retries: int,
+        callbacks: Callbacks | None,
+        lagged: Lagged | None,
     ) -> None:
         super().__init__(algo, domain, trials, rstate)
-        self.asynchronous = bool(trials.asynchronous) if asynchronous is None else asynchronous
         self.max_queue_len = as_queue_length(max_queue_len)
-        self.poll_interval_secs = poll_interval_secs
-        self.max_evals = max_evals
-        self.timeout = timeout
-        self.loss_threshold = loss_threshold
-        self.early_stop_fn = early_stop_fn
-        self.verbose = verbose
-        self.progress_callback = progress.resolve(show_progressbar, verbose)
+        self.progress_callback = progress_callback
         self.trials_save_file = as_save_file(trials_save_file)
         self._save_file = SaveFile(trials, self.trials_save_file) if self.trials_save_file else None
-        self.catch_eval_exceptions = False
         self.stop_reason: str | None = None
         self._executor = executor
-        self._stopping = Stopping(timeout, loss_threshold, early_stop_fn)
+        self._stopping = stopping
         self._max_retries = max_retries
         self._callbacks = callbacks or Callbacks()
         self._lagged = lagged
-        self._has_opened = False
         self._inbox: queue.SimpleQueue[_Running] = queue.SimpleQueue()
         self._in_flight: dict[Any, _Running] = {}
         self._is_waiting = False  # for a storage that is away, to propose
         self._queued: deque[Document] = deque()
+        self._bar: progress.Progress | None = None  # the display of the run that goes on
         self._n_shown = 0  # trials that the display has counted
         self._is_exhausted = False
         self._has_failure = False
         self._reason_to_end: str | None = None
+        self._has_driven = False  # whether trials were evaluated here since that was last asked
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: all but the queue of evaluations that have ended, which is empty between runs."""
@@ -143,107 +122,11 @@ class FMinIter(AskTell):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _inbox=queue.SimpleQueue())
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the run ended before its last trial."""
-        return self.stop_reason is not None
-
-    @property
-    def start_time(self) -> float:
-        """When this object was made, by ``time.perf_counter()``; ``timeout`` counts from then."""
-        return self._stopping.started
-
-    @property
-    def early_stop_args(self) -> list[Any]:
-        """What ``early_stop_fn`` is called with next time, besides the trials."""
-        return list(self._stopping.state)
-
-    # -- hyperopt's ways of driving it ----------------------------------------------------------------------------
-
-    def __iter__(self) -> FMinIter:
-        return self
-
-    def __next__(self) -> Any:
-        """Run one more trial; returns the trials object."""
-        if self.is_cancelled or self._is_exhausted or self._n_counted >= self.max_evals:
-            self._close_storage()
-            raise StopIteration
-        self.run(1, block_until_done=True)
-        return self.trials
-
-    def exhaust(self) -> FMinIter:
-        """Run all trials that are left."""
-        try:
-            self._open_storage()
-            self.run(max(0, self.max_evals - self._n_counted), block_until_done=True)
-        finally:
-            self._close_storage()
-        return self
-
-    def _open_storage(self) -> None:
-        """Have the study kept where it should be; within ``fmin`` it is."""
-        if self._keeper is not None and not self._keeper.is_open:
-            self._has_opened = True
-            try:
-                self.trials._begin(self.domain, algo_description(self.algo))
-            except BaseException:
-                self._close_storage()
-                raise
-
-    def _close_storage(self) -> None:
-        if self._has_opened:
-            self.trials._end()
-            self._has_opened = False
-
-    @property
-    def _n_counted(self) -> int:
-        """Trials of ``max_evals`` that there are; in a kept study failed ones count, as they did before a restart."""
-        n_failed = 0 if self._keeper is None else self.trials.count_by_state_unsynced(JOB_STATE_ERROR)
-        return len(self.trials) + n_failed
-
-    def serial_evaluate(self, N: int = -1) -> None:
-        """Evaluate up to N of the new trials (all if negative), by the executor; without one, in the calling thread."""
-        waiting = self._new_documents()
-        self._drive(0, waiting if N < 0 else waiting[:N])
-
-    def block_until_done(self) -> None:
-        """Wait until no trial is new or running; evaluates the new ones unless others do."""
-        if self._is_external:
-            while self.trials.count_by_state_unsynced([JOB_STATE_NEW, JOB_STATE_RUNNING]):
-                time.sleep(self.poll_interval_secs)
-            self.trials.refresh()
-        else:
-            self.serial_evaluate()
-
-    def run(self, N: int, block_until_done: bool = True) -> None:
-        """Propose and evaluate N trials, besides the new ones that wait in ``trials``.
-
-        Raises:
-            Exception: The objective's, unless ``catch_eval_exceptions``; the algorithm's.
-            KeyboardInterrupt: On Ctrl-C, after running trials have been stopped and recorded as cancelled.
-        """
-        self._open_storage()
-        if self._is_external:
-            self._queue_for_others(N)
-            if block_until_done:
-                self.block_until_done()
-        else:
-            self._drive(N, self._new_documents())
-
-    # -- the loop -------------------------------------------------------------------------------------------------
-
-    @property
-    def _is_external(self) -> bool:
-        # Asked anew each time: programs set the attribute of an object that they have made.
-        return self.asynchronous and self._executor is None
-
     def _drive(self, n_new: int, waiting: Iterable[Document]) -> None:
         self._queued.extend(waiting)
         executor = self._executor or SerialExecutor(self.domain)
-        self._n_shown = initial = self._history.n_own_finished
-        total = initial + n_new + len(self._queued) + self._n_elsewhere
-        display = self.progress_callback(initial=initial, total=None if total >= sys.maxsize else total)
-        with display as bar, progress.prints_above(bar):
+        self._has_driven = True
+        with self._display(n_new + len(self._queued)) as bar:
             try:
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
                 while self.stop_reason is None:
@@ -269,6 +152,21 @@ class FMinIter(AskTell):
             finally:
                 if self._save_file is not None:
                     self._save_file.finish()
+
+    @contextlib.contextmanager
+    def _display(self, n: int) -> Iterator[progress.Progress]:
+        """The display of a run of n trials; that of the run within which this one goes on, if there is one."""
+        if self._bar is not None:
+            yield self._bar
+            return
+        self._n_shown = initial = self._history.n_own_finished
+        total = initial + n + self._n_elsewhere
+        display = self.progress_callback(initial=initial, total=None if total >= sys.maxsize else total)
+        with display as self._bar, progress.prints_above(self._bar):
+            try:
+                yield self._bar
+            finally:
+                self._bar = None
 
     def _fill(self, executor: Executor, n_new: int) -> int:
         """Start trials until no slot is free or none are left to start; the number still to propose."""
@@ -450,19 +348,6 @@ class FMinIter(AskTell):
     def _new_documents(self) -> list[Document]:
         self.trials.refresh()
         return [document for document in self.trials.own_documents() if document["state"] == JOB_STATE_NEW]
-
-    def _queue_for_others(self, n: int) -> None:
-        """Keep ``max_queue_len`` new trials in ``trials``, for whoever evaluates them, until n were proposed."""
-        while n > 0 and not self._is_exhausted and self.stop_reason is None:
-            n_waiting = self.trials.count_by_state_unsynced(JOB_STATE_NEW)
-            if n_waiting >= self.max_queue_len:
-                time.sleep(self.poll_interval_secs)
-                self.trials.refresh()
-            else:
-                proposed = self.ask(min(n, self.max_queue_len - n_waiting))
-                self._is_exhausted = not proposed
-                n -= len(proposed)
-            self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)
 
     def _save(self, document: Document) -> None:
         if self._save_file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import secrets
@@ -22,7 +23,7 @@ from sparktune.run.domain import Domain, failure_from
 from sparktune.run.executor import Executor, done
 from sparktune.run.pilots import Patience, PilotPool
 from sparktune.run.replies import Reader
-from sparktune.worker import alias
+from sparktune.worker import alias, caches
 from sparktune.worker.evaluator import Limits
 from sparktune.worker.frames import LENGTH
 
@@ -79,7 +80,7 @@ class ProcessesExecutor:
         secret = secrets.token_bytes(32)
         self._file = _parcel(_pickle(domain.fn), limits or Limits(), secret)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        reader = Reader(domain.result_of, "Install what is missing, or define it in the objective's module")
+        reader = Reader(domain.result_of, "Install what is missing, or have sys.path name its folder")
         self._pool = PilotPool(self, secret, reader, patience)
         self._pool.limit = slots
         self._pool.open()
@@ -87,7 +88,7 @@ class ProcessesExecutor:
     def submit(self, call: Call) -> Future[Outcome]:
         """Start an evaluation, or queue it."""
         try:
-            argument = cloudpickle.dumps(self._domain.arguments(call.raw))
+            argument = _dumps(self._domain.arguments(call.raw))
         except Exception as error:  # the space itself failed at this point: the trial's failure, not the run's
             return done(Outcome(failure=failure_from(error)))
         return self._pool.submit(call, argument)
@@ -149,9 +150,23 @@ def _folder() -> str:
     return os.path.dirname(worker.__file__)
 
 
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """Has functions with a cache travel as others do."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = caches.reduced(obj, cloudpickle.list_registry_pickle_by_value())
+        return super().reducer_override(obj) if reduced is None else reduced
+
+
+def _dumps(value: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(value)
+    return file.getvalue()
+
+
 def _pickle(fn: Any) -> bytes:
     try:
-        return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
+        return _dumps(fn)
     except Exception as error:  # pickling calls code of any class
         raise SerializationError(
             f"the objective cannot be pickled to be sent to other processes ({error}): open files, locks and "

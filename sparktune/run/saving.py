@@ -14,7 +14,7 @@ from sparktune.history.documents import Document
 from sparktune.history.events import Replica, end_event, new_event
 from sparktune.storage.attached import AttachmentIndex
 from sparktune.storage.encoding import encode
-from sparktune.storage.files import mode_of, replace_file, sync_folder
+from sparktune.storage.files import mode_of, remove_left_over, replace_file, sync_folder, temporary_of
 from sparktune.storage.lines import events_of, header, to_line
 
 logger = logging.getLogger("sparktune")
@@ -70,6 +70,8 @@ class SaveFile:
     def write(self) -> None:
         """Write the pickle anew. Raises as :meth:`note`."""
         self._trials._save_token = secrets.token_hex(8)
+        if not self._n_saved:  # each process that was killed in mid-save has left one
+            remove_left_over(_target(self._path))
         save_atomically(self._trials, self._path)
         Path(self._path + SINCE).unlink(missing_ok=True)  # of another pickle from now on, which its token says as well
         self._n_saved, self._n_since, self.is_stale = len(self._trials._dynamic_trials), 0, False
@@ -116,14 +118,17 @@ def take_up(trials: Any, path: str) -> None:
 
 def save_atomically(trials: Any, path: str) -> None:
     """Pickle ``trials`` to ``path`` so that a crash leaves the old file or the new one, never a half."""
-    target = Path(os.path.realpath(path))  # a link stays a link
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}")  # another process may save at the same time
-    try:
-        replace_file(target, lambda file: _dump(trials, file), temporary, mode_of(target))
+    target = _target(path)
+    try:  # another process may save at the same time, and so has a temporary file of its own
+        replace_file(target, lambda file: _dump(trials, file), temporary_of(target), mode_of(target))
     except OSError as error:
         if error.filename is None:  # of a full disk it says nothing but that
             error.filename = str(target)
         raise
+
+
+def _target(path: str) -> Path:
+    return Path(os.path.realpath(path))  # a link stays a link
 
 
 def _dump(trials: Any, file: IO[bytes]) -> None:

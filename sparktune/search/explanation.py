@@ -103,6 +103,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         InvalidArgumentError: If there is no such trial, it has no record of what it saw or no value of any parameter of
             the space, or trials that it saw are not among the documents.
     """
+    keys = {document["exp_key"] for document in documents if document["tid"] == tid}
+    documents = [document for document in documents if document["exp_key"] in keys]  # proposals see those of their key
     record, values = _seen(space, documents, tid)
     history = History(space.labels)
     history.sync(as_it_was(documents, record))

@@ -158,6 +158,17 @@ class Space:
                 row[column] = self.parameters[column].distribution.sample(rng, 1)[0]
         return row
 
+    def draw_batch(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """n points from the prior, shape (n, d), NaN where inactive: those of a batch that hyperopt draws.
+
+        It draws all values of one parameter, then all of the next: other points than those of n times :meth:`draw`.
+        """
+        rows = np.full((n, len(self)), np.nan)
+        for column in self._draw_order:
+            reached = [i for i, row in enumerate(rows) if self.is_reached(column, row)]
+            rows[reached, column] = self.parameters[column].distribution.sample(rng, len(reached))
+        return rows
+
     def is_reached(self, column: int, row: FloatArray) -> bool:
         """Whether a parameter is active by the values known so far; more of them can only open further ways.
 

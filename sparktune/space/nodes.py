@@ -8,7 +8,9 @@ shape is kept; everything else works on the compiled :class:`~sparktune.space.co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,9 @@ OF_UFUNC = {
     "greater": "gt",
     "greater_equal": "ge",
 } | {name: name for name in ("exp", "log", "log2", "log10", "sqrt", "sin", "cos", "tan", "minimum", "maximum")}
+#: Containers that are opened to see whether there is a node in one; others may do anything when they are asked.
+_PLAIN = (list, tuple, set, frozenset, deque)
+_CONTAINERS = frozenset([*_PLAIN, dict, MappingProxyType, SimpleNamespace, UserDict, UserList, ChainMap, np.ndarray])
 
 
 class MissingArgument:
@@ -336,6 +341,12 @@ class Literal(Apply):
         return type(self)(self._obj)
 
 
+def blank_node(is_literal: bool) -> Apply:
+    """A node with nothing in it yet, for pickles that must not name a class: its state comes after."""
+    kind = Literal if is_literal else Apply
+    return kind.__new__(kind)
+
+
 def _no_number(asked: str, fix: str) -> InvalidTypeError:
     """The error where Python asks a node for a number."""
     return InvalidTypeError(
@@ -356,7 +367,8 @@ def as_apply(obj: object) -> Apply:
     Lists evaluate to tuples, as they do in hyperopt.
 
     Raises:
-        InvalidSpaceError: If a container holds itself, or nodes are in one that is taken as it is: a set or an array.
+        InvalidSpaceError: If a container holds itself, or nodes are in one that is taken as it is: a set, an array, a
+            deque, or a mapping or namespace that is no dict.
     """
     try:
         return _as_node(obj)
@@ -379,18 +391,51 @@ def _as_node(obj: object) -> Apply:
         except TypeError:  # keys of several types cannot be ordered: the order written is as good
             items = list(obj.items())
         return Apply("dict", [_as_node(items)], [], len(obj))
-    is_array = isinstance(obj, np.ndarray) and obj.dtype == object
-    if (is_array or isinstance(obj, (set, frozenset))) and any(isinstance(item, Apply) for item in _items(obj)):
-        kind = "an array" if is_array else f"a {type(obj).__name__}"
+    if _is_container(type(obj)) and _holds_node(obj):
+        kind = "an array" if isinstance(obj, np.ndarray) else f"a {type(obj).__name__}"
         raise InvalidSpaceError(
-            f"parameters in {kind} would not be searched, for it is taken as it is: use a list, or for an array "
-            "scope.asarray([...])"
+            f"parameters in {kind} would not be searched, for it is taken as it is: use {_instead(obj)}"
         )
     return Literal(obj)
 
 
-def _items(obj: Any) -> Any:
-    return obj.flat if isinstance(obj, np.ndarray) else obj
+def _is_container(kind: type) -> bool:
+    return not _CONTAINERS.isdisjoint(kind.__mro__)  # issubclass takes long where there are abstract base classes
+
+
+def _holds_node(container: Any) -> bool:
+    """Whether there is a node in a container that is taken as it is, or in containers inside; no other is opened."""
+    level, seen = [container], {id(container)}
+    while level:
+        items = [item for inner in level for item in _contents(inner)]
+        kinds = set(map(type, items))  # one, of a million numbers
+        if any(issubclass(kind, Apply) for kind in kinds):
+            return True
+        kinds = {kind for kind in kinds if _is_container(kind)}
+        below = {id(item): item for item in items if type(item) in kinds} if kinds else {}
+        level = [item for key, item in below.items() if key not in seen]
+        seen.update(below)
+    return False
+
+
+def _contents(container: Any) -> Iterable[Any]:
+    """What is in a container, by as few of its methods as can be: a subclass may have made anything of them."""
+    if isinstance(container, _PLAIN):
+        return container
+    if isinstance(container, np.ndarray):
+        return container.flat if container.dtype == object else ()
+    if isinstance(container, (dict, MappingProxyType)):
+        return container.values()
+    return list(vars(container).values())  # of a UserDict, a UserList and a ChainMap the dicts or lists that they keep
+
+
+def _instead(container: object) -> str:
+    """What to write in place of a container with parameters."""
+    if isinstance(container, np.ndarray):
+        return "a list, or scope.asarray([...])"
+    if isinstance(container, (MappingProxyType, UserDict, ChainMap, SimpleNamespace)):
+        return f"a dict, and make the {type(container).__name__} of it in the objective"
+    return "a list"
 
 
 def literal_value(node: object, what: str) -> Any:

@@ -24,6 +24,8 @@ __all__ = [
     "IMPLEMENTATIONS",
     "STOCHASTIC_SYMBOLS",
     "GarbageCollected",
+    "NoIndexError",
+    "NoSuchOptionError",
     "SymbolTable",
     "UndrawnParameterError",
     "rec_eval",
@@ -51,6 +53,14 @@ class UndrawnParameterError(SparktuneError):
         return type(self), (self.node,)
 
 
+class NoSuchOptionError(BadSearchSpace, IndexError):
+    """A ``switch`` got a number that none of its options has."""
+
+
+class NoIndexError(BadSearchSpace, TypeError):
+    """A ``switch`` got something else than an integer for the number of an option."""
+
+
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
@@ -75,8 +85,8 @@ def rec_eval(
         memo_gc, print_trace, print_node_on_error: Accepted for hyperopt's signature; nothing is printed.
 
     Raises:
-        BadSearchSpace: If a ``switch`` has no option for its index, the program is too long, or a value is needed for
-            itself.
+        NoSuchOptionError, NoIndexError: If a ``switch`` has no option for its index.
+        BadSearchSpace: If the program is too long, or a value is needed for itself.
         Exception: Whatever a function of the expression raises.
     """
     root = as_apply(expr)
@@ -134,9 +144,9 @@ def _chosen(node: Apply, index: Any) -> Apply:
     try:
         position = operator.index(index if not isinstance(index, np.bool_) else bool(index))
     except TypeError:
-        raise BadSearchSpace(f"a switch needs an integer index, got {index!r}: wrap it with scope.int(...)") from None
+        raise NoIndexError(f"a switch needs an integer index, got {index!r}: wrap it with scope.int(...)") from None
     if not 0 <= position < len(options):
-        raise BadSearchSpace(f"a switch of {len(options)} options got index {position}; indices count from 0")
+        raise NoSuchOptionError(f"a switch of {len(options)} options got index {position}; indices count from 0")
     return options[position]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import threading
@@ -12,16 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import APPLICATION_ENDED, STOPPED, translated, unless_stopped
-from sparktune.spark.resources import is_local_master
+from sparktune.spark.gateway import (
+    APPLICATION_ENDED,
+    STOPPED,
+    refuse_copies,
+    registering,
+    translated,
+    unless_stopped,
+    warn_of_idle_timeout,
+)
+from sparktune.spark.resources import described, is_local_master
 from sparktune.worker.task import Blob, Task
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
-
-logger = logging.getLogger("sparktune")
 
 T = TypeVar("T")
 
@@ -49,7 +54,8 @@ class ClassicGateway:
         resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`.
 
     Raises:
-        SparkUnavailableError: If the session is stopped, or set up in a way that would end or mix up trials.
+        SparkUnavailableError: If the session is stopped, or set up in a way that would end or mix up trials, or if
+            Spark knows that it can never have such resources.
     """
 
     engine = "jobs"
@@ -67,6 +73,9 @@ class ClassicGateway:
         self._profile = resource_profile
         self._thread = threading.local()
         self._is_settled = False
+        if resource_profile is not None:
+            with registering(self, resource_profile):
+                self._java_profile()
 
     @property
     def session_id(self) -> str:
@@ -124,6 +133,27 @@ class ClassicGateway:
             # No executor yet: Spark's own guess, which is right as soon as there are some.
             return max(1, int(self._context.defaultParallelism) // self.cpus_per_task)
 
+    def check_resources(self, *, wait: bool) -> None:
+        """Refuse resources that no executor can hold, as :meth:`n_slots` does; nothing if none are asked for.
+
+        Where dynamic allocation starts executors of the right kind later, those that are there say nothing.
+
+        Args:
+            wait: Whether to wait, some seconds at most, for the executors of an application that has just started;
+                if not, nothing is refused before they are there.
+
+        Raises:
+            SparkUnavailableError: If the Spark application has ended, or no executor can hold such a task.
+        """
+        if self._profile is None:
+            return
+        with translated(self):
+            if _is_dynamic(self._context):
+                return
+            is_known = wait or self._is_settled or self._wait_for_executors(0.0)
+        if is_known:
+            self.n_slots()
+
     def max_slots(self) -> int | None:
         """The most tasks that executors can ever run at once, where Spark starts them as they are needed.
 
@@ -148,21 +178,24 @@ class ClassicGateway:
     def _count(self, profile: Any) -> int:
         return int(self._context._jsc.sc().maxNumConcurrentTasks(profile))
 
-    def _wait_for_executors(self) -> None:
+    def _wait_for_executors(self, patience: float = _PATIENCE) -> bool:
+        """Whether, after so many seconds at most, those are there that are expected."""
         context = self._context
         if self.is_local or _starts_without_executors(context):
-            return
+            return True
         n_expected, n_seen = _n_expected(context), 0
         is_young = time.time() - float(context.startTime) / 1000 < _YOUNG
         start = changed = now = time.monotonic()
         pause = threading.Event()
-        while now - start < _PATIENCE:
+        while True:
             n_executors = len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1  # the driver is one of them
             if n_executors > n_seen:
                 n_seen, changed = n_executors, now
             is_complete = n_seen >= n_expected if n_expected else now - changed > _SETTLED
             if n_seen > 0 and (is_complete or not is_young):
-                return
+                return True
+            if now - start >= patience:
+                return False
             pause.wait(0.1)
             now = time.monotonic()
 
@@ -170,10 +203,10 @@ class ClassicGateway:
         """A task that fits no executor would wait for ever; dynamic allocation may yet start one that it fits."""
         n_default = self._count(self._default_profile())
         if self._profile is not None and n_default > 0 and not _is_dynamic(self._context):
-            wanted = ", ".join(f"{name}: {request.amount:g}" for name, request in self._profile.taskResources.items())
             raise SparkUnavailableError(
-                f"no executor of this application can hold a trial with these resources ({wanted}), while {n_default} "
-                "tasks with the default ones can run: ask for less per trial, or for larger executors "
+                f"no executor of this application can hold a trial with these resources ({described(self._profile)}), "
+                f"while {n_default} tasks with the default ones can run: ask for less per trial (cpus_per_trial, "
+                "gpus_per_trial or resource_profile), or start the application with larger executors "
                 "(spark.executor.cores, spark.executor.resource.gpu.amount)"
             )
 
@@ -361,23 +394,10 @@ def _is_dynamic(context: SparkContext) -> bool:
 
 def _refuse_unfit_settings(context: SparkContext) -> None:
     conf = context.getConf()
-    if conf.get("spark.speculation") == "true" and conf.get("spark.speculation.task.duration.threshold"):
-        # A copy of a slow trial cannot be told from a second attempt at a lost one, which is refused; see ADR 4.
-        raise SparkUnavailableError(
-            "this Spark application starts copies of slow tasks (spark.speculation is true and "
-            "spark.speculation.task.duration.threshold is set), which would end trials that run well: set "
-            "spark.speculation to false"
-        )
+    refuse_copies(conf.get)
     if os.environ.get("PYSPARK_PIN_THREAD", "true").lower() != "true":
         raise SparkUnavailableError(
             "with PYSPARK_PIN_THREAD=false the threads of a program share Spark's job tags and groups, so that "
             "cancelling one trial would cancel others: remove it from the environment"
         )
-    if conf.get("spark.python.worker.killOnIdleTimeout") == "true":
-        seconds = conf.get("spark.python.worker.idleTimeoutSeconds", "0")
-        if seconds != "0":
-            logger.warning(
-                "this Spark application kills Python workers that send nothing for %s s, as a trial does until it "
-                "ends: longer trials will fail, unless spark.python.worker.killOnIdleTimeout is set to false",
-                seconds,
-            )
+    warn_of_idle_timeout(conf.get, "spark.python.worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import tempfile
@@ -11,8 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.gateway import APPLICATION_ENDED, STOPPED, SparkJobError, translate, translated, unless_stopped
-from sparktune.spark.resources import is_local_master, master_of
+from sparktune.spark.gateway import (
+    APPLICATION_ENDED,
+    STOPPED,
+    SparkJobError,
+    refuse_copies,
+    registering,
+    translate,
+    translated,
+    unless_stopped,
+    warn_of_idle_timeout,
+)
+from sparktune.spark.resources import is_local_master, master_of, setting_of
 from sparktune.spark.shipping import ship
 from sparktune.worker.task import Blob, Task
 
@@ -45,7 +56,8 @@ class ConnectGateway:
         resource_profile: Resources of each task, from :func:`sparktune.spark.resources.build_profile`; pyspark 4.0+.
 
     Raises:
-        SparkUnavailableError: If the session is stopped, or the server cannot be reached.
+        SparkUnavailableError: If the session is stopped, or the server cannot be reached; if the server says that it is
+            set up in a way that would end trials, or that it can never have such resources.
     """
 
     engine = "connect"
@@ -67,7 +79,11 @@ class ConnectGateway:
             self._one_row = self._session.range(0, 1, 1, 1)
             # Asks the server now, which shows whether it can be reached; since 4.0 the frame keeps the answer.
             self._one_row.columns  # noqa: B018
-            if resource_profile is not None:  # registers it, by the session that is active in this thread
+        setting = functools.partial(setting_of, session)
+        refuse_copies(setting)
+        warn_of_idle_timeout(setting, "spark.sql.execution.pyspark.udf")
+        if resource_profile is not None:
+            with registering(self, resource_profile):  # by the session that is active in this thread
                 self._in_session(lambda: resource_profile.id)
 
     @property
@@ -101,6 +117,9 @@ class ConnectGateway:
     def max_slots(self) -> int | None:
         """The same: of executors that may come a client hears nothing."""
         return self.n_slots()
+
+    def check_resources(self, *, wait: bool) -> None:
+        """Nothing: a client hears of no executors, and what the server knows it has said when this object was made."""
 
     def properties(self) -> dict[str, str]:
         """The tags of the calling thread, so that whoever interrupts them interrupts its trials.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
+from sparktune.spark.resources import described
 from sparktune.worker.task import Blob, Task
+
+if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
 
 logger = logging.getLogger("sparktune")
 
@@ -79,6 +84,17 @@ class Gateway(Protocol):
 
     def max_slots(self) -> int | None:
         """The most there can be under dynamic allocation; None if unbounded or unknown."""
+        ...
+
+    def check_resources(self, *, wait: bool) -> None:
+        """Refuse resources that no executor can hold, as far as Spark says: such trials would wait for ever.
+
+        Args:
+            wait: Whether to wait, some seconds at most, for the executors of an application that has just started.
+
+        Raises:
+            SparkUnavailableError: If no executor can hold a trial, or Spark has ended.
+        """
         ...
 
     def properties(self) -> dict[str, str]:
@@ -248,6 +264,80 @@ def translated(gateway: Gateway) -> Iterator[None]:
         raise
     except Exception as error:
         raise translate(error, is_stopped=gateway.is_stopped) from error
+
+
+#: By what stands in an error's text: the rule that the resources of a trial break, and what to do.
+_UNFIT_RESOURCES = {
+    "No executor resource configs were specified": (
+        "gpus_per_trial, or what else a resource_profile asks for, must be something that the executors have",
+        "leave it out, or start the application with it: spark.executor.resource.gpu.amount and "
+        "spark.executor.resource.gpu.discoveryScript, and the same of spark.worker on a standalone cluster",
+    ),
+    "needs to be >= the task resource request": (
+        "gpus_per_trial, or what else a resource_profile asks for, must be no more than one executor has",
+        "ask for less per trial, or start the application with more (spark.executor.resource.gpu.amount)",
+    ),
+    "has to be >= the number of cpus per task": (
+        "cpus_per_trial, or the CPUs of a resource_profile, must be no more than one executor has",
+        "ask for less per trial, or start the application with more (spark.executor.cores)",
+    ),
+    # Of ResourceProfiles as of TaskResourceProfiles, and the places differ from version to version.
+    "ResourceProfiles are only supported": (
+        "a resource_profile that asks for executors needs dynamic allocation, which starts them",
+        "set spark.dynamicAllocation.enabled to true where the application is started, or make the profile of "
+        "TaskResourceRequests alone, as cpus_per_trial and gpus_per_trial do",
+    ),
+}
+
+
+@contextlib.contextmanager
+def registering(gateway: Gateway, profile: ResourceProfile) -> Iterator[None]:
+    """As :func:`translated`, where Spark sees the resources of a trial first and refuses those that can never be."""
+    try:
+        yield
+    except Exception as error:
+        text = _text(error)
+        for sign, (rule, fix) in _UNFIT_RESOURCES.items():
+            if sign in text:
+                asked = f"{rule}, got {described(profile)}: {fix}"
+                raise SparkUnavailableError(f"{asked} ({_line_with(sign, text)})") from error
+        raise translate(error, is_stopped=gateway.is_stopped) from error
+
+
+def refuse_copies(setting: Callable[[str], str | None]) -> None:
+    """Refuse an application that starts copies of slow tasks.
+
+    Args:
+        setting: Says what the application has for a setting; None or empty if it has none, or does not say.
+
+    Raises:
+        SparkUnavailableError: If it does so even for jobs of one task.
+    """
+    if setting("spark.speculation") == "true" and setting("spark.speculation.task.duration.threshold"):
+        # A copy of a slow trial cannot be told from a second attempt at a lost one, which is refused; see ADR 4.
+        raise SparkUnavailableError(
+            "this Spark application starts copies of slow tasks (spark.speculation is true and "
+            "spark.speculation.task.duration.threshold is set), which would end trials that run well: set "
+            "spark.speculation to false"
+        )
+
+
+def warn_of_idle_timeout(setting: Callable[[str], str | None], prefix: str) -> None:
+    """Say so if the application kills Python workers that are silent, as they are while a trial runs.
+
+    Args:
+        setting: As for :func:`refuse_copies`.
+        prefix: Of the two settings, which classic sessions and Connect have under names of their own.
+    """
+    if setting(f"{prefix}.killOnIdleTimeout") == "true":
+        timeout = setting(f"{prefix}.idleTimeoutSeconds") or "0"  # "30", but "30s" and "1min" are as good
+        if not re.fullmatch("0+[a-z]*", timeout):
+            logger.warning(
+                "this Spark application kills Python workers that send nothing for %s, as a trial does until it "
+                "ends: longer trials will fail, unless %s.killOnIdleTimeout is set to false",
+                f"{timeout} s" if timeout.isdigit() else timeout,
+                prefix,
+            )
 
 
 def unless_stopped(gateway: Gateway, action: Callable[[], object]) -> None:

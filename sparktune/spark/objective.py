@@ -10,10 +10,12 @@ import re
 import sys
 import types
 from collections.abc import Collection, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sparktune.exceptions import SerializationError
+from sparktune.worker import caches
 from sparktune.worker.child import shared_module
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from sparktune.worker.task import Blob
 
 T = TypeVar("T")
+
+#: The shared values that are being pickled, each within the one before.
+_in_hand: ContextVar[tuple[SharedValue[Any], ...]] = ContextVar("sparktune_in_hand", default=())
 
 
 class SharedValue(Generic[T]):
@@ -34,7 +39,7 @@ class SharedValue(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self.value = value
-        self._pickled: tuple[str, bytes] | None = None
+        self._pickled: PickledObjective | None = None
         self._sent: dict[str, tuple[Gateway, Blob]] = {}
 
     def pickled(self) -> tuple[str, bytes]:
@@ -43,9 +48,23 @@ class SharedValue(Generic[T]):
         Raises:
             SerializationError: If it cannot be pickled.
         """
+        pickled = self.with_what_it_holds()
+        return pickled.digest, pickled.data
+
+    def with_what_it_holds(self) -> PickledObjective:
+        """The same, with the shared values and broadcast variables in the value; raises as :meth:`pickled`."""
         if self._pickled is None:
-            data = _pickle(self.value, "the value to broadcast").data
-            self._pickled = _digest(data), data
+            around = _in_hand.get()
+            if any(self is handle for handle in around):
+                raise SerializationError(
+                    "the value to broadcast holds its own handle, and nothing can be loaded before itself: let it hold "
+                    "what it needs without that handle"
+                )
+            token = _in_hand.set((*around, self))
+            try:
+                self._pickled = _pickle(self.value, "the value to broadcast")
+            finally:
+                _in_hand.reset(token)
         return self._pickled
 
     def blob(self, gateway: Gateway) -> Blob:
@@ -71,7 +90,7 @@ class PickledObjective:
     Attributes:
         data: The pickle.
         digest: Identifies it, with what is sent for it.
-        shared: The shared values that it uses, or may be called with, by digest.
+        shared: The shared values that it uses, or may be called with, by digest; those that others hold before them.
         broadcasts: Broadcast variables of the user's likewise.
         modules: Names of the packages that it needs where it is loaded, the standard library's left out.
         imports: Names of further packages that its code imports when it runs.
@@ -103,7 +122,7 @@ def pickle_objective(fn: Any, constants: Iterable[Any] = ()) -> PickledObjective
         names = [*sorted(shared), *(str(variable._jbroadcast.id()) for variable in broadcasts)]
         pickled.digest = _digest("|".join([pickled.digest, *names]).encode())
         pickled.shared.update(shared)
-        pickled.broadcasts += [new for new in broadcasts if not _is_among(new, pickled.broadcasts)]
+        _add(broadcasts, pickled.broadcasts)
     return pickled
 
 
@@ -153,7 +172,7 @@ def _held_by(constants: Iterable[Any]) -> tuple[dict[str, SharedValue[Any]], lis
         with contextlib.suppress(Exception):
             pickler.dump(constant)
         shared.update(pickler.shared)
-        broadcasts += [new for new in pickler.broadcasts if not _is_among(new, broadcasts)]
+        _add(pickler.broadcasts, broadcasts)
     return shared, broadcasts
 
 
@@ -166,6 +185,11 @@ class _Nowhere:
 
 def _is_among(variable: Any, broadcasts: Iterable[Any]) -> bool:
     return any(variable is known for known in broadcasts)
+
+
+def _add(new: Iterable[Any], broadcasts: list[Any]) -> None:
+    """Add the broadcast variables that are not among others to them."""
+    broadcasts += [variable for variable in new if not _is_among(variable, broadcasts)]
 
 
 def _pickle(value: Any, what: str) -> PickledObjective:
@@ -219,7 +243,7 @@ def _culprit(value: Any, seen: tuple[Any, ...] = ()) -> str | None:
         try:
             _pickler_class()(io.BytesIO()).dump(part)
         except Exception:
-            is_function = isinstance(part, (types.FunctionType, types.MethodType))
+            is_function = isinstance(part, (types.FunctionType, types.MethodType, functools._lru_cache_wrapper))
             return (_culprit(part, seen) if is_function else None) or name
     return None
 
@@ -228,6 +252,8 @@ def _variables(value: Any) -> dict[str, Any]:
     """What a function finds in the functions around it and in its module, or the attributes of an object."""
     if isinstance(value, types.MethodType):
         return {**_variables(value.__self__), **_variables(value.__func__)}
+    if isinstance(value, functools._lru_cache_wrapper):
+        return _variables(value.__wrapped__)
     if not isinstance(value, types.FunctionType):
         return {} if isinstance(value, type) else dict(getattr(value, "__dict__", {}))
     found = {
@@ -255,15 +281,18 @@ def _naming_pickler_class() -> Any:
             super().__init__(file)  # type: ignore[no-untyped-call]
             self.shared: dict[str, SharedValue[Any]] = {}
             self.broadcasts: list[Any] = []
+            self._by_value = cloudpickle.list_registry_pickle_by_value()
             self._sent = sent  # the shared values that have a name where this is read; None: all of them
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, SharedValue):
-                digest, _ = obj.pickled()
-                if self._sent is not None and digest not in self._sent:
+                held = obj.with_what_it_holds()
+                if self._sent is not None and held.digest not in self._sent:
                     return types.SimpleNamespace, (), {"value": obj.value}
-                self.shared[digest] = obj
-                return shared_module().__dict__["get"], (digest,)
+                self.shared.update(held.shared)  # before it, for they are loaded in this order
+                self.shared[held.digest] = obj
+                _add(held.broadcasts, self.broadcasts)
+                return shared_module().__dict__["get"], (held.digest,)
             if isinstance(obj, broadcast_type):
                 number = obj._jbroadcast.id()
                 self.broadcasts.append(obj)
@@ -271,6 +300,8 @@ def _naming_pickler_class() -> Any:
                 return sys.modules[broadcast_type.__module__].__dict__["_from_id"], (number,)
             if (part := _driver_part(obj)) is not None:
                 raise _HeldError(part, _DRIVER_ONLY)
+            if (cached := caches.reduced(obj, self._by_value)) is not None:
+                return cached
             return super().reducer_override(obj)  # type: ignore[no-untyped-call]
 
     return Pickler

@@ -71,6 +71,20 @@ def master_of(session: Any) -> str | None:
         return None
 
 
+def setting_of(session: Any, key: str) -> str:
+    """What a session has for a setting; empty if it has none, or does not say."""
+    try:
+        return session.conf.get(key, None) or ""
+    except Exception:  # py4j's, gRPC's or the service's refusal: not every service shows its configuration
+        return ""
+
+
+def described(profile: ResourceProfile) -> str:
+    """What a profile asks for, in words: ``"cpus: 4, gpu: 1"``; what it asks of executors has their name in front."""
+    of_executors = [f"executor {name}: {request.amount:g}" for name, request in profile.executorResources.items()]
+    return ", ".join(of_executors + [f"{name}: {request.amount:g}" for name, request in profile.taskResources.items()])
+
+
 def _validate(cpus: object, gpus: object, profile: object) -> None:
     if profile is not None and (cpus is not None or gpus is not None):
         raise InvalidArgumentError(

@@ -13,7 +13,7 @@ from sparktune.spark.classic import ClassicGateway
 from sparktune.spark.connect import ConnectGateway
 from sparktune.spark.gateway import Gateway
 from sparktune.spark.java import ensure_java
-from sparktune.spark.resources import is_connect, master_of
+from sparktune.spark.resources import is_connect, master_of, setting_of
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -90,7 +90,7 @@ def _warn_of_ignored(session: SparkSession, master: str | None, config: Mapping[
     # Their names alone, for a value may be a password. A True is Spark's "true".
     # What made it a Connect session is no setting of it.
     asked = {key: value for key, value in config.items() if not (is_connect(session) and key in CONNECTING)}
-    ignored += [key for key, value in asked.items() if _setting(session, key).lower() != str(value).lower()]
+    ignored += [key for key, value in asked.items() if setting_of(session, key).lower() != str(value).lower()]
     if ignored:
         logger.warning(
             "get_session gives the active Spark session (master %s) as it is, and what was asked of a new one is "
@@ -98,14 +98,6 @@ def _warn_of_ignored(session: SparkSession, master: str | None, config: Mapping[
             there,
             ", ".join(ignored),
         )
-
-
-def _setting(session: SparkSession, key: str) -> str:
-    """What a session has for a setting; empty if it has none, or does not say."""
-    try:
-        return session.conf.get(key, None) or ""
-    except Exception:  # py4j's, gRPC's or the service's refusal: not every service shows its configuration
-        return ""
 
 
 def _is_for_connect(settings: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from sparktune.run.arguments import as_memory, as_retries, as_seconds
 from sparktune.run.callbacks import Callback
 from sparktune.run.domain import Domain
 from sparktune.run.executor import Executor
-from sparktune.run.loop import FMinIter
+from sparktune.run.fminiter import FMinIter
 from sparktune.run.stopping import validate_loss_threshold, validate_timeout
 from sparktune.spark.automatic import AutomaticExecutor
 from sparktune.spark.driver import DriverExecutor
@@ -62,7 +62,8 @@ class SparkTrials(Trials):
         loss_threshold: Used where ``fmin`` is given none.
         spark_session: The session, classic or Connect; None: the active one, or a new one, see
             :func:`sparktune.spark.get_session`.
-        resource_profile: Resources of each trial's task, for stage-level scheduling; not in local mode.
+        resource_profile: Resources of each trial's task, for stage-level scheduling; not in local mode, and not with
+            ``engine="driver"``.
         engine: Where and how trials run. ``"jobs"``: each as a Spark job of one task. ``"workers"``: in long-lived
             tasks that take one trial after another, for trials shorter than a second. ``"automatic"``, the default:
             jobs, and workers once trials have turned out to be that short. On Spark Connect there is ``"connect"``
@@ -73,9 +74,9 @@ class SparkTrials(Trials):
             from the call of the objective. With ``engine="driver"`` its Spark jobs are cancelled.
         trial_memory: Memory that the processes of one trial may hold together before they are killed: bytes, or a
             text such as ``"512m"`` or ``"2g"``. It includes some 50 MB of Python's own.
-        cpus_per_trial: Cores that Spark reserves for each trial; not in local mode. None: ``spark.task.cpus``. Thread
-            pools (OpenMP, BLAS, joblib) are told to use that many.
-        gpus_per_trial: GPUs that Spark reserves for each trial; not in local mode.
+        cpus_per_trial: Cores that Spark reserves for each trial; not in local mode, and not with ``engine="driver"``.
+            None: ``spark.task.cpus``. Thread pools (OpenMP, BLAS, joblib) are told to use that many.
+        gpus_per_trial: GPUs that Spark reserves for each trial; not in local mode, and not with ``engine="driver"``.
         preflight: Whether one task, before the first trial, checks that the objective can be loaded on a worker and
             that versions are the driver's.
         storage: Where the study is kept while it runs, see :meth:`Trials.keep_in`.
@@ -128,12 +129,10 @@ class SparkTrials(Trials):
         self._requested_engine = engine
         if spark_session is not None:
             self._spark = spark_session
+        if engine == "driver":
+            self._refuse_limits_of_workers()
         gateway = self._gateway  # which says what the engine is
-        if self.engine == "driver" and self.trial_memory is not None:
-            raise InvalidArgumentError(
-                'trial_memory cannot be kept with engine="driver", where all trials share the memory of the driver: '
-                "leave it out"
-            )
+        gateway.check_resources(wait=False)
         self.user_specified_parallelism = parallelism
         self._slots = Slots(gateway, parallelism, self.engine)
         self.timeout = timeout
@@ -141,6 +140,20 @@ class SparkTrials(Trials):
         self._fmin_cancelled = False
         self._fmin_cancelled_reason: str | None = None
         self.refresh()
+
+    def _refuse_limits_of_workers(self) -> None:
+        if self.trial_memory is not None:
+            raise InvalidArgumentError(
+                'trial_memory cannot be kept with engine="driver", where all trials share the memory of the driver: '
+                "leave it out"
+            )
+        for name in ("cpus_per_trial", "gpus_per_trial", "resource_profile"):
+            if (value := getattr(self, name)) is not None:
+                raise InvalidArgumentError(
+                    f'{name} cannot be kept with engine="driver", where Spark reserves nothing for a trial but for the '
+                    f"tasks that it starts, got {value!r}: leave it out, and set spark.task.cpus or "
+                    "spark.task.resource.gpu.amount for the application if those tasks need more"
+                )
 
     # An unpickled object finds its session when it first needs one, so that reading saved results takes no Spark.
 
@@ -195,6 +208,7 @@ class SparkTrials(Trials):
         gateway = self._gateway  # first: an unpickled object learns here what session there is
         if self.engine == "driver":
             return DriverExecutor(gateway, domain, self._slots(), self.trial_timeout)
+        gateway.check_resources(wait=True)
         objective = RemoteObjective(gateway, domain, self._limits(), preflight=self.preflight)
         if self.engine == "automatic":
             return AutomaticExecutor(objective, self._slots)

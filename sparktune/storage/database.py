@@ -55,6 +55,7 @@ class Database:
 
     Attributes:
         slot: A number that no other living driver of the study has: the lowest that was free on opening.
+        is_anew: Whether the study had been removed that was read or written before, and opening has made a new one.
 
     Raises:
         InvalidStorage: If the URL is none, or of another database.
@@ -66,6 +67,7 @@ class Database:
             raise InvalidArgumentError(f"heartbeat is a number of seconds above 0, got {heartbeat!r}")
         self.url, self.study = parsed(url)
         self.slot = 0
+        self.is_anew = False
         self.heartbeat = heartbeat
         self._file = Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
         self._engine: sa.Engine = connectable(self.url)
@@ -119,7 +121,9 @@ class Database:
             return
         with self._complaining():
             self._engine = connectable(self.url)  # it may be writable since it was read
-            self._prepare()
+            if (made := self._prepare()) is not None:
+                self.is_anew = self.is_anew or self._made != ""
+                self._made, self._seen = made, 0
             writer = uuid.uuid4().hex
             with self._transaction() as db:
                 self._made = self._locked(db).made
@@ -133,7 +137,7 @@ class Database:
             self._presence.stop()
             with contextlib.suppress(OSError, InvalidStorage), self._transaction() as db:
                 db.execute(self._own_row(tables.WRITERS.update()).values(ended=clock(db)))
-            self._presence = None
+            self._presence, self.is_anew = None, False
         self._engine.dispose()
 
     def __del__(self) -> None:
@@ -398,10 +402,10 @@ class Database:
             raise InvalidStorage(f"{self} was deleted while this driver worked on it, and made anew by somebody else")
         return row
 
-    def _prepare(self) -> None:
-        """Make tables and study where they are missing."""
+    def _prepare(self) -> str | None:
+        """Make tables and study where they are missing; as :func:`~sparktune.storage.tables.make`."""
         with self._transaction() as db:
-            tables.make(db, self.study, f"storage {self}")
+            return tables.make(db, self.study, f"storage {self}")
 
     @contextlib.contextmanager
     def _complaining(self) -> Iterator[None]:

@@ -8,15 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from sparktune.exceptions import InvalidArgumentError, MissingPackageError
+from sparktune.exceptions import InvalidArgumentError, InvalidStorage, MissingPackageError
 from sparktune.storage.files import replace_file
 
 #: Stores that have no folders to be made; asked for one, some would make a bucket.
 WITHOUT_FOLDERS = frozenset(["s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2"])
+#: What fsspec puts before another store. They do not show at once what others have written there.
+CACHES = frozenset(["blockcache", "cached", "filecache", "simplecache"])
+#: Packages that bring stores to fsspec which it does not know, in some of its versions, without them.
+PACKAGES = {
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "gcs": "gcsfs",
+    "gs": "gcsfs",
+    "oci": "ocifs",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+}
 
 
 class Folder(Protocol):
     """Files by name; ``str()`` of it says where, for people. All raise OSError if it cannot be done now."""
+
+    @property
+    def is_listed_cheaply(self) -> bool:
+        """Whether :meth:`names` costs less than to write a file."""
 
     def make(self) -> None:
         """Have the folder there, where there are any."""
@@ -40,6 +57,8 @@ class LocalFolder:
     Args:
         path: The folder; its parent must exist.
     """
+
+    is_listed_cheaply = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))
@@ -80,6 +99,8 @@ class ObjectFolder:
         root: The path of the URL in it.
     """
 
+    is_listed_cheaply = False  # a store has a price for it, and another for each thousand names
+
     def __init__(self, url: str, fs: Any, root: str) -> None:
         self.url = url
         self._fs = fs
@@ -90,8 +111,7 @@ class ObjectFolder:
 
     def make(self) -> None:
         """Have the folder there, where there are any."""
-        protocol = self._fs.protocol
-        if not WITHOUT_FOLDERS & {protocol, *(() if isinstance(protocol, str) else protocol)}:
+        if not WITHOUT_FOLDERS & _protocols(self._fs):
             with _translated():
                 self._fs.makedirs(self._root, exist_ok=True)
 
@@ -130,6 +150,7 @@ def object_store(url: str) -> ObjectFolder:
     Raises:
         MissingPackageError: If fsspec, or its package for that store, is not installed.
         InvalidArgumentError: If fsspec does not know the store.
+        InvalidStorage: If it cannot be reached, where it is asked for a connection at once; if it is a cache.
     """
     try:
         import fsspec
@@ -142,8 +163,37 @@ def object_store(url: str) -> ObjectFolder:
     except ImportError as error:
         raise MissingPackageError(f"storage {url} needs a package that is not installed: {error}") from error
     except ValueError as error:
-        raise InvalidArgumentError(f"storage {url} is no URL of a store that fsspec knows: {error}") from error
+        raise _unknown(url, error) from error
+    except Exception as error:  # some connect when they are made, and each has errors of its own
+        why = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InvalidStorage(
+            f"storage {url} cannot be reached ({why}): see that its host runs and lets you in, and that what the "
+            "store's package needs is installed and set up"
+        ) from error
+    if _protocols(fs) & CACHES:
+        raise InvalidStorage(
+            f"storage {url} is behind a cache, which hides what others write and who writes: name the store itself, "
+            f"{url.partition('::')[2] or url}"
+        )
     return ObjectFolder(url, fs, root)
+
+
+def _unknown(url: str, error: ValueError) -> Exception:
+    """The error of a URL that fsspec does not take."""
+    protocol = url.partition("://")[0].rpartition("::")[2]
+    if protocol in PACKAGES:
+        return MissingPackageError(
+            f"storage {url} needs a package that is not installed ({error}): pip install {PACKAGES[protocol]}"
+        )
+    return InvalidArgumentError(
+        f"storage {url} is no URL of a store that fsspec knows: {error}: see how it is spelt, or install the package "
+        "that brings this store to fsspec"
+    )
+
+
+def _protocols(fs: Any) -> set[str]:
+    """The names of a kind of store, which fsspec has as one or several."""
+    return {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
 
 
 @contextlib.contextmanager

@@ -55,8 +55,12 @@ class WriterLease:
                 f"{max(0.0, holder.seen + PATIENCE - time.time()):.0f} s from now"
             )
         self._writer, self._pid = uuid.uuid4().hex, os.getpid()
-        self._write()
-        self.check()  # that nobody else has done the same at this moment
+        try:
+            self._write()
+            self.check()  # that nobody else has done the same at this moment
+        except BaseException:
+            self.release()  # it may have been written: nobody would let it go
+            raise
         self._presence = Presence(self._writer, INTERVAL, weakref.WeakMethod(self.beat))
 
     def check(self) -> bool:
@@ -92,8 +96,9 @@ class WriterLease:
 
     def release(self) -> None:
         """Let others write."""
-        if self._presence is not None and self._pid == os.getpid():
-            self._presence.stop()
+        if self._writer is not None and self._pid == os.getpid():
+            if self._presence is not None:
+                self._presence.stop()
             with contextlib.suppress(OSError):  # it is let go in a while
                 holder = self._holder()
                 if holder is not None and holder.writer == self._writer:

@@ -113,6 +113,12 @@ def check_beginning(data: bytes, where: str) -> None:
         is_torn = not ended and HEADER_BEGINS.startswith(_masked(line[: len(HEADER_BEGINS)]))
         # A damaged header may have good lines behind it; a file of somebody else's has none.
         if not is_torn and not any(is_whole(line) for line, _ in lines_of(data)):
+            if any(line.endswith(b"\r") and is_whole(line[:-1]) for line, _ in lines_of(data)):
+                raise InvalidStorage(
+                    f"{where} is a study whose lines end in CRLF, as those of a text file that was brought here from "
+                    "Windows, by git or by an editor, and is left alone: copy it as a binary file, or have its lines "
+                    "end in LF again, as by dos2unix"
+                )
             raise InvalidStorage(f"{where} is no study of sparktune, and is left alone: name another")
     elif event["event"] == "study" and not (isinstance(event.get("format"), int) and event["format"] <= FORMAT):
         raise InvalidStorage(

@@ -53,9 +53,14 @@ class Presence:
             patience: Seconds without a sign after which it is taken for dead. A process of this machine that is no
                 more is so at once.
         """
-        if row.machine is not None and row.machine == _machine() and row.born != _born(row.pid):
+        if row.machine is not None and row.machine == _machine() and not Presence.is_running(row.pid, row.born):
             return False
         return bool(now - row.seen <= patience)
+
+    @staticmethod
+    def is_running(pid: int, born: str | None) -> bool:
+        """Whether a process of this machine runs, and is not another of the same number that was started later."""
+        return _born(pid) == born
 
 
 def _beat_on(stopped: threading.Event, interval: float, beat: weakref.WeakMethod[Callable[[], None]]) -> None:

@@ -62,6 +62,10 @@ class SharedStorage(Storage, Protocol):
     def slot(self) -> int:
         """A number that no other living driver has, from 0 on."""
 
+    @property
+    def is_anew(self) -> bool:
+        """Whether the study had been removed that was read or written before, and :meth:`open` has made a new one."""
+
     def new_ids(self, n: int) -> list[int]:
         """n trial ids that nobody has."""
 

@@ -15,7 +15,7 @@ from sparktune.history.events import Event
 from sparktune.storage.folders import Folder
 from sparktune.storage.journal import is_worth_compacting
 from sparktune.storage.lease import WriterLease
-from sparktune.storage.lines import events_of, from_line, header, to_lines
+from sparktune.storage.lines import check_beginning, events_of, from_line, header, to_lines
 
 logger = logging.getLogger("sparktune")
 
@@ -68,6 +68,8 @@ class Segments:
         self._next = 0
         self._levels: list[tuple[Segment, int]] = []  # in their order, smaller levels behind
         self._small: dict[Segment, bytes] = {}  # of level 0, which is merged without being read again
+        self._checked: set[Segment] = set()  # found, and of a version that can be read
+        self._n_unseen = 0  # files that were written since all were seen to be there
         self._writing = threading.Lock()
 
     def __str__(self) -> str:
@@ -97,8 +99,8 @@ class Segments:
                 if segment.first > expected:
                     text = "events %d to %d of storage %s are missing: files were removed"
                     logger.warning(text, expected, segment.first - 1, self)
-                where = f"{segment.name} of storage {self}"
-                events += [event for event in events_of(data, where, trust) if event["event"] != "study"]
+                events += [event for event in events_of(data, self._named(segment), trust) if event["event"] != "study"]
+                self._checked.add(segment)
                 expected = max(expected, segment.last + 1)
         return events
 
@@ -106,10 +108,11 @@ class Segments:
         """Begin to write: takes the lock, and makes the folder where there is none.
 
         Raises:
-            InvalidStorage: If the folder has other things, another process writes, or it cannot be written.
+            InvalidStorage: If the folder has other things, a file of it is no study or one of a newer version, another
+                process writes, or it cannot be written.
         """
         with self._complaining("written"):
-            self._segments()  # not among the files of somebody else
+            self._check(self._segments())  # not among the files of somebody else, nor in place of them
             self.folder.make()
             self._lease.acquire()
             try:
@@ -126,7 +129,8 @@ class Segments:
             sync: Of no effect here.
 
         Raises:
-            FileNotFoundError: If the folder was removed; then :meth:`replace` makes a new one.
+            FileNotFoundError: If the folder, or a file of it, was removed, which is seen at once in a folder of this
+                machine, and within thirty-two calls in a store; then :meth:`replace` makes a new one.
             OSError: If that cannot be done now; the same may be tried again.
             InvalidStorage: If another writer has taken over.
         """
@@ -134,14 +138,14 @@ class Segments:
         if not events:
             return
         with self._writing:
-            if not self._lease.check() and not {segment for segment, _ in self._levels} <= set(self._segments()):
-                raise FileNotFoundError(f"files of {self} were removed while the study went on")
+            self._look_for_files()
             segment = Segment(self._next, self._next + len(events) - 1)
             data = _file(len(events), to_lines(events))
-            self.folder.put(segment.name, data)
+            self._put(segment, data)
             self._next = segment.last + 1
             self._levels.append((segment, 0))
             self._small[segment] = data
+            self._n_unseen += 1
             with contextlib.suppress(OSError):  # all is written; the next time may do
                 self._merge()
 
@@ -150,10 +154,10 @@ class Segments:
         with self._writing:
             self.folder.make()
             self._lease.check()
-            before = [*self._segments(), *(segment for segment, _ in self._levels)]
+            before = [*self._segments(is_ours=True), *(segment for segment, _ in self._levels)]
             last = max([self._next, *(segment.last + 1 for segment in before)])
             self._put(Segment(0, last), _file(len(events), to_lines(events)), before)
-            self._next, self._levels, self._small = last + 1, [(Segment(0, last), OLD)], {}
+            self._next, self._levels, self._small, self._n_unseen = last + 1, [(Segment(0, last), OLD)], {}, 0
 
     def close(self) -> None:
         """Let others write."""
@@ -161,8 +165,11 @@ class Segments:
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def _segments(self) -> list[Segment]:
+    def _segments(self, *, is_ours: bool = False) -> list[Segment]:
         """All that are there, a file before those that it covers.
+
+        Args:
+            is_ours: Whether a study was here, so that other files are no sign of a wrong folder.
 
         Raises:
             InvalidStorage: If there are other files, and none of a study.
@@ -170,12 +177,36 @@ class Segments:
         names = self.folder.names()
         found = [Segment(int(match[1]), int(match[2])) for name in names if (match := NAME.fullmatch(name))]
         others = [name for name in names if name[:1] not in ("", ".", "_") and not name.startswith("writer.json")]
-        if others and not found:
+        if others and not found and not is_ours:
             raise InvalidStorage(
                 f"storage {self} is a folder with other things in it ({sorted(others)[0]}), and no study, and is left "
                 "alone: name a file, or a new folder"
             )
         return sorted(found, key=lambda segment: (segment.first, -segment.last))
+
+    def _named(self, segment: Segment) -> str:
+        return f"{segment.name} of storage {self}"
+
+    def _check(self, segments: Sequence[Segment]) -> None:
+        """Refuse files that are not for this version to tidy, or to write over; those that were read are."""
+        for segment in segments:
+            if segment not in self._checked:
+                with contextlib.suppress(FileNotFoundError):  # there is a writer, which merges: the lease names it
+                    check_beginning(self.folder.get(segment.name), self._named(segment))
+
+    def _look_for_files(self) -> None:
+        """Notice that files were removed: at each call where that costs little, else at each so-many-th.
+
+        Raises:
+            FileNotFoundError: If so, until all is written anew.
+        """
+        if not self._lease.check() or self.folder.is_listed_cheaply:
+            self._n_unseen = FAN
+        if self._n_unseen >= FAN - 1:
+            names = {*self.folder.names()}
+            if any(segment.name not in names for segment, _ in self._levels):
+                raise FileNotFoundError(f"files of {self} were removed while the study went on")
+            self._n_unseen = 0
 
     def _read(self) -> list[tuple[Segment, bytes]]:
         """The files that make the study, none of which covers another."""
@@ -208,6 +239,7 @@ class Segments:
         if len(there) > FAN or any(one.covers(other) for one, other in itertools.pairwise(there)):
             there = [self._one_of(there)]
         self._levels = [(segment, OLD) for segment in there]
+        self._n_unseen = 0
         for name in self.folder.names():
             if name.startswith(".events-"):
                 with contextlib.suppress(OSError):
@@ -241,9 +273,11 @@ class Segments:
             n += 1
         return self._levels[len(self._levels) - n :]
 
-    def _put(self, segment: Segment, data: bytes, parts: Sequence[Segment]) -> None:
+    def _put(self, segment: Segment, data: bytes, parts: Sequence[Segment] = ()) -> None:
         """Write a file, and remove those whose events are in it."""
         self.folder.put(segment.name, data)
+        self._checked.difference_update(parts)
+        self._checked.add(segment)
         for part in {*parts} - {segment}:
             with contextlib.suppress(OSError):  # a reader does not mind, and the next writer removes it
                 self.folder.remove(part.name)

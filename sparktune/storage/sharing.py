@@ -59,6 +59,8 @@ class SharedKeeper(Keeper):
         Raises:
             InvalidStorage: If the object has trials that the storage has not, and the other way round.
         """
+        if self._is_open and self._shared.is_anew:
+            self._forget()
         if not self._has_read:
             self._read()
             self._has_read = True
@@ -69,6 +71,13 @@ class SharedKeeper(Keeper):
             for document in self._trials._dynamic_trials[: self._n_stored]:
                 _leave_to_others(document)
             self._take_news()
+
+    def _forget(self) -> None:
+        """The storage has nothing more of what it had: all that the object has is new to it."""
+        self._backlog.clear()
+        self.runs, self._n_kept = [], 0
+        self._known, self._n_known = Replica(), 0
+        self._ids.clear()
 
     def pull(self) -> list[Document]:
         """Take in what other drivers have done; the trials of dead ones that are for this one to evaluate now."""

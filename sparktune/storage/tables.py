@@ -132,17 +132,22 @@ def study_row(db: sa.Connection, study: str, where: str, *, lock: bool = False) 
     return row
 
 
-def make(db: sa.Connection, study: str, where: str) -> None:
-    """Make tables and study where they are missing; arguments and errors as for :func:`study_row`."""
+def make(db: sa.Connection, study: str, where: str) -> str | None:
+    """Make tables and study where they are missing; what the study is told by from others of its name, if it was made.
+
+    Arguments and errors as for :func:`study_row`.
+    """
     if db.dialect.name == "postgresql":  # two that make the same table at once would fail
         db.execute(sa.select(sa.func.pg_advisory_xact_lock(0x5BA2)))
     if not have_been_made(db, where):
         METADATA.create_all(db)
-    if study_row(db, study, where) is None:
-        for table in (EVENTS, TRIALS, WRITERS):  # what a deleted one has left
-            db.execute(table.delete().where(table.c.study == study))
-        row = {"name": study, "format": FORMAT, "sparktune": __version__, "made": uuid.uuid4().hex}
-        db.execute(STUDIES.insert(), {**row, "sequence": 0, "next_number": 0})
+    if study_row(db, study, where) is not None:
+        return None
+    for table in (EVENTS, TRIALS, WRITERS):  # what a deleted one has left
+        db.execute(table.delete().where(table.c.study == study))
+    row = {"name": study, "format": FORMAT, "sparktune": __version__, "made": (made := uuid.uuid4().hex)}
+    db.execute(STUDIES.insert(), {**row, "sequence": 0, "next_number": 0})
+    return made
 
 
 def number_of(event: Event) -> int | None:

@@ -212,7 +212,7 @@ def _load(objectives: dict[str, _Kept], request: Mapping[str, Any]) -> dict[str,
         objectives[request["digest"]].load()
         reply: dict[str, Any] = {"kind": "ok", "record": record}
     except BaseException as error:  # pickles run code of any class
-        reply = {"kind": "unloadable", "error": describe(error), "record": record}
+        reply = {"kind": "unloadable", "error": describe(_explained(error)), "record": record}
     if request["packages"] is not None:
         reply["python"] = tuple(sys.version_info[:3])
         reply["packages"] = {name: version_of(name) for name in request["packages"]}
@@ -226,8 +226,22 @@ def _renew(objectives: Mapping[str, _Kept], request: Mapping[str, Any]) -> dict[
     try:
         objectives[request["digest"]].load()
     except BaseException as error:  # as above; and memory may have run out
-        return {"kind": "unloadable", "error": describe(error), "record": record}
+        return {"kind": "unloadable", "error": describe(_explained(error)), "record": record}
     return {"kind": "ok", "record": record}
+
+
+def _explained(error: BaseException) -> BaseException:
+    """An error of loading, with rule and fix where a pickle names what only the main program has."""
+    message = error.args[0] if isinstance(error, AttributeError) and error.args else None
+    names = (repr(sys.modules["__main__"]), "'__main__'")  # here it is another one: Spark's daemon, a process of ours
+    if not isinstance(message, str) or not any(name in message for name in names):
+        return error
+    explained = AttributeError(
+        "an object of the main program that pickles by its name alone, as functions and classes do not, cannot be "
+        f"found in another process ({message}): make it inside the objective, or define it in a module"
+    )
+    explained.__cause__ = error
+    return explained
 
 
 def shared_module() -> types.ModuleType:
@@ -355,9 +369,13 @@ def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
         message = str(error)
     except BaseException:
         message = "(its message cannot be shown)"
+    try:
+        name = str(type(error))
+    except BaseException:  # of its metaclass
+        name = type.__repr__(type(error))
     if pickled is not None and len(pickled) > MAX_ERROR_BYTES:
         pickled = None
-    return str(type(error)), _shortened(message), _shortened(text), pickled
+    return name, _shortened(message), _shortened(text), pickled
 
 
 def _shortened(text: str) -> str:

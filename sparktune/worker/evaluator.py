@@ -39,6 +39,9 @@ N_READS = 16
 #: Seconds between looks at the memory of an evaluation that has a limit.
 MEMORY_INTERVAL = 0.1
 
+#: Share of its limit of memory that an evaluation may find taken by what earlier ones have left in the process.
+MAX_LEFT = 0.25
+
 #: Seconds that a killed process gets to be gone, with all it has started.
 KILL_DEADLINE = 15.0
 
@@ -118,6 +121,8 @@ class _Process:
     loaded: dict[str, frozenset[str]] = field(default_factory=dict)  # objectives, with the values each needs
     log: bytearray = field(default_factory=bytearray)
     numbers: Iterator[int] = field(default_factory=itertools.count)  # of the requests
+    is_used: bool = False  # something was evaluated in it
+    memory: int | None = None  # bytes it held with its objectives loaded; None: not known
 
     @classmethod
     def start(cls, cpus: int | None) -> _Process:
@@ -150,6 +155,10 @@ class _Process:
                 del self.log[: -LOG_BYTES - 1]  # one more than is shown: that it was cut must show
             with contextlib.suppress(OSError):
                 os.write(2, text)
+
+    def held(self) -> int:
+        """Bytes of memory that it and all it has started hold."""
+        return processes.memory_of(processes.descendants(self.guardian))
 
     def is_over(self) -> bool:
         """Whether it has ended, or lost its guardian, while nothing was asked of it."""
@@ -219,20 +228,28 @@ class Evaluator:
         was_loaded = self._process is not None and objective.digest in self._process.loaded
 
         def run(process: _Process) -> dict[str, Any]:
-            reply = {"kind": "ok"}
+            reply: dict[str, Any] = {"kind": "ok"}
             if objective.digest not in process.loaded:
+                before = process.held() if process.memory is not None else 0
                 reply = self._load(process, objective, context, None, watch)
-            elif limits.timeout is not None:  # an exchange of its own, as its time does not count in the evaluation's
+                if process.memory is not None:  # what an objective takes, none has left behind
+                    process.memory += process.held() - before
+            elif limits.timeout is not None or limits.memory is not None:
+                # An exchange of its own: its time does not count in the evaluation's, and what was let go is gone.
                 renew = {"op": "renew", "digest": objective.digest, "context": context}
                 reply = _exchange(process, renew, Limits(), watch)
             if reply["kind"] != "ok":
                 return reply
+            if limits.memory is not None and _is_filled(process, limits.memory):
+                return {"kind": "filled", "record": {}}
+            process.is_used = True
             request = {"op": "evaluate", "digest": objective.digest, "argument": argument, "context": context}
             return _exchange(process, request, limits, watch)
 
         reply = self._guarded(limits, run)
-        if reply["kind"] == "unloadable" and was_loaded:
+        if reply["kind"] == "filled" or (reply["kind"] == "unloadable" and was_loaded):
             # Classes that can be made once in a process, a file that could not be read just then: from the beginning.
+            # And a limit of memory is this evaluation's, not for what those before it have left.
             self.close()
             reply = self._guarded(limits, run)
         return reply
@@ -406,7 +423,7 @@ class _Clock:
         if self._deadline is not None and now >= self._deadline:
             return "timeout", f"the trial ran longer than trial_timeout={self._limits.timeout:g} s and was killed"
         if self._look is not None and now >= self._look:
-            used = processes.memory_of(processes.descendants(process.guardian))
+            used = process.held()
             limit = self._limits.memory
             if limit is not None and used > limit:
                 return "memory", (
@@ -416,6 +433,16 @@ class _Clock:
             spent = time.monotonic() - now
             self._look = now + max(MEMORY_INTERVAL, 20 * spent)  # counting the pages of a large process takes time
         return None
+
+
+def _is_filled(process: _Process, limit: int) -> bool:
+    """Whether earlier evaluations have left so much in a process that one with this limit of memory needs another."""
+    if process.memory is None and process.is_used:  # without a limit, when nobody looked
+        return True
+    held = process.held()
+    if process.memory is None:
+        process.memory = held
+    return held - process.memory > MAX_LEFT * limit
 
 
 def _epitaph(process: _Process) -> str:

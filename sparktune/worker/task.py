@@ -58,8 +58,9 @@ def objective_of(options: Mapping[str, Any]) -> Objective:
     variables = _without_files(options["broadcasts"])
 
     def parts(known: Collection[str]) -> tuple[bytes, dict[str, bytes]]:
-        values = {digest: open_blob(blob) for digest, blob in blobs.items() if digest not in known}
-        values.update((name, pickle.dumps(variable)) for name, variable in variables.items() if name not in known)
+        # In the order in which they are loaded: a value may hold those before it, and variables.
+        values = {name: pickle.dumps(variable) for name, variable in variables.items() if name not in known}
+        values.update((digest, open_blob(blob)) for digest, blob in blobs.items() if digest not in known)
         return open_blob(options["objective"]), values
 
     return Objective(options["digest"], parts, frozenset([*blobs, *variables]))

@@ -65,6 +65,26 @@ def test_broadcast_variables_can_be_options(session, engine):
     assert trials.losses() == [10.0, 26.0, 10.0]
 
 
+@on_both
+@engines
+def test_handles_hold_others(session, engine):
+    """A value that is broadcast may hold other handles and Spark's own variables, used by the objective or an option.
+
+    The inner ones are loaded first, and need not be used by themselves.
+    """
+    variable = session.sparkContext.broadcast([100.0])
+    inner = SparkTrials.broadcast(list(range(5)))
+    outer = SparkTrials.broadcast({"inner": inner, "deeper": SparkTrials.broadcast([inner, variable])})
+    option = SparkTrials.broadcast([SparkTrials.broadcast([1000.0])])
+    space = hp.choice("data", [option])
+
+    def objective(data):
+        number, broadcast = outer.value["deeper"].value
+        return float(sum(outer.value["inner"].value) + number.value[1]) + broadcast.value[0] + data.value[0].value[0]
+
+    assert tune(session, objective, space, [{"data": 0}] * 2, engine).losses() == [1111.0] * 2
+
+
 def test_option_that_is_a_handle_is_sent_once(session, monkeypatch):
     """What a trial is sent does not grow with the value of its option."""
     from sparktune.spark.jobs import RemoteObjective

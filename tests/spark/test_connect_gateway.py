@@ -175,6 +175,13 @@ def test_cpus_per_trial_go_to_the_task(session):
     assert run(gateway, task) == b"2"
 
 
+@pytest.mark.skipif(IS_OLD, reason="pyspark 3.5 has no way to ask")
+def test_gpus_that_the_server_lacks_are_refused(session):
+    """The error names the argument and the setting, before a trial is made."""
+    with pytest.raises(SparkUnavailableError, match=r"gpus_per_trial.*got gpu: 1: .*spark\.executor\.resource\.gpu"):
+        connect_to(session, build_profile(session, gpus_per_trial=1))
+
+
 def test_server_that_is_gone_ends_the_run(server, session, desk, background):
     """When the server dies and the client has tried again in vain, the error is that of an ended application."""
     check_in = desk.check_in

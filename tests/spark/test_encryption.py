@@ -37,6 +37,16 @@ def test_broadcast_variable_is_new_to_a_process_that_is_there(encrypted, engine)
         assert trials.losses() == [11 * n, 11 * n]
 
 
+@pytest.mark.parametrize("engine", ["jobs", "workers"])
+def test_broadcast_variable_in_a_handle_is_loaded_before_it(encrypted, engine):
+    """With encryption it travels beside the shared values, and one of these may hold it."""
+    variable = encrypted.sparkContext.broadcast([5.0])
+    handle = SparkTrials.broadcast({"variable": variable})
+    trials = SparkTrials(1, spark_session=encrypted, engine=engine)
+    fmin(lambda i: handle.value["variable"].value[0], SPACE, rand.suggest, 2, trials=trials, **QUIET)
+    assert trials.losses() == [5.0, 5.0]
+
+
 @pytest.mark.parametrize(("parallelism", "threads"), [(1, "4"), (2, "2"), (8, "2")])
 def test_thread_pools_fit_the_cores_of_the_tasks(encrypted, parallelism, threads):
     """Where a task has two cores, its trial's thread pools are told of both; trials beyond the tasks wait."""

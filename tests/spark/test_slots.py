@@ -73,6 +73,8 @@ def test_resources_of_a_trial_bound_the_slots(start, tmp_path):
         assert resources_of_a_task(gateway) == seen
     with pytest.raises(SparkUnavailableError, match=r"no executor .* can hold a trial .*cpus: 3"):
         connect_to(session, build_profile(session, 3)).n_slots()
+    with pytest.raises(SparkUnavailableError, match=r"gpus_per_trial.* no more than one executor has, got gpu: 3: ask"):
+        connect_to(session, build_profile(session, None, 3))
 
 
 def test_dynamic_allocation_bounds_the_slots_by_what_may_come(start):
@@ -87,7 +89,10 @@ def test_dynamic_allocation_bounds_the_slots_by_what_may_come(start):
     assert connect_to(session).max_slots() == 10
     halved = connect_to(session, build_profile(session, 2))
     assert halved.max_slots() == 5
+    halved.check_resources(wait=True)  # there may be no executor yet
     assert resources_of_a_task(halved) == (2, 0)
+    with pytest.raises(SparkUnavailableError, match=r"cpus_per_trial.* no more than one executor has, got cpus: 3:"):
+        connect_to(session, build_profile(session, 3))
 
 
 def test_dynamic_allocation_without_bound_has_no_most_slots(start):

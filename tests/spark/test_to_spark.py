@@ -58,6 +58,26 @@ def test_a_classic_session(session, trials):
     check(trials.to_spark(session), trials)
 
 
+def test_names_that_differ_only_in_case(session, tmp_path, caplog):
+    """Which Spark takes for one: the data frame can be saved and asked, and a warning says what is called otherwise."""
+    space, trials = {"C": hp.uniform("C", 0, 1), "c": hp.uniform("c", 2, 3)}, Trials()
+
+    def objective(point):
+        return {"status": STATUS_OK, "loss": point["c"], "Loss": 7.0, "F1": 1.0, "f1": 2.0}
+
+    fmin(objective, space, rand.suggest, 3, trials=trials, rstate=0, verbose=False)
+    frame = trials.to_spark(session)
+    frame.write.parquet(str(tmp_path / "trials.parquet"))
+    rows = session.read.parquet(str(tmp_path / "trials.parquet")).orderBy("tid").collect()
+    records = trials.to_records()
+    for row, record in zip(rows, records, strict=True):
+        assert (row["loss"], row["Loss_2"], row["f1"], row["F1_2"]) == (record["loss"], 7.0, 2.0, 1.0)
+        assert (row["params_c"], row["params_C_2"]) == (record["params_c"], record["params_C"])
+    assert frame.select("loss", "params_c").count() == 3
+    assert "'Loss' is 'Loss_2', " in caplog.text
+    assert "'params_C' is 'params_C_2'" in caplog.text
+
+
 def test_no_trials(session):
     """Without trials there is a frame without rows, to which others can be joined."""
     frame = Trials().to_spark(session)

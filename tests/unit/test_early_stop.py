@@ -33,6 +33,7 @@ def n_trials(losses, rule, max_evals=40, **options):
         ([10, 9.95, 9.9, 9.85, 9.8], 3, 1.0, 3),
         ([-10, -10.05, -10.2], 3, 1.0, 6),
         ([0, 0, -1], 3, 50.0, 6),
+        ([100, 50.2, 49.8], 3, 50.0, 6),
         (list(range(40, 0, -1)), 2, 0.0, 40),
     ],
 )
@@ -67,6 +68,17 @@ def test_a_rule_counts_anew_in_each_run():
     assert len(trials) == 3
     fmin(lambda x: 1.0, hp.uniform("x", 0, 1), **options)
     assert len(trials) == 6
+
+
+def test_no_trial_is_counted_twice():
+    """A rule that is asked again before another trial has ended waits on."""
+    rule, trials, state = no_progress_loss(2), Trials(), []
+    fmin(lambda x: 1.0, hp.uniform("x", 0, 1), rand.suggest, 1, trials=trials, verbose=False, rstate=0)
+    for _ in range(5):
+        stop, state = rule(trials, *state)
+        assert not stop
+    fmin(lambda x: 1.0, hp.uniform("x", 0, 1), rand.suggest, 2, trials=trials, verbose=False, rstate=1)
+    assert rule(trials, *state)[0]
 
 
 @pytest.mark.parametrize("percent", [0.0, 1.0])

@@ -133,3 +133,44 @@ def test_the_package_is_typed():
     for name in ("fmin", "space_eval"):
         function = getattr(sparktune, name)
         assert set(inspect.get_annotations(function)) == {*inspect.signature(function).parameters, "return"}
+
+
+#: A program that runs, and what it gets wrong. ``Array`` is to a type checker what numpy's is: it can be iterated over.
+PROGRAM = """
+from collections.abc import Iterator
+
+from sparktune.hp import choice, pchoice
+
+
+class Array:
+    def __iter__(self) -> Iterator[int]:
+        return iter([1, 2])
+
+
+by_name = {"a": 1, "b": 2}
+choice("c", by_name)
+choice("c", by_name.keys())
+choice("c", Array())
+choice("c", range(3))
+choice("c", (option for option in by_name))
+pchoice("p", [(0.5, "a"), (0.5, None)])
+pchoice("p", ((0.5, "a"), [0.5, "b"]))
+pchoice("p", zip([0.5, 0.5], by_name))
+pchoice("p", {0.5: "a"}.items())
+choice("c", 3)  # wrong
+pchoice("p", by_name)  # wrong
+"""
+
+
+def test_options_that_run_pass_a_type_checker(tmp_path):
+    """mypy takes whatever options can be listed from, and refuses what is an error when the program runs."""
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    # Of our modules hp alone is read, which takes a second and not half a minute.
+    options = ["--config-file=", "--strict", "--follow-imports=skip", "--no-error-summary", "--cache-dir", tmp_path]
+    command = [sys.executable, "-m", "mypy", *options, program, PACKAGE / "hp.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
+    refused = [line.partition(": error:")[0] for line in done.stdout.splitlines() if "program.py" in line]
+    wrong = [number for number, line in enumerate(PROGRAM.splitlines(), 1) if "# wrong" in line]
+    assert refused == [f"{program}:{number}" for number in wrong], done.stdout + done.stderr

@@ -17,9 +17,12 @@ from sparktune.cli import main
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage
 from sparktune.history import documents, proposals
 from sparktune.history.columns import History
+from sparktune.history.events import Replica
 from sparktune.history.marks import set_aside
 from sparktune.history.trial import JOB_STATE_DONE
 from sparktune.replay import _Seen, replay
+from sparktune.run.algos import stored_algo
+from sparktune.storage.places import storage_at
 
 SPACE = {"x": hp.uniform("x", -5, 5), "k": hp.choice("k", ["a", {"c": hp.uniform("c", 0, 1)}])}
 
@@ -189,6 +192,75 @@ def test_the_columns_are_read_once(tmp_path, monkeypatch, parallelism):
     assert len(appended) <= 120 + 1
 
 
+@pytest.mark.parametrize("keys", ["ABAB", "AB", ["A", None, "A"]])
+def test_a_study_with_several_keys_is_replayed(tmp_path, keys):
+    """Each proposal saw the trials with the key of its own object, and all if that had none."""
+    for key in keys:
+        trials = Trials(exp_key=key, storage=tmp_path / "study")
+        fmin(
+            lambda point: point["x"] ** 2,
+            SPACE,
+            tpe.suggest,
+            len(trials) + 15,
+            trials=trials,
+            rstate=2,
+            verbose=False,
+        )
+    result = replay(tmp_path / "study")
+    assert (result.difference, result.n_repeated) == (None, result.n_trials)
+    assert result.n_trials == 15 * len(keys)
+
+
+@pytest.mark.parametrize("gamma", [np.float32(0.3), np.float16(0.3), np.float64(0.3)])
+def test_options_that_are_numbers_of_numpy_come_back(tmp_path, gamma):
+    """As they were, not as Python's, which lead elsewhere."""
+    algo = partial(tpe.suggest, n_startup_jobs=np.int64(5), gamma=gamma)
+    run(tmp_path / "study", algo=algo)
+    assert replay(tmp_path / "study").difference is None
+    run(tmp_path / "study", algo=algo, max_evals=27)
+    runs = Replica(storage_at(tmp_path / "study").read()).runs
+    assert len(runs) == 1  # it is the same algorithm
+    options = stored_algo(runs[0], "replay").keywords
+    assert {name: (type(value), value) for name, value in options.items()} == {
+        "gamma": (type(gamma), gamma),
+        "n_startup_jobs": (np.int64, 5),
+    }
+
+
+def own_suggest(new_ids, domain, trials, seed):
+    """An algorithm that a study can have as a pickle only."""
+    return rand.suggest(new_ids, domain, trials, seed)
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_an_own_algorithm_in_a_mixture_is_opened_if_it_is_trusted(tmp_path, capsys, is_compacted):
+    """By Study.load, replay and the command alike; untrusted it is refused before anything is asked."""
+    pairs = [(0.5, own_suggest), (0.5, partial(tpe.suggest, n_startup_jobs=4))]
+    path = tmp_path / "study"
+    run(path, algo=partial(mix.suggest, p_suggest=pairs), max_evals=10)
+    if is_compacted:
+        Trials.load(path).save(path := tmp_path / "copy")
+    for read in (Study.load, replay):
+        with pytest.raises(InvalidArgumentError, match=r"stored as a pickle.*pass trust=True \(--trust.*, algo=\)"):
+            read(path)
+    assert main(["replay", str(path)]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert replay(path, trust=True).difference is None
+    assert main(["replay", "--trust", str(path)]) == 0
+    assert "10 of 10 proposals were made again: all came out the same" in capsys.readouterr().out
+    with Study.load(path, trust=True, rstate=0) as study:
+        assert len(study.ask(8)) == 8
+
+
+def test_a_pickle_that_cannot_be_opened_is_no_algorithm(tmp_path, monkeypatch):
+    """As its module is not there: trusted or not, the algorithm has to be given."""
+    path = tmp_path / "study"
+    run(path, algo=partial(mix.suggest, p_suggest=[(1.0, own_suggest)]), max_evals=3)
+    monkeypatch.delattr(sys.modules[__name__], "own_suggest")
+    with pytest.raises(InvalidArgumentError, match=r"cannot be opened here: call replay\(\.\.\., algo=\)"):
+        replay(path, trust=True)
+
+
 def test_what_cannot_be_replayed(tmp_path):
     """No study, no space and no algorithm are each an error that says so."""
     with pytest.raises(InvalidStorage, match="has no study"):
@@ -197,6 +269,51 @@ def test_what_cannot_be_replayed(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"algorithm.*call replay\(\.\.\., algo=\)"):
         replay(tmp_path / "study")
     assert replay(tmp_path / "study", algo=rand.suggest).n_repeated == 3
+
+
+def test_the_space_that_is_given_counts(tmp_path):
+    """In place of the stored one: proposals in a wider space are others from the first."""
+    run(tmp_path / "study", max_evals=3)
+    wider = SPACE | {"x": hp.uniform("x", -6, 6)}
+    assert replay(tmp_path / "study", space=SPACE).difference is None
+    assert replay(tmp_path / "study", space=wider).difference.tid == 0
+
+
+class Gift:
+    """Unpickling it is noticed."""
+
+    n_opened = 0
+
+    def __reduce__(self):
+        return _opened, ()
+
+
+def _opened():
+    Gift.n_opened += 1
+
+
+def test_a_hostile_study_runs_no_code(tmp_path):
+    """Pickles in a study are opened by those alone who say that they trust it."""
+    fmin(
+        lambda _: {"status": STATUS_OK, "loss": 0.0, "gift": Gift()},
+        SPACE,
+        rand.suggest,
+        3,
+        storage=tmp_path / "study",
+        verbose=False,
+    )
+    Gift.n_opened = 0
+    assert replay(tmp_path / "study").n_repeated == 3
+    assert Gift.n_opened == 0
+    replay(tmp_path / "study", trust=True)
+    assert Gift.n_opened == 3
+
+
+def test_a_study_without_trials_is_one(tmp_path):
+    """Where a run ended before its first proposal, there is nothing to compare, and no error."""
+    Study(SPACE, rand.suggest, storage=tmp_path / "study").close()
+    result = replay(tmp_path / "study")
+    assert (result.n_trials, str(result)) == (0, "0 of 0 proposals were made again: nothing was compared")
 
 
 @pytest.mark.parametrize("named", ["os:system", "sparktune.compat:load", "sparktune.__main__:suggest"])

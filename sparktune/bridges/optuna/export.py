@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sparktune.bridges.optuna.units import constraints_by_name
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.matching import Matcher
-from sparktune.exchange.options import Option, as_json
+from sparktune.exchange.options import Option, as_json, meant
 from sparktune.exchange.source import Row, Source
-from sparktune.exchange.studies import EXPORTED, from_optuna
+from sparktune.exchange.studies import BY_INDEX, EXPORTED, from_optuna
 from sparktune.history import documents
 from sparktune.history.documents import Document
 from sparktune.history.marks import borrowed_from, is_outside
@@ -55,9 +56,9 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
     """An Optuna study with the finished trials, failed ones as failed; what each minimises is minimised there.
 
     Parameters keep their names and bounds. Options of choices are themselves where Optuna takes them (None, numbers,
-    text), else text; a normal parameter has the bounds mu - 5 sigma and mu + 5 sigma, or those of its values if they
-    are beyond. Trials that are outside of the space have no parameters. Ids are in ``user_attrs["tid"]``. Constraints
-    that are not known, NaN or missing, are infinite there.
+    text), else text, or their numbers where neither tells them apart; a normal parameter has the bounds mu - 5 sigma
+    and mu + 5 sigma, or those of its values if they are beyond. Trials that are outside of the space have no
+    parameters. Ids are in ``user_attrs["tid"]``. Constraints that are not known, NaN or missing, are infinite there.
 
     Args:
         trials: A ``Trials`` object.
@@ -83,7 +84,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
             f"to_study makes a new study, and there is one of the name {study_name!r} already: name another, or delete "
             "that one with optuna.delete_study"
         ) from error
-    study.set_user_attr(EXPORTED, True)
+    study.set_user_attr(EXPORTED, {BY_INDEX: [label for label, axis in axes.items() if axis.is_by_index]})
     study.add_trials(made)
     return study
 
@@ -94,11 +95,15 @@ class _Axis:
     Attributes:
         distribution: Optuna's distribution.
         options: Of a choice, what Optuna calls them.
+        is_by_index: Whether that is their numbers.
     """
 
-    def __init__(self, distribution: BaseDistribution, options: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, distribution: BaseDistribution, options: Sequence[Any] | None = None, *, is_by_index: bool = False
+    ) -> None:
         self.distribution = distribution
         self.options = options
+        self.is_by_index = is_by_index
 
     def value(self, raw: Any) -> Any:
         """Optuna's value."""
@@ -113,17 +118,22 @@ class _Axis:
 def _axes(space: Space, raws: Sequence[Mapping[str, Any]]) -> dict[str, _Axis]:
     nodes = value_nodes(space)
     return {
-        parameter.label: _axis(
-            parameter, nodes[parameter.label], [r[parameter.label] for r in raws if parameter.label in r]
-        )
+        parameter.label: _axis(parameter, nodes[parameter.label], [raw for raw in raws if parameter.label in raw])
         for parameter in space.parameters
     }
 
 
-def _axis(parameter: Parameter, node: Apply, values: Sequence[float]) -> _Axis:
+def _axis(parameter: Parameter, node: Apply, raws: Sequence[Mapping[str, Any]]) -> _Axis:
+    label = parameter.label
     if node.name == "switch":
-        names = _names(Option.all_of(node))
-        return _Axis(CategoricalDistribution(names), names)
+        options = Option.all_of(node)
+        below = frozenset[str]().union(*(option.labels for option in options))  # no others say which option is meant
+        points = {(int(raw[label]), below.intersection(raw)) for raw in raws}
+        points |= {(option.index, option.labels) for option in options}  # those of trials to come
+        names = _names(options, points)
+        known = [option.index for option in options] if names is None else names
+        return _Axis(CategoricalDistribution(known), known, is_by_index=names is None)
+    values = [raw[label] for raw in raws]
     distribution = parameter.distribution
     low, high = distribution.bounds
     if parameter.is_integer:
@@ -151,13 +161,19 @@ def _grid(distribution: QUniform | QLogUniform, is_cast: bool, low: float, high:
     return FloatDistribution(low, high, step=q if is_even else None)
 
 
-def _names(options: Sequence[Option]) -> list[Any]:
-    """What Optuna calls the options: each another one."""
-    names = [option.value if isinstance(option.value, PLAIN) else as_json(option.value) for option in options]
-    texts = [as_json(option.value) for option in options]
-    if all(name != other for n, name in enumerate(names) for other in names[:n]):  # 1 == True, to Optuna too
-        return names
-    return texts if len(set(texts)) == len(texts) else [option.index for option in options]
+def _names(options: Sequence[Option], points: AbstractSet[tuple[int, AbstractSet[str]]]) -> list[Any] | None:
+    """What Optuna calls the options, each another one, from which they can be told; None if nothing is that.
+
+    Args:
+        options: Of a choice.
+        points: Numbers of options, each with the labels that have a value beside it.
+    """
+    plain = [option.value if isinstance(option.value, PLAIN) else as_json(option.value) for option in options]
+    for names in (plain, [as_json(option.value) for option in options]):
+        is_each_another = all(name != other for n, name in enumerate(names) for other in names[:n])  # 1 == True there
+        if is_each_another and all(meant(names[index], labels, options) is options[index] for index, labels in points):
+            return names
+    return None
 
 
 def _trial(

@@ -220,6 +220,17 @@ def from_optuna(distribution: Any, value: Any) -> float:
     return float(value) if step is None else round((value - distribution.low) / step)
 
 
+def is_within(distribution: Any, value: Any) -> bool:
+    """Whether one of Optuna's values is within bounds, or among the options."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return bool(distribution.low <= value <= distribution.high)
+    try:
+        distribution.to_internal_repr(value)  # it knows NaN, which is unlike itself
+    except ValueError:
+        return False
+    return True
+
+
 def to_optuna(distribution: Any, value: float) -> Any:
     """Optuna's value of one of ours, within bounds."""
     if isinstance(distribution, CategoricalDistribution):

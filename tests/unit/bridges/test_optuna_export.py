@@ -232,3 +232,82 @@ def test_studies_that_are_not_there_or_there_already(trials, tmp_path):
         to_study(trials, SPACE, storage=url, study_name="s")
     with pytest.raises(InvalidArgumentError, match=r"which has \['s'\], got study_name='t'"):
         load(url, "t")
+
+
+class _Model:
+    """Looks like any other."""
+
+    def __init__(self, depth):
+        self.depth = depth
+
+    def __repr__(self):
+        return "Model()"
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["null", None, "x"], ["null", None, "x"]),
+        ([float("nan"), None], None),
+        ([2, 2, 2, 1, 0], [0, 1, 2, 3, 4]),
+        ([(1, 2), [1, 2], 0, 1], [0, 1, 2, 3]),
+        ([(1, 2), "[1, 2]"], [0, 1]),
+        ([1, True, "1"], [0, 1, 2]),
+        ([_Model(1), _Model(2)], [0, 1]),
+        ([1, 0, {"a": hp.uniform("weak", 0, 1)}, {"a": hp.uniform("strong", 1, 2)}], [0, 1, 2, 3]),
+        ([hp.uniform("u", 0, 1), hp.uniform("v", 0, 1), 1, 0], [0, 1, 2, 3]),
+        (["...", hp.uniform("u", 0, 1)], [0, 1]),
+        ([2, 2.0, 0, 1], ["2", "2.0", "0", "1"]),
+    ],
+)
+def test_options_that_are_hard_to_tell_apart_come_back(tmp_path, options, names):
+    """As they were, none for another and none lost; by their numbers where no names tell them apart."""
+    space, trials = {"c": hp.choice("c", options)}, Trials()
+    fmin(lambda point: 1.0, space, rand.suggest, 24, trials=trials, rstate=0, verbose=False)
+    assert {document["misc"]["vals"]["c"][0] for document in trials.trials} == set(range(len(options)))
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    exported = to_study(trials, space, storage=url)
+    if names is not None:
+        found = exported.trials[0].distributions["c"].choices
+        assert [(type(name), name) for name in found] == [(type(name), name) for name in names]
+    for source in (exported, load(url)):
+        assert told(Study(space, warm_start=source).trials) == told(trials)
+
+
+def test_a_study_that_was_exported_before_labels_were_noted():
+    """Its attribute says no more than that it is one of ours, and it is read by the values."""
+    study = optuna.create_study()
+    study.set_user_attr("sparktune", True)
+    study.add_trial(
+        optuna.create_trial(value=1.0, params={"c": 1}, distributions={"c": CategoricalDistribution([0, 1])})
+    )
+    assert told(Study(hp.choice("c", [1, 0]), warm_start=study).trials) == [({"c": 0}, 1.0, None)]
+
+
+def test_numbers_of_options_are_no_values_of_a_parameter_that_is_no_choice_any_more():
+    """What was an option by its number is unknown there, and the trial is left out."""
+    space, trials = {"c": hp.choice("c", [2, 2, 1])}, Trials()
+    fmin(lambda point: 1.0, space, rand.suggest, 3, trials=trials, rstate=0, verbose=False)
+    study = Study({"c": hp.uniformint("c", 0, 5)}, warm_start=to_study(trials, space))
+    assert len(study.trials) == 0
+
+
+@pytest.mark.parametrize("options", [["null", None], [None, "None"], [float("nan"), None], [None, 0]])
+def test_none_of_optuna_is_the_option_none(options):
+    """Not a text that looks like it, nor NaN."""
+    study = optuna.create_study()
+    distribution = CategoricalDistribution(options)
+    for option in options:
+        study.add_trial(optuna.create_trial(value=1.0, params={"c": option}, distributions={"c": distribution}))
+    found = told(Study(hp.choice("c", options), warm_start=study).trials)
+    assert found == [({"c": 0}, 1.0, None), ({"c": 1}, 1.0, None)]
+
+
+def test_none_that_is_no_option_here_leaves_its_trial_out():
+    """As any option that is gone does: there was a value, and it is not possible."""
+    study = optuna.create_study()
+    distribution = CategoricalDistribution([None, 1])
+    for option in (None, 1):
+        study.add_trial(optuna.create_trial(value=1.0, params={"c": option}, distributions={"c": distribution}))
+    space = {"c": hp.choice("c", [1, 2]), "x": hp.uniform("x", 0, 1)}
+    assert told(Study(space, warm_start=study).trials) == [({"c": 0}, 1.0, None)]

@@ -2,6 +2,8 @@
 
 # ruff: noqa: E402  (imports come after the skip where Optuna is missing)
 
+import copy
+import gc
 import math
 import pickle
 import threading
@@ -14,11 +16,12 @@ optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from sparktune import gp, rand, tpe
+from sparktune import atpe, auto, gp, qmc, rand, tpe
 from sparktune.bridges.optuna import Sampler
-from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, from_optuna, node_of, to_optuna, widest
+from sparktune.bridges.optuna.sampler import MAX_MIRRORS, _TrialsMirror
+from sparktune.bridges.optuna.units import TAKES_CONSTRAINTS, from_optuna, is_within, node_of, to_optuna, widest
 from sparktune.exceptions import InvalidArgumentError, InvalidSpaceError, InvalidTypeError
-from sparktune.history import documents
+from sparktune.history import documents, proposals
 from sparktune.history.reading import FAILED, OK, PENDING
 from sparktune.space.compile import Space
 
@@ -209,6 +212,67 @@ def test_a_running_trial_may_ask_for_more(seen):
     assert ended[1:] == [(3.0, [x, y])]
 
 
+@pytest.fixture
+def taken(monkeypatch):
+    """The numbers of trials that mirrors have looked at, in order."""
+    numbers, take = [], _TrialsMirror._take
+
+    def counted(mirror, trial, signs):
+        numbers.append(trial.number)
+        return take(mirror, trial, signs)
+
+    monkeypatch.setattr(_TrialsMirror, "_take", counted)
+    return numbers
+
+
+def test_a_trial_that_never_ends_does_not_hold_up_the_others(taken):
+    """Of trials after one that is running or waiting, each proposal looks only at those that are open or new."""
+    study = optuna.create_study(sampler=Sampler(rand.suggest, seed=0))
+    zombie = study.ask()
+    zombie.suggest_float("x", 0, 1)
+    study.enqueue_trial({"x": 0.5})
+    study.add_trial(optuna.trial.create_trial(params={}, distributions={}, value=1.0))  # after the one that waits
+    distributions = {"x": FloatDistribution(0, 1)}
+    study.add_trials(
+        [optuna.trial.create_trial(params={"x": 0.5}, distributions=distributions, value=1.0) for _ in range(20)]
+    )
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)  # the one enqueued, and one more
+    taken.clear()
+    study.ask().suggest_float("x", 0, 1)
+    # Twice: for the search space, and for the proposal; 23 is the last before it.
+    assert taken == [0, 23, 0]
+
+
+def test_what_open_trials_bring_is_taken_in(seen):
+    """New parameters, wider bounds and results of trials that have long been running reach the later proposals."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    first, second = study.ask(), study.ask()
+    first.suggest_float("x", 0, 1), second.suggest_float("x", 0, 1)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    first.suggest_float("y", 0, 1)
+    study.tell(study.ask(), 1.0)
+    second.suggest_float("y", 0, 2)
+    study.tell(second, 7.0)
+    study.ask().suggest_float("x", 0, 1)
+    [mirror] = sampler._mirrors[study]
+    assert mirror.distributions == {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 2)}
+    kinds, losses, values = histories[-1]
+    assert (kinds[:2], losses[1]) == ([PENDING, OK], 7.0)
+    assert not np.isnan(values[:2]).any()
+
+
+def test_bounds_of_a_running_trial_count_once(monkeypatch):
+    """A running trial and a later one without a common grid do not have all told anew at each proposal."""
+    study = optuna.create_study(sampler=Sampler(rand.suggest, seed=0))
+    study.ask().suggest_int("n", 0, 6)
+    starts, start = [], _TrialsMirror._start
+    monkeypatch.setattr(_TrialsMirror, "_start", lambda mirror: (starts.append(mirror), start(mirror)))
+    study.optimize(lambda trial: trial.suggest_int("n", 0, 8, step=2), n_trials=5)
+    assert len(starts) == 2  # by each of both grids
+    assert starts[0].distributions == {"n": IntDistribution(0, 8, step=2)}
+
+
 def test_bounds_that_move_from_trial_to_trial(seen):
     """The search is over the widest bounds so far; a proposal outside the present ones is drawn anew."""
     sampler, _ = seen
@@ -217,7 +281,53 @@ def test_bounds_that_move_from_trial_to_trial(seen):
         trial = study.ask()
         assert 0 <= trial.suggest_int("n", 0, high) <= high
         study.tell(trial, 1.0)
-    assert sampler._mirrors[study].distributions == {"n": IntDistribution(0, 20)}
+    assert [mirror.distributions for mirror in sampler._mirrors[study]] == [{"n": IntDistribution(0, 20)}]
+
+
+def test_what_is_within_bounds():
+    """A value is within bounds, or one of the options, NaN among them."""
+    options = CategoricalDistribution(["a", math.nan])
+    assert is_within(options, "a") and is_within(options, float("nan")) and not is_within(options, "b")
+    assert is_within(FloatDistribution(0, 1), 1.0) and not is_within(FloatDistribution(0, 1), 1.5)
+
+
+@pytest.mark.parametrize("fixed", [5.0, -1.0, 0.75])
+def test_a_value_fixed_outside_of_the_bounds_searched(seen, fixed):
+    """Its trial is not told, and the bounds stay as they are; one that was fixed within them is told."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+
+    def objective(trial):
+        low, high = (0, 1) if trial.number in (2, 4, 6) else (fixed, fixed)
+        return trial.suggest_float("y", 0, 1) + trial.suggest_float("x", low, high)
+
+    study.optimize(objective, n_trials=5)
+    running = study.ask()
+    running.suggest_float("y", 0, 1)
+    study.ask().suggest_float("y", 0, 1)
+    assert histories[-1][0][-1] == PENDING
+    running.suggest_float("x", fixed, fixed)  # it was told before
+    study.ask().suggest_float("y", 0, 1)
+    is_within = fixed == 0.75
+    ended = [trial for trial in study.trials[:5] if is_within or trial.number in (2, 4)]
+    kinds, losses, values = histories[-1]
+    assert losses[: len(ended)] == [trial.value for trial in ended]
+    np.testing.assert_array_equal(values[: len(ended)], [[t.params["x"], t.params["y"]] for t in ended])
+    assert kinds.count(PENDING) == 1 + is_within
+    [mirror] = sampler._mirrors[study]
+    assert mirror.distributions == {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+
+
+def test_bounds_on_another_grid(seen):
+    """Of trials before the grid that is searched, those count that are within its bounds."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler)
+    for low, high, step, n in [(100, 109, 3, 103), (1, 7, 3, 4), (0, 8, 2, 6)]:
+        study.enqueue_trial({"n": n})
+        study.optimize(lambda trial, at=(low, high, step): trial.suggest_int("n", *at[:2], step=at[2]), n_trials=1)
+    study.ask().suggest_int("n", 0, 8, step=2)
+    assert histories[-1][1] == [4.0, 6.0]
+    assert histories[-1][2].tolist() == [[2.0], [3.0]]
 
 
 def test_widest_bounds():
@@ -390,6 +500,154 @@ def test_a_pruner_that_splits_the_study():
     assert len(study.trials) == 30
 
 
+class Halves(optuna.pruners.HyperbandPruner):
+    """Brackets of the even and of the odd numbers."""
+
+    def __init__(self):
+        super().__init__(min_resource=1, max_resource=9)
+
+    def _get_bracket_id(self, study, trial):
+        return trial.number % 2
+
+
+def test_a_pruner_that_splits_the_study_has_a_mirror_for_each_part(taken):
+    """None is made twice, each knows the trials of its bracket alone, and looks at a trial when it is new."""
+    sampler = Sampler(rand.suggest, seed=0)
+    study = optuna.create_study(sampler=sampler, pruner=Halves())
+    made = []
+    for _ in range(10):
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        made += [mirror for mirror in sampler._mirrors[study] if mirror not in made]
+    assert len(made) == len(sampler._mirrors[study]) == 2
+    assert [sorted(mirror._documents) for mirror in made] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert list(sampler._mirrors) == [study]
+    taken.clear()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert taken == [8]
+
+
+def test_few_parts_of_a_study_are_kept():
+    """Parts that are not seen again make room, and the mirror of a study that is gone goes with it."""
+    sampler = Sampler(rand.suggest, seed=0)
+
+    class Lone(Halves):
+        def _get_bracket_id(self, study, trial):
+            return trial.number
+
+    study = optuna.create_study(sampler=sampler, pruner=Lone())
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=MAX_MIRRORS + 3)
+    assert [mirror._numbers for mirror in sampler._mirrors[study]] == [[3 + n] for n in range(MAX_MIRRORS)]
+    del study
+    gc.collect()
+    assert not sampler._mirrors
+
+
+def test_a_pruner_that_begins_to_split_the_study(seen):
+    """Where the whole study was seen before, each bracket has its own trials from then on."""
+    sampler, histories = seen
+    study = optuna.create_study(sampler=sampler, pruner=optuna.pruners.NopPruner())
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
+    study.pruner = Halves()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+    values = [trial.value for trial in study.trials]
+    assert [losses for _, losses, _ in histories[-4:]] == [
+        values[1:n:2] if n % 2 else values[:n:2] for n in range(5, 9)
+    ]
+
+
+def test_studies_of_one_name_have_their_own_trials(seen):
+    """In two storages, and where one was deleted and made anew, with a pruner that splits them."""
+    sampler, histories = seen
+    storages = [optuna.storages.InMemoryStorage() for _ in range(2)]
+
+    def searched(storage):
+        study = optuna.create_study(study_name="one", storage=storage, sampler=sampler, pruner=Halves())
+        study.optimize(distance, n_trials=6)
+        return study
+
+    values = [[trial.value for trial in searched(storage).trials] for storage in storages]
+    optuna.delete_study(study_name="one", storage=storages[1])
+    values.append([trial.value for trial in searched(storages[1]).trials])
+    for n, found in enumerate(values):  # the first of each half had no proposal
+        losses = [losses for _, losses, _ in histories[4 * n : 4 * n + 4]]
+        assert losses == [found[:1], found[1:2], found[:3:2], found[1:4:2]]
+
+
+def square(trial):
+    x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1 if trial.number < 30 else 2)
+    return (x - 0.4) ** 2 + y
+
+
+@pytest.mark.parametrize(
+    ("algo", "options"), [(qmc.suggest, {}), (auto.suggest, {"n_startup_jobs": 64})], ids=["qmc", "the start of auto"]
+)
+def test_points_of_a_sequence_go_on_from_trial_to_trial(algo, options):
+    """Of 64 cells of a parameter each trial has another, but for the first, whose values are drawn from the prior.
+
+    In between the documents are made anew, for wider bounds of the other parameter.
+    """
+    study = optuna.create_study(sampler=Sampler(algo, seed=0, **options))
+    study.optimize(square, n_trials=64)
+    assert len({int(64 * trial.params["x"]) for trial in study.trials[1:]}) == 63
+
+
+def test_what_proposals_saw_is_in_the_documents_of_their_trials():
+    """The algorithm's record with the seed, of those proposed; ids of running trials are the present ones."""
+    study = optuna.create_study(sampler=Sampler(rand.suggest, seed=0))
+    study.optimize(square, n_trials=2)
+    running = study.ask()
+    running.suggest_float("x", 0, 1)
+    study.optimize(square, n_trials=2)
+    before = copy.deepcopy(study.sampler._mirrors[study][0]._documents)
+    study.enqueue_trial({"x": 0.5, "y": 0.5, "z": 0.5})
+    study.optimize(lambda trial: square(trial) + trial.suggest_float("z", 0, 1), n_trials=2)  # all are told anew
+    after = study.sampler._mirrors[study][0]._documents
+    for known, first_seen in ((before, [0, 1, 2, 3]), (after, [0, 1, 2, 3, 4])):
+        records = [proposals.proposal_record(known[number]) for number in first_seen]
+        assert [record and record["n_trials"] for record in records] == [None, 1, 2, 3, 4][: len(records)]
+        tid = known[2]["tid"]
+        assert [record["running"] for record in records[1:]] == [[], [], [tid], [tid]][: len(records) - 1]
+        every = list(known.values())
+        assert all(proposals.is_as_seen(every, known[number]) for number in first_seen[1:])
+    assert before[2]["tid"] != after[2]["tid"]
+    assert proposals.proposal_record(after[5]) is None  # its values were given
+    seeds = [proposals.seed_of(after[number]) for number in range(5)]
+    assert seeds[:4] == [proposals.seed_of(before[number]) for number in range(4)]
+    assert seeds[0] is None and len(set(seeds)) == 5
+
+
+def test_the_seed_of_an_algorithm_without_records_is_noted():
+    """As fmin notes it, in the document of the trial."""
+    seeds = []
+
+    def algo(new_ids, domain, trials, seed):
+        seeds.append(seed)
+        proposed = rand.suggest(new_ids, domain, trials, seed)
+        for document in proposed:
+            del document["misc"]["search"]
+        return proposed
+
+    study = optuna.create_study(sampler=Sampler(algo, seed=0))
+    study.optimize(distance, n_trials=4)
+    [mirror] = study.sampler._mirrors[study]
+    assert [proposals.seed_of(document) for document in mirror._documents.values()] == [None, *seeds[:2]]
+
+
+def test_atpe_learns_which_of_its_ways_does_well():
+    """The way of each trial is in the history it chooses by."""
+    ways = []
+
+    def algo(new_ids, domain, trials, seed):
+        records = map(proposals.proposal_record, trials.history(domain.space.labels).documents)
+        ways.append([record and record["algo"] for record in records])
+        return atpe.suggest(new_ids, domain, trials, seed)
+
+    study = optuna.create_study(sampler=Sampler(algo, seed=0))
+    study.optimize(distance, n_trials=20)
+    assert ways[-1][:2] == [None, atpe.START]
+    assert set(ways[-1][atpe.N_STARTUP :]) <= set(atpe.WAYS)
+
+
 def test_reseeding_changes_the_stream():
     """reseed_rng, which Optuna calls in each of its workers, takes fresh entropy."""
     first, second = Sampler(seed=0), Sampler(seed=0)
@@ -434,7 +692,7 @@ def test_documents_are_as_fmin_writes_them(seen):
     sampler, _ = seen
     study = optuna.create_study(sampler=sampler)
     study.optimize(conditional, n_trials=5)
-    for mirror in sampler._mirrors.values():
-        for document in mirror._trials.trials:
-            documents.validate(document)
-            assert document["misc"]["vals"]["branch"][0] in (0, 1, 2)
+    [mirror] = sampler._mirrors[study]
+    for document in mirror._trials.trials:
+        documents.validate(document)
+        assert document["misc"]["vals"]["branch"][0] in (0, 1, 2)

@@ -1,5 +1,7 @@
 """``import hyperopt`` means sparktune, and only as long as that is asked for."""
 
+import copy
+import copyreg
 import importlib
 import importlib.metadata
 import importlib.util
@@ -9,12 +11,14 @@ import subprocess
 import sys
 import textwrap
 import types
+from functools import partial
 
 import pytest
 
 import sparktune
-from sparktune import compat
+from sparktune import Domain, Study, compat, hp, space_eval
 from sparktune.exceptions import SparktuneError
+from sparktune.space.nodes import Apply, Literal
 
 #: Where nothing is installed.
 STDLIB = [folder for folder in sys.path if "site-packages" not in folder]
@@ -101,6 +105,7 @@ def test_modules_can_be_listed_and_looked_for(alias):
     assert "tpe" in {module.name for module in pkgutil.iter_modules(hyperopt.__path__)}
     assert importlib.util.find_spec("hyperopt.tpe") is not None
     assert importlib.util.find_spec("hyperoptimal") is None
+    assert importlib.util.find_spec("hyperopt.nope") is None
 
 
 def test_a_module_that_is_missing_says_what_hyperopt_means(alias):
@@ -108,6 +113,18 @@ def test_a_module_that_is_missing_says_what_hyperopt_means(alias):
     with pytest.raises(ModuleNotFoundError, match="no model files") as caught:
         importlib.import_module("hyperopt.atpe_models")
     assert caught.value.name == "hyperopt.atpe_models"
+
+
+def test_a_module_that_hyperopt_has_not_either_is_missing_as_any():
+    """Importing it is the usual error, in which it has the name that was asked for."""
+    code = """
+    import sparktune.compat.hyperopt
+    try:
+        import hyperopt.nope
+    except ModuleNotFoundError as error:
+        print(error.name)
+    """
+    assert run(code) == "hyperopt.nope\n"
 
 
 def test_a_name_that_is_missing_is_an_import_error(alias):
@@ -198,6 +215,31 @@ def test_nodes_are_known_by_hyperopts_name(alias):
     trials = hyperopt.Trials()
     hyperopt.fmin(abs, hyperopt.hp.uniform("x", -1, 1), max_evals=2, trials=trials, verbose=False)
     assert b"hyperopt" not in pickle.dumps(trials)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("make", [list, partial(Domain, abs), Study], ids=["space", "domain", "study"])
+def test_what_is_pickled_under_the_alias_does_not_need_it(make, protocol):
+    """Spaces, and what holds one, are read without it; a node in two places stays one."""
+    with compat.aliased():
+        node = hp.uniform("x", 0, 1)
+        data = pickle.dumps(make([node, {"c": hp.choice("c", [Literal("a"), node])}]), protocol)
+    assert b"hyperopt." not in data
+    back = pickle.loads(data)
+    if isinstance(back, list):
+        assert back[0] is back[1]["c"].pos_args[2]
+        assert (type(back[0]), type(back[1]["c"].pos_args[1])) == (Apply, Literal)
+        assert space_eval(back, {"x": 0.5, "c": 1}) == (0.5, {"c": 0.5})
+
+
+def test_nodes_are_copied_under_the_alias_as_without(alias):
+    """copy and deepcopy give nodes of the same class and contents; the end of it leaves nothing behind."""
+    space = hp.choice("c", [1, hp.uniform("x", 0, 1)])
+    for copied in (copy.copy(space), copy.deepcopy(space)):
+        assert copied is not space
+        assert str(copied) == str(space)
+    compat.uninstall()
+    assert not {Apply, Literal} & set(copyreg.dispatch_table)
 
 
 def test_importing_the_module_installs():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparktune import STATUS_FAIL, STATUS_OK, Domain, Trials, compat, fmin, rand, space_eval
+from sparktune.space.nodes import Literal
 
 PICKLES = Path(__file__).with_name("pickles")
 BEST = {"depth": 6.0, "kind": 0, "x": 0.10136459083539151}
@@ -63,6 +64,29 @@ def test_under_the_alias_pickle_itself_reads_them():
     """Programs that unpickle by themselves get our Trials."""
     with compat.aliased(), open(PICKLES / "trials.pickle", "rb") as file:
         assert type(pickle.load(file)) is Trials
+
+
+def test_under_the_alias_pickle_itself_reads_a_domain():
+    """It is the same as by load()."""
+    with compat.aliased(), open(PICKLES / "domain.pickle", "rb") as file:
+        domain = pickle.load(file)
+    assert type(domain) is Domain
+    assert domain.evaluate({"x": -2.0}, None) == {"loss": 2.0, "status": STATUS_OK}
+
+
+class OwnDomain(Domain):
+    """A program's own."""
+
+
+def test_a_domain_of_hyperopt_keeps_what_a_program_gave_it():
+    """Attributes of a subclass, and another ``cmd``, come along; what hyperopt draws points by does not."""
+    made_from = {"fn": abs, "expr": Literal(1), "workdir": None, "pass_expr_memo_ctrl": False, "name": "n"}
+    of_hyperopt = {"loss_target": 0.5, "params": {}, "vh": object(), "s_rng": Literal("theirs"), "cmd": ("own", "cmd")}
+    domain = OwnDomain.__new__(OwnDomain)
+    domain.__setstate__({**made_from, **of_hyperopt, "extra": 3})
+    assert (domain.name, domain.loss_target, domain.cmd, domain.extra) == ("n", 0.5, ("own", "cmd"), 3)
+    assert domain.s_rng in domain.s_idxs_vals.inputs()[1].inputs()
+    assert not hasattr(domain, "vh")
 
 
 def test_our_own_pickles_are_read_as_well():

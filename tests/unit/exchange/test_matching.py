@@ -36,6 +36,8 @@ def test_added_and_removed_parameters():
         (hp.quniform("x", 0, 1, 0.1), 0.30000000000000004, 0.30000000000000004),
         (hp.quniform("x", 0, 1, 0.1), 0.33, 3 * 0.1),
         (hp.quniform("x", 1, 5, 3), 4.4, 3.0),
+        (hp.quniform("x", 1, 5, 3), 4.5, 3.0),
+        (hp.quniform("x", 1, 5, 3), 1.5, 3.0),
         (hp.randint("x", 5), 3.7, 4),
         (hp.randint("x", 5), "3.0", 3),
         (scope.int(hp.quniform("x", 1, 9, 1)), 3.4, 3.0),
@@ -61,6 +63,7 @@ def test_numbers_that_are_possible(node, value, raw):
         (hp.normal("x", 0, 1), float("inf"), "out of bounds"),
         (hp.uniform("x", 0, 1), "auto", "not a number"),
         (hp.choice("x", ["a", "b"]), 2, "an option that is not here"),
+        (hp.choice("x", ["a", "b"]), 0.5, "an option that is not here"),
         (hp.pchoice("x", [(0.0, "a"), (1.0, "b")]), 0, "an option that is not here"),
     ],
 )
@@ -70,6 +73,12 @@ def test_a_value_that_is_not_possible_puts_the_trial_outside(node, value, why):
     matcher = Matcher(Space(node), source)
     assert matcher.fitted(source.rows)[0].is_outside
     assert matcher.summary() == f"labels matched: none; without a value: x; trials left out: 1 with x {why}"
+
+
+def test_a_space_of_constants_has_one_point():
+    """Every trial is that point, for there is no value that it could lack."""
+    found = fitted({"a": 1}, {"z": 3})
+    assert (found.raw, found.left_out, found.is_point, found.is_outside) == ({}, {"z": 3}, True, False)
 
 
 @pytest.mark.parametrize("node", [hp.lognormal("x", 0, 1000), hp.loguniform("x", -800, 0)])
@@ -129,6 +138,30 @@ def test_options_that_are_bare_parameters_are_told_apart_by_their_labels():
     assert fitted(new, {"c": 0, "u": 0.5}, old).raw == {"c": 2, "u": 0.5}
     assert fitted(new, {"c": 0.5, "u": 0.5}, choices="value").raw == {"c": 2, "u": 0.5}
     assert fitted(new, {"c": "a"}, choices="value").raw == {"c": 0}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (hp.uniform("u", 0, 1), hp.uniform("v", 0, 1)),
+        ({"depth": hp.randint("depth", 9)}, {"depth": 3, "kind": "tree"}),
+    ],
+    ids=["of another name", "a constant now"],
+)
+def test_an_option_of_which_nothing_stays_but_a_parameter_is_another_one(before, now):
+    """What its value was, the present option does not say."""
+    old, new = ({"m": hp.choice("m", [option, "a"])} for option in (before, now))
+    given = {"m": 0, "u": 0.5} if "u" in Space(old).labels else {"m": 0, "depth": 2}
+    assert fitted(new, given, old).is_outside
+    assert fitted(new, {"m": 1}, old).raw == {"m": 1}
+
+
+def test_an_equal_option_goes_before_one_that_fits():
+    """Though the point has a value for the parameter of the other."""
+    space = {"m": hp.choice("m", [{"k": hp.randint("n", 5)}, {"k": 1}])}
+    for value, is_text in (({"k": 1}, False), ('{"k":1}', True)):
+        found = fitted(space, {"m": value, "n": 2}, choices="value", is_text=is_text)
+        assert (found.raw, found.left_out) == ({"m": 1}, {"n": 2})
 
 
 def test_a_parameter_that_moved_into_an_option():

@@ -16,6 +16,8 @@ from sparktune.history import documents
 from sparktune.history.marks import is_outside
 from sparktune.space.scope import scope
 
+Y = hp.uniform("y", -5, 5)
+
 
 def test_a_study_goes_on_in_another_space(caplog):
     """Trials of the study itself are brought into its new space, count, and keep what there is no place for."""
@@ -31,6 +33,18 @@ def test_a_study_goes_on_in_another_space(caplog):
             assert trial["misc"]["vals"]["model"] == [{0: 2, 1: 1}[before[trial["tid"]]]]
             assert set(mark["left_out"]) == {"gone"}
     assert set(trials.argmin) == {"x", "model", "new"}  # a whole point of the new space
+
+
+@pytest.mark.parametrize(
+    ("space", "level"), [({"x": X}, "WARNING"), ({"x": X, "y": Y, "z": hp.normal("z", 0, 1)}, "INFO")]
+)
+def test_a_loss_is_warned_of(space, level, caplog):
+    """Values that have no place in the new space are; that there is a new parameter is not."""
+    trials = minimum({"x": X, "y": Y}, 5)
+    with caplog.at_level(logging.INFO, "sparktune"):
+        minimum(space, 6, trials=trials)
+    (record,) = [record for record in caplog.records if "goes on in another space" in record.getMessage()]
+    assert record.levelname == level
 
 
 def test_the_best_trial_of_a_study_that_was_widened_may_be_an_old_one():

@@ -1,8 +1,10 @@
 """Trials to tables and back: nothing is lost on the way."""
 
+import csv
 import datetime
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from studies import told
 
 from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError, MissingPackageError
-from sparktune.exchange import from_csv, from_dataframe, from_parquet
-from sparktune.exchange.export import Spaces, table_of
+from sparktune.exchange import from_csv, from_dataframe, from_parquet, tables
+from sparktune.exchange.export import Spaces, spark_names, table_of
 from sparktune.exchange.matching import Matcher
 from sparktune.space.compile import Space
 
@@ -210,6 +212,16 @@ def test_columns_have_one_type_each(trials):
     assert table.kinds["constraint_0"] == "number"
 
 
+def test_parameters_are_the_last_columns():
+    """Behind what later trials alone have, too."""
+    study = Study({"x": hp.uniform("x", 0, 1)}, rand.suggest)
+    for more in ({}, {"note": "n", "constraints": [0.0]}):
+        study.tell(study.ask(), {"loss": 1.0, "status": STATUS_OK, **more})
+    columns = list(table_of(study.trials.trials, Spaces(None)).kinds)
+    assert columns[-1] == "params_x"
+    assert {"note", "constraint_0"} < set(columns)
+
+
 def test_tables_of_other_programs(tmp_path):
     """Columns are labels, chosen by name or by a mapping; rows without a loss have failed; empty cells are None."""
     path = tmp_path / "runs.csv"
@@ -240,6 +252,36 @@ def test_arguments_out_of_their_rule(tmp_path, options, error, text):
     (tmp_path / "t.csv").write_text("x,rmse\n1,2\n")
     with pytest.raises(error, match=text):
         from_csv(tmp_path / "t.csv", **options)
+
+
+def test_a_table_that_others_have_saved(tmp_path):
+    """With the mark that some put before UTF-8, rows longer than the header, and text beyond ASCII."""
+    (tmp_path / "t.csv").write_bytes("\ufeffloss,x,kind\n1.0,0.5,größe\n2.0,0.25,é,more,still\n".encode())
+    rows = from_csv(tmp_path / "t.csv").rows
+    assert [row.losses for row in rows] == [(1.0,), (2.0,)]
+    assert [row.values for row in rows] == [{"x": "0.5", "kind": "größe"}, {"x": "0.25", "kind": "é"}]
+
+
+def test_several_losses_are_in_the_order_of_their_numbers(tmp_path):
+    """Wherever their columns are, and where there is no column for one loss; so are constraints."""
+    numbers = [10, 2, 0, 1, *range(3, 10)]
+    for stem in ("loss", "constraint"):
+        header = ",".join(f"{stem}_{n}" for n in numbers)
+        extra = ("", "") if stem == "loss" else (",loss", ",0.5")
+        cells = ",".join(str(n) for n in numbers)
+        (tmp_path / f"{stem}.csv").write_text(f"{header},x{extra[0]}\n{cells},0.5{extra[1]}\n")
+    assert from_csv(tmp_path / "loss.csv").rows[0].losses == tuple(map(float, range(11)))
+    assert from_csv(tmp_path / "constraint.csv").rows[0].constraints == tuple(map(float, range(11)))
+
+
+def test_a_loss_that_was_to_be_high_is_known_to_be(tmp_path):
+    """By whichever name it is read; of our own column that is to be low, nobody knows what it was made of."""
+    (tmp_path / "t.csv").write_text("loss,auc,x\n1.0,2.0,0.5\n")
+    high = {name: from_csv(tmp_path / "t.csv", loss=name, direction="maximize") for name in ("loss", "auc")}
+    assert [source.rows[0].losses for source in high.values()] == [(-1.0,), (-2.0,)]
+    assert [source.goal.signs for source in high.values()] == [(-1.0,), (-1.0,)]
+    assert from_csv(tmp_path / "t.csv", loss="loss").goal is None
+    assert from_csv(tmp_path / "t.csv", loss="auc").goal.signs == (1.0,)
 
 
 def test_a_file_that_is_not_in_utf_8(tmp_path):
@@ -351,3 +393,140 @@ def test_the_loss_is_named_in_the_function_that_reads_the_table(tmp_path):
     frame.to_parquet(tmp_path / "table.parquet")
     with pytest.raises(InvalidArgumentError, match=r"exchange\.from_parquet\(path, loss='rmse'\)"):
         from_parquet(tmp_path / "table.parquet")
+
+
+NO_NUMBERS = ["0,5", "95%", "0.5 ± 0.1", "1 234.5", "#DIV/0!", "0.5s"]
+
+
+@pytest.mark.parametrize("cell", NO_NUMBERS)
+def test_a_loss_that_is_no_number_is_no_failure(tmp_path, caplog, cell):
+    """Its row is left out, with a warning that shows the cell and says what to write."""
+    (tmp_path / "t.csv").write_text(f'x,loss\n0.1,"{cell}"\n0.2,0.25\n0.3,\n', encoding="utf-8")
+    source = from_csv(tmp_path / "t.csv")
+    assert [(row.id, row.losses) for row in source.rows] == [(1, (0.25,)), (2, ())]
+    assert source.unread == (repr(cell),)
+    Study({"x": hp.uniform("x", 0, 1)}, warm_start=source)
+    (record,) = [record for record in caplog.records if "warm start" in record.message]
+    assert record.levelname == "WARNING"
+    assert f"1 more left out, with losses that are no numbers, as {cell!r}: write plain numbers" in record.message
+
+
+@pytest.mark.parametrize("cell", NO_NUMBERS)
+def test_a_table_in_which_no_loss_can_be_read(tmp_path, cell):
+    """It is an error, with a cell of it and what to do, and no table of failed trials."""
+    (tmp_path / "t.csv").write_text(f'x,loss\n0.1,"{cell}"\n0.2,\n', encoding="utf-8")
+    with pytest.raises(InvalidArgumentError, match=r"losses are numbers, .* CSV file .*write plain numbers") as caught:
+        from_csv(tmp_path / "t.csv")
+    assert repr(cell) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["frame", "parquet"])
+def test_losses_of_other_types_than_numbers(tmp_path, suffix):
+    """Times in data frames, and text in Parquet files, are left out as text in CSV files is."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    times = pandas.DataFrame({"x": [0.1, 0.2], "loss": pandas.to_timedelta(["3s", None])})
+    mixed = pandas.DataFrame({"x": [0.1, 0.2], "loss": ["95%", "0.5"]})
+    if suffix == "frame":
+        mixed["loss"] = pandas.Series([1 + 0j, 0.5], dtype=object)
+        with pytest.raises(InvalidArgumentError, match="Timedelta"):
+            from_dataframe(times)
+        found = from_dataframe(mixed)
+    else:
+        mixed.to_parquet(tmp_path / "t.parquet")
+        found = from_parquet(tmp_path / "t.parquet")
+    assert ([row.losses for row in found.rows], len(found.unread)) == ([(0.5,)], 1)
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "NA", "n/a", "#N/A", "<NA>", "NULL", "None"])
+def test_a_row_without_a_loss_has_failed(tmp_path, cell):
+    """However tables say that there is none."""
+    (tmp_path / "t.csv").write_text(f"x,loss\n0.1,{cell}\n")
+    source = from_csv(tmp_path / "t.csv")
+    assert ([row.losses for row in source.rows], source.unread) == ([()], ())
+
+
+def test_missing_values_of_pandas_are_no_losses():
+    """A row with one has failed, whatever the type of the column."""
+    pandas = pytest.importorskip("pandas")
+    columns = [pandas.array([None, 1], "Int64"), pandas.array([None, "1"], "string"), [pandas.NaT, 1], [None, 1]]
+    for column in columns:
+        source = from_dataframe(pandas.DataFrame({"x": [0.1, 0.2], "loss": column}))
+        assert ([row.losses for row in source.rows], source.unread) == ([(), (1.0,)], ())
+
+
+def test_a_failed_trial_may_have_anything_for_a_loss(tmp_path):
+    """It is not read."""
+    (tmp_path / "t.csv").write_text("status,x,loss\nfail,0.1,diverged\n")
+    source = from_csv(tmp_path / "t.csv")
+    assert ([row.losses for row in source.rows], source.unread) == ([()], ())
+
+
+def test_a_loss_that_is_no_number_beside_those_of_folds(tmp_path):
+    """Numbers of the result by the names of several losses are not taken in its place."""
+    (tmp_path / "t.csv").write_text('x,loss,loss_0,loss_1\n0.1,"0,5",0.4,0.6\n')
+    with pytest.raises(InvalidArgumentError, match=r"what is in \['loss'\] of CSV file .* is none, as '0,5'"):
+        from_csv(tmp_path / "t.csv")
+
+
+def test_long_text_in_a_csv_file_comes_back(tmp_path):
+    """A result and an error of more characters than Python's csv reads unasked; its limit is as before afterwards."""
+
+    def objective(x):
+        if x > 0.5:
+            raise ValueError("w" * 150_000)
+        return {"status": STATUS_OK, "loss": x, "report": "z" * 200_000}
+
+    space, trials, limit = hp.uniform("x", 0, 1), Trials(), csv.field_size_limit()
+    fmin(objective, space, rand.suggest, 6, trials=trials, rstate=0, verbose=False, catch_eval_exceptions=True)
+    trials.to_csv(tmp_path / "t.csv")
+    assert told(Study(space, warm_start=tmp_path / "t.csv").trials) == told(trials)
+    assert csv.field_size_limit() == limit
+
+
+def test_files_are_read_in_threads_with_one_limit(tmp_path):
+    """Each reads its long cells, and none leaves the limit of another behind."""
+    (tmp_path / "t.csv").write_text(f"x,loss,note\n0.1,1,{'z' * 140_000}\n")
+    limit = csv.field_size_limit()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(from_csv, [tmp_path / "t.csv"] * 40))
+    assert [len(source) for source in found] == [1] * 40
+    assert csv.field_size_limit() == limit
+
+
+def test_a_limit_that_somebody_sets_meanwhile_stays(tmp_path):
+    """It is not ours to take back."""
+    before = csv.field_size_limit()
+    try:
+        with tables._cells_of_any_length():
+            csv.field_size_limit(200_000)
+        assert csv.field_size_limit() == 200_000
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_what_csv_cannot_read_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    """And the line; nothing of the module's own comes through."""
+    (tmp_path / "t.csv").write_text(f"x,loss\n0.1,1\n0.2,{'z' * 100}\n")
+    monkeypatch.setattr(tables, "LONGEST_CELL", 50)
+    with pytest.raises(InvalidArgumentError, match=r"t\.csv is none after line 2 \(field larger.*write it anew"):
+        from_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (["tid", "loss", "Loss"], ["tid", "loss", "Loss_2"]),
+        (["Loss", "loss"], ["Loss_2", "loss"]),
+        (["params_C", "params_c"], ["params_C_2", "params_c"]),
+        (["params_c", "params_C"], ["params_c", "params_C_2"]),
+        (["F1", "f1", "f1_2", "F1_3"], ["F1_4", "f1", "f1_2", "F1_3"]),
+        (["ab", "aB", "Ab", "AB"], ["ab", "aB_2", "Ab_3", "AB_4"]),
+        (["A", "b"], ["A", "b"]),
+    ],
+)
+def test_names_of_columns_in_spark(columns, names):
+    """They differ in more than case; those in lower case stay, wherever they are, and no other name is taken."""
+    found = spark_names(columns)
+    assert [found[column] for column in columns] == names
+    assert len({name.lower() for name in found.values()}) == len(columns)

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from searches import NEW, OLD, X, minimum, square
 
-from sparktune import STATUS_FAIL, STATUS_OK, Study, Trials, anneal, auto, compat, fmin, gp, hp, rand, tpe
+from sparktune import STATUS_FAIL, STATUS_OK, Domain, Study, Trials, anneal, auto, compat, fmin, gp, hp, rand, tpe
 from sparktune.exceptions import AllTrialsFailed, InvalidArgumentError, InvalidStorage, InvalidTypeError
 from sparktune.exchange import from_csv, from_dataframe, from_documents, from_storage, from_trials
+from sparktune.exchange.warm_start import borrow
+from sparktune.storage.journal import Journal
 
 
 def own(trials):
@@ -174,6 +176,29 @@ def test_several_sources_and_none_twice(old):
     assert len(Study(OLD, warm_start=[])) == 0
 
 
+def test_a_trial_is_known_by_where_it_was_first(old):
+    """Through another study, with another id there, it is the same trial still, and says where it is from."""
+    study = Study(OLD, warm_start=[minimum(OLD, 5, rstate=1), from_trials(old, name="first")])
+    chained = Study(OLD, warm_start=[from_trials(study.trials, name="second"), old])
+    marks = [trial["misc"]["warm_start"] for trial in chained.trials.trials]
+    assert len(marks) == 35
+    assert [(mark["from"], mark["id"]) for mark in marks[5:]] == [("first", tid) for tid in old.tids]
+
+
+def test_earlier_trials_that_are_alike_are_no_reason_to_warn(caplog):
+    """Where results here have as many constraints, nobody has to look."""
+
+    def constrained():
+        study = Study(X, rand.suggest)
+        study.tell(study.ask(), {"loss": 1.0, "status": STATUS_OK, "constraints": [-1.0]})
+        return study.trials
+
+    trials = constrained()
+    with caplog.at_level(logging.INFO, "sparktune"):
+        borrow(trials, constrained(), Domain(None, X))
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
 @pytest.mark.parametrize("kind", ["storage", "trials_save_file", "trials"])
 def test_a_restart_does_not_add_them_twice(old, tmp_path, kind):
     """A study that goes on with the same warm start has its trials once, and max_evals counts its own."""
@@ -206,6 +231,8 @@ def test_a_stored_study_as_a_source(old, tmp_path):
     read = Study(NEW, warm_start=str(tmp_path / "old.journal")).trials
     direct = Study(NEW, warm_start=old).trials
     assert [t["misc"]["vals"] for t in read.trials] == [t["misc"]["vals"] for t in direct.trials]
+    opened = Study(NEW, warm_start=from_storage(Journal(tmp_path / "old.journal"))).trials
+    assert [t["misc"]["vals"] for t in opened.trials] == [t["misc"]["vals"] for t in direct.trials]
     with pytest.raises(InvalidStorage, match="has no study"):
         Study(NEW, warm_start=str(tmp_path / "nothing"))
 
@@ -326,6 +353,14 @@ def test_metrics_keep_their_order():
     study.tell(study.ask(), {"a": 1.0, "b": 2.0})
     with pytest.raises(InvalidArgumentError, match=r"the order.*got .*\['b', 'a'\] after .*\['a', 'b'\]"):
         Study(X, metric=["b", "a"], warm_start=study.trials)
+
+
+def test_another_metric_may_have_another_direction(caplog):
+    """Its best are learned from as the best, and a warning says so."""
+    with caplog.at_level(logging.WARNING, "sparktune"):
+        found = Study(X, metric="auc", direction="maximize", warm_start=of_optuna(None, metric="error")).trials
+    assert found.losses() == [1.0]
+    assert "the best of both count as alike" in caplog.text
 
 
 @pytest.mark.parametrize("there", DIRECTIONS)

@@ -41,6 +41,23 @@ def test_vals_that_are_no_lists_are_named(vals):
         documents.raw_values(document)
 
 
+@pytest.mark.parametrize("values", [[1.5, 2.5], (1.5, 2.5), "ab", np.array([1.5, 2.5])])
+def test_several_values_of_a_label_are_named(values):
+    """None of them is taken for the label's; it is a NotImplementedError as in hyperopt, too."""
+    document = new()
+    document["misc"]["vals"]["a"] = values
+    with pytest.raises(InvalidTrial, match=r"has one value, \[value\], got 'a': .* in trial 0: make a doc") as caught:
+        documents.raw_values(document)
+    assert isinstance(caught.value, NotImplementedError)
+    assert caught.value.obj is document["misc"]
+
+
+@pytest.mark.parametrize("values", [[1.5], (1.5,), np.array([1.5])])
+def test_one_value_of_a_label_in_any_sequence(values):
+    """hyperopt takes them all."""
+    assert documents.spec_from_misc({"vals": {"a": values, "b": []}}) == {"a": 1.5}
+
+
 @pytest.mark.parametrize("time", ["2024-01-01T00:00:00", 1704067200.0])
 def test_times_that_are_none_are_left_out_of_a_summary(time):
     """As in documents that were read from JSON."""
@@ -87,14 +104,14 @@ def test_a_finished_document_tells_what_happened():
 
 
 def test_a_document_lists_its_attempts():
-    """Each attempt is there with what is known of it; the last one is the run, with the log."""
+    """Each attempt is there with what is known of it, what it printed too; the last one is the run, with the log."""
     document = in_state(RUNNING)
     failure = Failure("<class 'WorkerLostError'>", "killed", is_lost=True)
     documents.note_attempt(document, Outcome(failure=failure, record={"host": "a", "log": "first\n"}))
     assert documents.n_attempts(document) == 1
     documents.finish(document, Outcome({"status": "ok", "loss": 1.0}, record={"host": "b", "log": "second\n"}))
     assert document["misc"]["run"] == {
-        "attempts": [{"host": "a", "error": "<class 'WorkerLostError'>: killed"}, {"host": "b"}],
+        "attempts": [{"host": "a", "log": "first\n", "error": "<class 'WorkerLostError'>: killed"}, {"host": "b"}],
         "host": "b",
         "log": "second\n",
     }
@@ -105,6 +122,15 @@ def test_an_attempt_that_nothing_came_back_from_is_listed():
     document = in_state(RUNNING)
     documents.finish(document, Outcome(failure=Failure("<class 'WorkerLostError'>", "gone", is_lost=True)))
     assert document["misc"]["run"] == {"attempts": [{"error": "<class 'WorkerLostError'>: gone"}]}
+
+
+def test_an_attempt_after_others_is_listed():
+    """Where there is more than one, the last is among them, though nothing else is known of it."""
+    document = in_state(RUNNING)
+    documents.note_attempt(document, Outcome(failure=Failure("<class 'WorkerLostError'>", "gone", is_lost=True)))
+    documents.finish(document, OUTCOMES[ERROR])
+    errors = ["<class 'WorkerLostError'>: gone", "<class 'ValueError'>: text"]
+    assert [attempt["error"] for attempt in document["misc"]["run"]["attempts"]] == errors
 
 
 def test_a_cancelled_attempt_is_not_listed():
@@ -121,6 +147,28 @@ def test_log_text_ends_with_the_traceback():
     documents.finish(document, Outcome(failure=failure, record={"log": "half a line"}))
     assert documents.log_text(document) == "half a line\nTraceback ...\n"
     assert documents.log_text(in_state(DONE)) == ""
+
+
+def test_log_text_begins_with_what_lost_attempts_printed():
+    """Each is below a line that says how it was lost; those that printed nothing are left out."""
+    document = in_state(RUNNING)
+    killed = Failure("<class 'WorkerLostError'>", "killed: by whom?", is_lost=True)
+    for record in ({"log": "epoch 1"}, {}, {"log": "epoch 1\nepoch 2\n"}):
+        documents.note_attempt(document, Outcome(failure=killed, record=record))
+    lost = "attempt 1, lost: killed: by whom?\nepoch 1\nattempt 3, lost: killed: by whom?\nepoch 1\nepoch 2\n"
+    assert documents.log_text(document) == lost
+    failure = Failure("<class 'ValueError'>", "text", "Traceback ...\n")
+    documents.finish(document, Outcome(failure=failure, record={"log": "epoch 3"}))
+    assert documents.log_text(document) == lost + "last attempt:\nepoch 3\nTraceback ...\n"
+
+
+def test_log_of_a_trial_that_stays_lost_is_there_once():
+    """The last attempt's is that of the run, though it was lost as well."""
+    document = in_state(RUNNING)
+    killed = Failure("<class 'WorkerLostError'>", "killed", is_lost=True)
+    documents.note_attempt(document, Outcome(failure=killed, record={"log": "first\n"}))
+    documents.finish(document, Outcome(failure=killed, record={"log": "second\n"}))
+    assert documents.log_text(document) == "attempt 1, lost: killed\nfirst\nlast attempt:\nsecond\n"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,20 @@ def test_events_of_unknown_trials_and_kinds_change_nothing(new):
     assert replica.apply(events.new_event(new(2))) is not None
 
 
+def test_a_trial_that_is_there_is_not_begun_anew(new):
+    """A line that is there twice, as after an edit by hand, does not undo what became of its trial."""
+    document = new(1)
+    begun = frozen(events.new_event(document))
+    documents.start(document)
+    started = frozen(events.start_event(document))
+    documents.finish(document, Outcome({"status": "ok", "loss": 1.0}))
+    replica = Replica([frozen(begun), started, frozen(events.end_event(document, {}))])
+    assert replica.apply(frozen(begun)) == document
+    assert replica.documents == {1: document}
+    replica.apply({"event": "clear"})
+    assert replica.apply(frozen(begun)) == begun["trial"]
+
+
 def test_runs_are_kept_in_their_order():
     """The last one is the newest."""
     assert [run["n"] for run in Replica([{"event": "run", "n": 1}, {"event": "run", "n": 2}]).runs] == [1, 2]

@@ -1,12 +1,13 @@
 """What objectives return, read as results: what is refused is told what to write."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
 
 from sparktune import STATUS_OK
-from sparktune.exceptions import InvalidLoss
+from sparktune.exceptions import InvalidLoss, InvalidResultStatus
 from sparktune.history.returned import as_result
 
 
@@ -62,3 +63,26 @@ def test_objects_of_any_class_are_refused_by_the_same_error(value):
     """Whatever their attributes are or do."""
     with pytest.raises(InvalidLoss):
         as_result(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "ours", "builtin"),
+    [
+        (None, InvalidLoss, TypeError),
+        (np.array([1.0]), InvalidLoss, TypeError),
+        ((1, 2), InvalidLoss, TypeError),
+        ("1", InvalidLoss, ValueError),
+        ({"loss": 1.0}, InvalidResultStatus, KeyError),
+        ({"status": "good"}, InvalidResultStatus, ValueError),
+        ({"status": STATUS_OK}, InvalidLoss, ValueError),
+        ({"status": STATUS_OK, "loss": "a"}, InvalidLoss, ValueError),
+    ],
+)
+def test_errors_are_of_the_builtin_types_that_hyperopt_raises(value, ours, builtin):
+    """Programs that catch those go on to; the message can be read, and comes out of a pickle with the value."""
+    with pytest.raises(builtin, match=r"^[a-z]") as caught:
+        as_result(value)
+    assert isinstance(caught.value, ours)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+    assert type(again.result) is type(value)

@@ -1,11 +1,12 @@
 """Arguments brought into one form."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
-from sparktune.run.arguments import as_memory, as_seconds
+from sparktune.run.arguments import as_lag, as_memory, as_seconds
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,13 @@ def test_seconds_are_a_positive_number():
     for given in ("1h", True, [1]):
         with pytest.raises(InvalidTypeError, match="limit is a number of seconds"):
             as_seconds(given, "limit")
+
+
+def test_how_many_trials_a_run_that_can_be_repeated_has_open():
+    """As many as run at a time, or the number that was given; that is needed where it changes during the run."""
+    fixed, changing = SimpleNamespace(slots=3), SimpleNamespace(slots=3, slots_interval=1.0)
+    assert as_lag(None, fixed) is as_lag(False, None) is None
+    assert as_lag(True, fixed) == 3
+    assert [as_lag(n, executor) for n in (1, 8) for executor in (fixed, changing)] == [1, 1, 8, 8]
+    with pytest.raises(InvalidArgumentError, match="say which one counts, reproducible=8"):
+        as_lag(True, changing)

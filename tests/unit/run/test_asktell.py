@@ -11,6 +11,7 @@ from sparktune.history import documents, proposals
 from sparktune.history.trial import Outcome
 from sparktune.run.asktell import AskTell
 from sparktune.run.domain import Domain
+from sparktune.storage.keeper import Keeper
 
 X = hp.uniform("x", -5, 5)
 RANDOM_STATES = {
@@ -116,6 +117,20 @@ def test_seeds_that_were_used_are_passed_over():
     again._generator = Fixed(6, 7, 5, 8)
     again.ask(1)
     assert seeds[-1] == 8
+
+
+def test_drivers_that_propose_at_the_same_moment_have_their_own_seeds(tmp_path, monkeypatch):
+    """With one ``rstate``, and before they see each other's trials; the first has those of a run on its own."""
+
+    def seeds(slot):
+        monkeypatch.setattr(Keeper, "slot", slot)
+        search = search_of(Trials(storage=tmp_path / "study"))
+        return [proposals.seed_of(search.ask(1)[0]) for _ in range(5)]
+
+    alone = search_of()
+    assert seeds(0) == [proposals.seed_of(alone.ask(1)[0]) for _ in range(5)]
+    assert seeds(1) == seeds(1)
+    assert len({seed for slot in range(4) for seed in seeds(slot)}) == 20
 
 
 def test_documents_have_their_seed():

@@ -1,5 +1,6 @@
 """``Domain``: one point evaluated."""
 
+import functools
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from sparktune import STATUS_OK, Ctrl, Domain, Trials, fmin, hp, rand
 from sparktune.exceptions import BadSearchSpace, DuplicateLabel, InvalidTypeError
 from sparktune.history.trial import Call
+from sparktune.run.domain import failure_from, require_objective
 from sparktune.run.executor import SerialExecutor
 from sparktune.space.scope import GarbageCollected, UndrawnParameterError, rec_eval
 
@@ -35,6 +37,15 @@ def test_a_live_ctrl_takes_the_place_of_its_class():
     ctrl = Ctrl(Trials())
     domain.evaluate({"x": 0.5}, ctrl)
     assert seen == [{"ctrl": ctrl, "x": 0.5}]
+
+
+def test_the_node_of_the_live_ctrl():
+    """Domain.pyll_ctrl is an expression that has the running trial's handle for its value, in any space."""
+    ctrl = Ctrl(Trials())
+    domain = Domain(lambda p: p["ctrl"] is ctrl, {"ctrl": Domain.pyll_ctrl, "x": hp.uniform("x", 0, 1)})
+    assert domain.evaluate({"x": 0.5}, ctrl)["loss"] == 1.0
+    assert domain.pyll_ctrl is Domain.pyll_ctrl
+    assert domain.pyll_ctrl.obj is Ctrl
 
 
 def test_params_are_the_nodes_by_label():
@@ -100,6 +111,50 @@ def test_failures_come_back_as_data():
     assert outcome.failure.type == "<class 'ZeroDivisionError'>"
     assert "test_domain.py" in outcome.failure.traceback
     assert outcome.state == 3
+
+
+def test_failure_of_a_class_without_a_text():
+    """A class whose metaclass fails to describe it fails its trial, and has its usual name."""
+
+    class Meta(type):
+        def __repr__(cls):
+            raise RuntimeError("no repr")
+
+    class OddError(Exception, metaclass=Meta):
+        pass
+
+    failure = failure_from(OddError("weird"))
+    assert failure.type == f"<class '{__name__}.{OddError.__qualname__}'>"
+    assert failure.message == "weird"
+
+
+class Waits:
+    async def __call__(self, x):
+        return x
+
+
+class Yields:
+    def __call__(self, x):
+        yield x
+
+
+class YieldsAndWaits:
+    async def __call__(self, x):
+        yield x
+
+
+@pytest.mark.parametrize(("fn", "fix"), [(Waits(), "asyncio.run"), (Yields(), "yield"), (YieldsAndWaits(), "yield")])
+def test_an_object_that_returns_no_result_when_called(fn, fix):
+    """An object whose class says that calling it waits or yields is refused as functions are, as a partial too."""
+    for objective in (fn, functools.partial(functools.partial(fn)), fn.__call__):
+        with pytest.raises(InvalidTypeError, match=f"must return its result, got .*{type(fn).__name__}.*{fix}"):
+            require_objective(objective)
+
+
+@pytest.mark.parametrize("fn", [Waits, functools.partial(max, 1), len, "".join])
+def test_what_returns_a_result_when_called(fn):
+    """Classes, whatever their objects do, built-in functions and partials are objectives."""
+    assert require_objective(fn) is fn
 
 
 def test_readers_of_results():

@@ -5,6 +5,7 @@ import copy
 import io
 import os
 import timeit
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sparktune import Domain, FMinIter, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import Outcome
+from sparktune.run import loop
 from sparktune.run.arguments import as_generator
 from sparktune.run.progress import no_progress_callback
 
@@ -52,6 +54,17 @@ ATTRIBUTES = (
     "algo asynchronous domain early_stop_args early_stop_fn loss_threshold max_evals max_queue_len poll_interval_secs "
     "progress_callback rstate start_time timeout trials trials_save_file verbose"
 )
+
+
+@pytest.mark.parametrize(("catch", "expected"), [(True, [3, 3]), (False, [3])])
+def test_a_subclass_says_whether_errors_are_caught(catch, expected):
+    """catch_eval_exceptions may be an attribute of the class; the loop's own says False."""
+    catching = type("Catching", (FMinIter,), {"catch_eval_exceptions": catch})
+    iterator = catching(rand.suggest, Domain(lambda x: 1 / 0, X), Trials(), 0)
+    with contextlib.suppress(ZeroDivisionError):
+        iterator.run(2)
+    assert states(iterator.trials) == expected
+    assert FMinIter.catch_eval_exceptions is False
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES.split())
@@ -129,13 +142,14 @@ def test_an_error_of_the_algorithm_comes_out(position):
 
 
 def test_iterating_runs_one_trial_at_a_time():
-    """Each step runs one trial and gives the trials object; it ends at max_evals."""
+    """Each step runs one trial and gives the trials object; the last one ends the iteration instead, as in hyperopt."""
     iterator = iteration()
-    assert [len(trials) for trials in iterator] == [1, 2, 3, 4]
+    assert [len(trials) for trials in iterator] == [1, 2, 3]
     assert states(iterator.trials) == [2] * 4
     assert not iterator.is_cancelled
     with pytest.raises(StopIteration):
         next(iterator)
+    assert len(iterator.trials) == 4
 
 
 def test_steps_and_exhaust_together():
@@ -156,8 +170,9 @@ def test_run_adds_as_many_as_are_asked_for():
 
 def test_iterating_ends_with_the_threshold():
     """A stop rule ends the iteration, and its name is kept."""
-    iterator = iteration(lambda x: 0.0, loss_threshold=1)
+    iterator = iteration(lambda x: len(iterator.trials) == 1, loss_threshold=1)
     assert [len(trials) for trials in iterator] == [1]
+    assert len(iterator.trials) == 2
     assert iterator.stop_reason == "loss threshold reached"
 
 
@@ -165,7 +180,7 @@ def test_iterating_ends_with_the_algorithm():
     """An algorithm that proposes nothing ends the iteration."""
     iterator = iteration()
     iterator.algo = lambda *args: []
-    assert len(list(iterator)) == 1
+    assert not list(iterator)
     assert not states(iterator.trials)
 
 
@@ -211,6 +226,24 @@ def test_others_evaluate_asynchronous_trials():
     iterator.exhaust()
     assert states(trials) == [2] * 4
     assert {document["owner"] for document in trials} == {"worker"}
+
+
+def test_no_more_trials_wait_for_others_than_the_queue_is_long(monkeypatch):
+    """While there are so many the run proposes nothing, and goes on when others have taken one."""
+    trials, waiting = Trials(), []
+
+    def work(seconds):
+        """Somebody evaluates a trial between two looks."""
+        new = [document for document in trials._dynamic_trials if document["state"] == 0]
+        waiting.append((len(new), seconds))
+        documents.start(new[0])
+        documents.finish(new[0], Outcome(result={"status": "ok", "loss": 1.0}))
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(sleep=work))
+    options = {"asynchronous": True, "max_queue_len": 2, "poll_interval_secs": 7.0, "max_evals": 5}
+    iteration(lambda x: 1 / 0, trials, **options).exhaust()
+    assert states(trials) == [2] * 5
+    assert waiting == [(2, 7.0)] * 4 + [(1, 7.0)]
 
 
 def test_asynchronous_runs_stop_early():

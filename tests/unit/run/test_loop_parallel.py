@@ -9,11 +9,12 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 from studies import states
+from waiting import wait_until
 
 from sparktune import STATUS_OK, Ctrl, Study, Trials, fmin, hp, rand, tpe
 from sparktune.early_stop import no_progress_loss
 from sparktune.history.trial import JOB_STATE_CANCEL, JOB_STATE_DONE, JOB_STATE_ERROR
-from sparktune.run import loop
+from sparktune.run import fminiter, loop
 from sparktune.run.replies import lost
 from sparktune.run.threads import ThreadsExecutor
 
@@ -64,6 +65,25 @@ def test_never_more_than_the_slots_in_flight(thread_trials, gate):
         gate.wait_until_inside(3)
         assert states(trials).count(1) == 3, slowest
         gate.let_go(freed)
+    gate.let_go()
+    assert finished(thread) and not errors
+    assert gate.most_inside == 3
+    assert states(trials) == [2] * 9
+
+
+def test_a_run_that_can_be_repeated_fills_its_slots(gate):
+    """Three trials run at once, and a fourth as soon as the oldest has ended, while the others still run."""
+    trials, started = Trials(parallelism=3), []
+
+    def fn(args):
+        started.append(tid_of(args))
+        gate.enter(tid_of(args))
+        return args[0]
+
+    thread, errors = in_background(minimise, fn, trials, reproducible=True)
+    for n in range(5):
+        wait_until(lambda n=n: len(started) == n + 3)
+        gate.let_go(n)
     gate.let_go()
     assert finished(thread) and not errors
     assert gate.most_inside == 3
@@ -309,7 +329,7 @@ def test_results_that_come_after_all_are_dropped(thread_trials, gate, monkeypatc
             raise RuntimeError("once")
         return rand.suggest(new_ids[:1], *args)
 
-    iterator = loop.FMinIter(algo, domain, trials, rstate=np.random.default_rng(0), executor=executor, max_evals=3)
+    iterator = fminiter.FMinIter(algo, domain, trials, rstate=np.random.default_rng(0), executor=executor, max_evals=3)
     with pytest.raises(RuntimeError, match="once"):
         iterator.exhaust()
     assert states(trials) == [4]
@@ -331,7 +351,7 @@ def test_an_interrupt_just_when_a_result_is_taken(thread_trials):
     trials = thread_trials(1)
     domain = loop.Domain(lambda args: 0.5, SPACE)
     executor = trials.make_executor(domain)
-    iterator = loop.FMinIter(rand.suggest, domain, trials, rstate=0, executor=executor, max_evals=3)
+    iterator = fminiter.FMinIter(rand.suggest, domain, trials, rstate=0, executor=executor, max_evals=3)
     iterator._inbox = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         iterator.exhaust()

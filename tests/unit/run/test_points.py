@@ -117,6 +117,25 @@ def test_values_of_inactive_labels_are_looked_at(further):
         values({**FOREST, **further})
 
 
+@pytest.mark.parametrize("given", [3, 3.0, np.int64(3), np.float32(3)])
+def test_values_have_the_type_of_their_parameter(given):
+    """However a whole number is given: as ints where the parameter has whole numbers, else as floats."""
+    space = {"n": hp.randint("n", 9), "x": hp.uniform("x", 0, 9), "c": hp.choice("c", [1, 2, 3, 4])}
+    found = values({"n": given, "x": given, "c": given}, space)
+    assert {label: isinstance(value, int) for label, value in found.items()} == {"n": True, "x": False, "c": True}
+    assert isinstance(found["x"], float)
+
+
+def test_a_value_may_be_beyond_a_bound_by_rounding():
+    """As text of a table is that was written with fewer digits; not by more."""
+    space = {"x": hp.uniform("x", 0, 1), "y": hp.uniform("y", -3, -1)}
+    for x, y in ((1 + 1e-12, -3 - 1e-12), (-1e-12, -1 + 1e-12)):
+        assert values({"x": x, "y": y}, space) == {"x": x, "y": y}
+    for x, y in ((1 + 1e-6, -2), (-1e-6, -2), (0.5, -3.001), (0.5, -0.999)):
+        with pytest.raises(InvalidArgumentError, match=r"must be a number from (0 to 1|-3 to -1), got"):
+            values({"x": x, "y": y}, space)
+
+
 @pytest.mark.parametrize("pass_memo", [False, True])
 def test_trials_of_points_with_more_than_labels(pass_memo):
     """generate_trials_to_calculate looks at no space: what its points have beside the labels stands in no way."""

@@ -1,5 +1,6 @@
 """Evaluations in processes of this machine: outcomes, limits, cancelling, dead processes, what is left behind."""
 
+import functools
 import logging
 import os
 import re
@@ -219,6 +220,20 @@ def test_cancel_kills_the_evaluation_with_its_children_and_frees_the_slot(execut
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_functions_with_a_cache_travel(executor_for):
+    """One of the main program is not found by its name in another process: objectives and options may hold some."""
+
+    @functools.cache
+    def data():
+        return [1.0, 2.0]
+
+    data.__module__ = data.__wrapped__.__module__ = "__main__"
+    space = [SPACE, hp.choice("f", [data])]
+    executor = executor_for(lambda p: sum(data()) + sum(p[1]()), space=space)
+    outcome = executor.submit(Call(0, {"x": 1.0, "f": 0})).result(timeout=60)
+    assert outcome.result["loss"] == 6.0
 
 
 def test_objective_that_cannot_be_pickled_is_refused():

@@ -77,6 +77,18 @@ def test_a_proposal_sees_the_trials_that_came_long_enough_before_it():
     assert seen == [[2] * max(0, k - 2) + [1] * min(k, 2) for k in range(7)]
 
 
+def test_an_early_stop_rule_is_asked_once_for_each_result_that_is_seen():
+    """Not before the first result, nor again for what it was asked about."""
+    asked = []
+
+    def rule(trials, *state):
+        asked.append((trials.n_finished, state))
+        return False, [len(asked)]
+
+    run(Trials(parallelism=3), early_stop_fn=rule, reproducible=True, max_evals=7)
+    assert asked == [(1, ()), (2, (1,)), (3, (2,)), (4, (3,))]
+
+
 def test_a_run_goes_on_as_if_it_had_not_ended():
     """Two runs one after the other, with the same seed, give the trials of one long run."""
     trials = Trials(parallelism=3)

@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +167,33 @@ def test_a_file_that_is_written_again_is_open_to_whom_it_was(tmp_path, mask, mod
     saving.save_atomically(looking, str(path))
     assert mode_of(path) == mode
     assert [seen & ~mode for seen in looking.seen] == [0, 0]
+
+
+KILLED = """
+import os, signal, sys
+from sparktune import Trials
+from sparktune.run import saving
+
+class Killing(Trials):
+    def __getstate__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+saving.save_atomically(Killing(), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody tells who lives")
+def test_copies_of_programs_that_were_killed_while_they_saved_do_not_pile_up(tmp_path, monkeypatch, document):
+    """The next that saves removes them, once; whatever else is in the folder stays."""
+    path, trials = tmp_path / "trials.pkl", Trials()
+    trials.insert_trial_doc(document(0, {"x": 0.1}, 1.0))
+    (tmp_path / "trials.pkl.bak").touch()
+    for _ in range(2):
+        run = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+        assert run.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    save_file = saving.SaveFile(trials, str(path))
+    save_file.write()
+    assert sorted(os.listdir(tmp_path)) == ["trials.pkl", "trials.pkl.bak"]
+    monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("a folder may be a large one"))
+    save_file.write()

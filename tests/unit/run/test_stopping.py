@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from sparktune.exceptions import InvalidArgumentError
 from sparktune.run.stopping import LONGEST_WAIT, Stopping
 
 
@@ -43,6 +44,13 @@ def test_a_threshold_without_a_loss_is_warned_of_once(caplog):
     assert record.getMessage().startswith("loss_threshold is compared with the 'loss' of a result, got results with 2 ")
     assert Stopping().reason(Results(True), None, has_new_result=True) is None
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": "1"}, {"loss_threshold": math.nan}])
+def test_limits_that_are_none_are_refused(limits):
+    """Whoever makes the rules, fmin or a program with its own FMinIter."""
+    with pytest.raises(InvalidArgumentError, match=f"The {next(iter(limits))} argument should be None or"):
+        Stopping(**limits)
 
 
 def test_timeout_goes_before_the_other_rules():

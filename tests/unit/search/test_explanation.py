@@ -238,3 +238,16 @@ def test_failed_trials_and_several_losses():
     assert explanation.best_loss is None
     assert explanation.log_rank_improvement is None
     assert explanation.log_expected_improvement is not None
+
+
+def test_trials_of_several_keys_are_explained_each_by_its_own():
+    """A proposal saw those of its key: the others, before it and between, are left out."""
+    study = Trials()
+    for key in ("one", "two", "one"):
+        part = study.view(exp_key=key)
+        fmin(parabola, SPACE, tpe.suggest, len(part) + 12, trials=part, rstate=len(part), show_progressbar=False)
+    study.refresh()
+    by_key, tid = study.view(exp_key="one"), study.tids[-1]
+    assert len(study) == 36
+    assert by_key.explain(tid, SPACE).n_finished == 23
+    assert study.explain(tid, SPACE) == by_key.explain(tid, SPACE)

@@ -169,6 +169,17 @@ def test_one_label_in_options_that_exclude_each_other():
     assert inactive.any()
 
 
+def test_a_parameter_in_an_option_that_is_never_reached():
+    """Where one selector has to have two values, no point has the parameter, and it has no way to become active."""
+    k = hp.randint("k", 2)
+    space = Space(scope.switch(k, "a", scope.switch(k, hp.uniform("x", 0, 1), "b")))
+    x = space.parameters[space.index["x"]]
+    assert x.conditions == ()
+    assert x.is_conditional
+    assert np.isnan(space.sample(np.random.default_rng(0), 20)[:, space.index["x"]]).all()
+    assert [space.evaluate({"k": n}) for n in (0, 1)] == ["a", "b"]
+
+
 def _model(first, second, beside=0):
     return {"model": hp.choice("model", [{"c": first}, [1, second]]), "beside": beside}
 
@@ -187,6 +198,10 @@ def _model(first, second, beside=0):
         ),
         (_model(hp.uniform("x", 0, 1), 0, hp.uniform("x", 0, 1)), "uniform(0, 1) at space['beside']"),
         (_model([hp.uniform("x", 0, 1), hp.uniform("x", 0, 1)], 0), "['c'][1]"),
+        (
+            _model(hp.uniform("x", 0, 1), 0, hp.choice("other", [0, hp.uniform("x", 0, 1)])),
+            "uniform(0, 1) at space['beside'], option 1 of 'other'",
+        ),
         ({1: hp.uniform("x", 0, 1), 2: 1 + hp.uniform("x", 0, 1)}, "argument 1 of add"),
         (scope.switch(hp.randint("k", 2) + 0, hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)), "at space, option 1"),
     ],

@@ -1,6 +1,8 @@
 """Expression nodes: the shape that programs walk, and operators."""
 
+import collections
 import math
+import types
 
 import numpy as np
 import pytest
@@ -247,6 +249,58 @@ def test_parameters_where_nobody_looks_for_them_are_refused(make):
         as_apply({"a": make(Literal(3))})
     assert as_apply({1, 2}).eval() == {1, 2}
     assert as_apply(np.array(["a", None], dtype=object)).eval()[1] is None
+
+
+class OwnDict(collections.UserDict):
+    """One whose methods must not be called: they may load what it stands for."""
+
+    def __iter__(self):
+        raise RuntimeError("called")
+
+    __getitem__ = values = items = __iter__
+
+
+#: What takes a value into a container that a space takes as it is, with what to write instead.
+CONTAINERS = [
+    (lambda x: types.MappingProxyType({"k": x}), "a dict, and make the mappingproxy of it in the objective"),
+    (lambda x: collections.ChainMap({}, {"k": x}), "a dict, and make the ChainMap of it in the objective"),
+    (lambda x: collections.UserDict(k=x), "a dict, and make the UserDict of it in the objective"),
+    (lambda x: OwnDict(k=x), "a dict, and make the OwnDict of it in the objective"),
+    (lambda x: types.SimpleNamespace(k=x), "a dict, and make the SimpleNamespace of it in the objective"),
+    (lambda x: collections.deque([x]), "use a list$"),
+    (lambda x: collections.UserList([x]), "use a list$"),
+    (lambda x: {(1, x)}, "use a list$"),
+    (lambda x: np.array([{"k": x}, 1], dtype=object), r"use a list, or scope\.asarray"),
+]
+
+
+@pytest.mark.parametrize(("make", "instead"), CONTAINERS)
+def test_parameters_in_other_containers_are_refused(make, instead):
+    """So are those in containers inside; the message says what to write instead."""
+    x = hp.uniform("x", 0, 1)
+    with pytest.raises(InvalidSpaceError, match=instead):
+        as_apply([make(x)])
+    with pytest.raises(InvalidSpaceError, match=r"parameters in a deque .* use a list$"):
+        as_apply({"a": collections.deque([1, ({"deep": make(x)},)])})
+
+
+@pytest.mark.parametrize(("make", "instead"), CONTAINERS)
+def test_containers_without_parameters_are_values(make, instead):
+    """They reach the objective as they are: the same object."""
+    container = make("a")
+    assert as_apply([container]).eval()[0] is container
+
+
+def test_only_containers_are_opened_and_each_once():
+    """One that holds itself comes to an end, as does one with its parts many times; other objects are not asked."""
+    inner = collections.deque([1])
+    for _ in range(100):
+        inner = collections.deque([inner, inner])
+    ring = types.SimpleNamespace(inner=inner, other=Unfitted())
+    ring.ring = ring
+    assert as_apply(ring).eval() is ring
+    ring.other.node = hp.uniform("x", 0, 1)
+    assert as_apply(ring).eval() is ring
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,21 @@ def test_only_the_chosen_option_is_evaluated():
         rec_eval(scope.switch(0, fails, "chosen"))
 
 
-@pytest.mark.parametrize(("index", "rule"), [(2, "2 options"), (-1, "2 options"), (0.0, "integer"), ("a", "integer")])
-def test_a_switch_refuses_an_index_that_is_none(index, rule):
+@pytest.mark.parametrize(
+    ("index", "rule", "builtin"),
+    [
+        (2, "2 options", IndexError),
+        (-1, "2 options", IndexError),
+        (0.0, "integer", TypeError),
+        ("a", "integer", TypeError),
+    ],
+)
+def test_a_switch_refuses_an_index_that_is_none(index, rule, builtin):
     """An index is an integer from 0 to the number of options less one; the message has the one received."""
     with pytest.raises(BadSearchSpace, match=rule) as caught:
         rec_eval(scope.switch(index, "a", "b"))
     assert repr(index) in str(caught.value)
+    assert isinstance(caught.value, builtin)
 
 
 def test_a_shared_node_is_computed_once(registered):

@@ -3,12 +3,14 @@
 import functools
 import pickle
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pyspark")
 
+import pyspark
 from pyspark.accumulators import Accumulator, AddingAccumulatorParam
 
 from sparktune.exceptions import SerializationError
@@ -128,6 +130,72 @@ def test_handles_in_constants_of_the_space_are_sent_along():
     assert set(pickled.shared) == {handle.pickled()[0] for handle in handles}
     assert pickled.data == pickle_objective(max).data
     assert pickled.digest != pickle_objective(max).digest == pickle_objective(max, [1.0, Holder(2)]).digest
+
+
+def test_handles_in_a_handle_are_sent_before_it():
+    """What a shared value holds of others goes with it, however deep, and is there when it is loaded."""
+    inner, other = SharedValue([1]), SharedValue([2])
+    middle = SharedValue(Holder(other, inner))
+    outer = SharedValue({"deep": [middle]})
+    sent = [outer.pickled()[0], middle.pickled()[0], inner.pickled()[0], other.pickled()[0]]
+
+    def objective(x):
+        return outer.value, inner.value
+
+    for pickled in (pickle_objective(objective), pickle_objective(max, [outer]), pickle_objective(objective, [inner])):
+        places = [list(pickled.shared).index(digest) for digest in sent]
+        assert len(pickled.shared) == 4
+        assert places[0] > places[1] > max(places[2:])
+    assert pickle_argument(outer, pickled.shared, []) == pickle_argument(SharedValue(outer.value), pickled.shared, [])
+
+
+def test_handle_that_holds_itself_is_refused():
+    """No worker could load it."""
+    held = {}
+    held["me"] = handle = SharedValue(held)
+    with pytest.raises(SerializationError, match="the value to broadcast holds its own handle"):
+        pickle_objective(lambda x: handle.value)
+
+
+class Broadcast(pyspark.Broadcast):
+    """One of Spark's own variables, of a session that is not there."""
+
+    def __init__(self, number):
+        self._jbroadcast = SimpleNamespace(id=lambda: number)
+
+
+def test_broadcast_variables_in_a_handle_are_sent_along():
+    """Those that shared values hold go with them, each once."""
+    first, second = Broadcast(1), Broadcast(2)
+    outer = SharedValue([SharedValue(first), second])
+    pickled = pickle_objective(lambda x: outer.value[1].value + first.value, [outer])
+    assert sorted(variable._jbroadcast.id() for variable in pickled.broadcasts) == [1, 2]
+    assert sorted(v._jbroadcast.id() for v in pickle_objective(max, [outer]).broadcasts) == [1, 2]
+    assert len(pickle_argument(outer, pickled.shared, pickled.broadcasts)) < 500
+
+
+@in_the_main_program
+@functools.cache
+def with_a_cache(x):
+    return x + LOCK.locked()
+
+
+in_the_main_program(with_a_cache.__wrapped__)
+
+
+def test_function_with_a_cache_travels_with_what_it_uses():
+    """The main program's is not known by its name where it arrives; what keeps it from being pickled is named."""
+    factor = 3
+
+    @functools.cache
+    def triple(x):
+        return factor * x
+
+    assert pickle.loads(pickle_objective(lambda x: triple(x)).data)(5) == 15
+    assert pickle.loads(pickle_objective(in_the_main_program(triple)).data)(5) == 15
+    for objective in (with_a_cache, in_the_main_program(lambda x: with_a_cache(x))):
+        with pytest.raises(SerializationError, match="in the variable 'LOCK'"):
+            pickle_objective(objective)
 
 
 def test_argument_names_the_handles_that_were_sent():

@@ -1,11 +1,15 @@
 """Files that are written whole."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from sparktune.storage.files import replace_file
+from sparktune.storage.files import remove_left_over, replace_file, temporary_of
+from sparktune.storage.presence import Presence
 
 
 @pytest.fixture
@@ -58,3 +62,81 @@ def test_the_file_and_its_name_are_on_the_disk(replace, synced, tmp_path):
     """First what is in it, then that it has been renamed."""
     path = replace(b"data")
     assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+
+
+# -- temporary files ---------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sparktune.storage.files import replace_file, temporary_of
+path = Path(sys.argv[1])
+replace_file(path, lambda file: os.kill(os.getpid(), signal.SIGKILL), temporary_of(path))
+"""
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody tells who lives")
+
+
+def kill_in_mid_write(path):
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -signal.SIGKILL
+
+
+@needs_linux
+@pytest.mark.parametrize("name", ["file", "f[a]*ü.x", "n" * 250])
+def test_what_dead_processes_have_left_is_removed(tmp_path, name):
+    """The temporary files of those that were killed while they wrote this file, and nothing else."""
+    path = tmp_path / name
+    kill_in_mid_write(tmp_path / "other")
+    others = os.listdir(tmp_path)
+    path.write_bytes(b"whole")
+    for _ in range(2):
+        kill_in_mid_write(path)
+    assert len(os.listdir(tmp_path)) == 4
+    remove_left_over(path)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, *others])
+
+
+def test_what_living_processes_write_stays(tmp_path):
+    """Ours is one: of this call, of another at the same time, and of one of before that failed."""
+    path = tmp_path / "file"
+    temporary = [temporary_of(path) for _ in range(3)]
+    assert len({*temporary}) == 3
+    for file in temporary:
+        file.touch()
+    remove_left_over(path)
+    assert sorted(tmp_path.iterdir()) == sorted(temporary)
+
+
+@needs_linux
+def test_files_that_are_not_told_to_be_of_the_dead_stay(tmp_path, monkeypatch):
+    """Those of other machines and other programs, with names that are nearly ours; so do all where nobody can tell."""
+    path = tmp_path / "file"
+    kill_in_mid_write(path)
+    (left,) = tmp_path.iterdir()
+    machine, process = left.name.removeprefix("file.").split("-", 1)
+    near = [f"{left.name}.bak", f"a{left.name}", f"file.{machine[::-1]}-{process}", "file.new", "file.1a2b3c4d"]
+    for name in near:
+        (tmp_path / name).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Presence, "identity", lambda: {"machine": None})
+        remove_left_over(path)
+    assert left.exists()
+    with monkeypatch.context() as patch:  # as if they were somebody else's
+        patch.setattr(os, "geteuid", lambda: -1)
+        remove_left_over(path)
+    assert left.exists()
+    remove_left_over(path)
+    assert sorted(os.listdir(tmp_path)) == sorted(near)
+
+
+@needs_linux
+def test_a_process_that_was_started_later_under_the_same_number_is_another(tmp_path):
+    """A number is given out again, and does not keep what the one before has left."""
+    path = tmp_path / "file"
+    temporary = temporary_of(path)
+    born = Presence.identity()["born"]
+    left = temporary.with_name(temporary.name.replace(f"-{born}-", f"-{int(born) - 1}-"))
+    left.touch()
+    temporary.touch()
+    remove_left_over(path)
+    assert os.listdir(tmp_path) == [temporary.name]

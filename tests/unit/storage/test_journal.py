@@ -78,6 +78,29 @@ def test_what_was_appended_is_read(journal, path):
     assert journal.read() == EVENTS * 2
 
 
+def test_a_study_begins_with_its_header(journal, path):
+    """Other versions see the format before there is any event, and after it was written anew; with no line twice."""
+    begins = to_line(header())
+    assert path.read_bytes() == begins
+    journal.close()
+    journal.open()
+    journal.append(EVENTS[:1])
+    assert path.read_bytes() == begins + to_line(EVENTS[0])
+    journal.replace(EVENTS)
+    assert path.read_bytes() == begins + to_lines(EVENTS)
+
+
+def test_a_new_file_and_its_name_are_on_the_disk(path, synced):
+    """A study that was opened is there after the machine has lost its power; so is what was appended."""
+    journal = Journal(path)
+    journal.open()
+    assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
+    journal.append(EVENTS)
+    journal.append(EVENTS, sync=False)
+    assert synced[2:] == [path.stat().st_ino]
+    journal.close()
+
+
 def test_there_is_no_study_where_there_is_no_file(path):
     """Reading makes nothing."""
     assert Journal(path).read() == []
@@ -106,6 +129,17 @@ def test_zeros_behind_the_last_line_are_cut(path):
     journal.append(EVENTS)
     journal.close()
     assert Journal(path).read() == EVENTS * 2
+
+
+def test_what_is_damaged_behind_the_last_good_line_is_cut(path):
+    """Lines that are none are left alone between others, and are gone from the end with the next event."""
+    good = to_lines([header(), EVENTS[0]]) + b"damaged\n" + to_line(EVENTS[1])
+    path.write_bytes(good + b"damaged\n" + to_line(EVENTS[2])[1:] + b"torn")
+    journal = Journal(path)
+    journal.open()
+    journal.append(EVENTS[3:])
+    journal.close()
+    assert path.read_bytes() == good + to_lines(EVENTS[3:])
 
 
 def test_opening_alone_changes_nothing(path):

@@ -1,5 +1,6 @@
 """Studies that are kept: what is written while they run, and taken up by the next program."""
 
+import contextlib
 import copy
 import datetime
 import gc
@@ -16,6 +17,7 @@ from sparktune import STATUS_OK, Domain, FMinIter, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidStorage
 from sparktune.history.events import n_renewed
 from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING
+from sparktune.space.compile import Space
 from sparktune.storage import keeper
 from sparktune.storage.encoding import Pickled
 from sparktune.storage.journal import Journal
@@ -84,6 +86,16 @@ def test_a_study_comes_back_as_it_was(path):
     assert loaded._dynamic_trials == trials._dynamic_trials
     assert loaded.best_params == space_eval(SPACE, trials.argmin)
     minimise(lambda _: pytest.fail("evaluated again"), storage=path, trials=Trials())
+
+
+def test_a_new_study_is_found_before_it_is_asked_anything(path):
+    """Others may read it, and go on with it once it is closed."""
+    with contextlib.closing(Study(SPACE, tpe.suggest, storage=path)):
+        loaded = Trials.load(path)
+        assert len(loaded) == 0
+        assert loaded._past.space.labels == ("c", "s", "x")
+    with contextlib.closing(Study.load(path)) as study:
+        assert study.ask().tid == 0
 
 
 def test_the_same_program_goes_on_where_it_was(path):
@@ -379,6 +391,30 @@ def test_a_late_result_of_a_trial_that_is_to_be_evaluated_again(path):
     assert documents_of(path)[0]["result"]["loss"] == 0.5
 
 
+def test_a_storage_that_takes_nothing_is_left_alone_for_a_while(path, monkeypatch):
+    """It is not tried at every event; but when the study is closed it is, so that nothing is lost by then."""
+    monkeypatch.setattr(keeper, "RETRY_INTERVAL", 600.0)
+    storage = Flaky(path)
+    with Study(SPACE, rand.suggest, storage=storage) as study:
+        n_before, storage.error = storage.n_written, OSError(28, "No space left on device")
+        study.tell(study.ask(), 1.0)
+        storage.error = None
+        study.tell(study.ask(), 0.5)
+        assert storage.n_written == n_before
+    assert [document["result"]["loss"] for document in documents_of(path)] == [1.0, 0.5]
+
+
+def test_the_space_of_a_study_is_the_last_that_could_be_stored(path, caplog):
+    """A run whose space cannot be stored goes on in the study, which has that of the run before it."""
+    minimise(max_evals=2, storage=path)
+    minimise(space=SPACE | {"odd": Lock()}, max_evals=3, storage=path)
+    assert "the search space and the algorithm are left out of the storage" in caplog.text
+    stored = keeper.Keeper(Trials(), Journal(path))
+    stored.take_up()
+    assert len(stored.runs) == 2
+    assert stored.space().labels == Space(SPACE).labels
+
+
 def test_fmin_over_the_trials_of_a_study_leaves_its_storage_open(path):
     """What is told to the study afterwards is kept, too."""
     with Study(SPACE, rand.suggest, storage=path) as study:
@@ -394,7 +430,7 @@ def test_an_iterator_of_ones_own_keeps_the_study(path, steps):
     trials = Trials(storage=path)
     iterator = FMinIter(rand.suggest, Domain(loss, SPACE), trials, np.random.default_rng(0), max_evals=3)
     if steps:
-        assert [len(documents_of(path)) for _ in iterator] == [1, 2, 3]
+        assert [len(documents_of(path)) for _ in iterator] == [1, 2]  # the last step ends it
     else:
         iterator.exhaust()
     assert len(documents_of(path)) == 3
@@ -508,6 +544,21 @@ def test_a_storage_lost_at_the_end_is_said_and_saved_elsewhere(flaky, path, capl
     flaky.error = None
     minimise(trials=trials, max_evals=5)
     assert documents_of(path) == trials._dynamic_trials
+
+
+def test_a_study_that_begins_while_its_storage_takes_nothing_is_kept_in_memory(flaky, path, caplog):
+    """A warning says so; what it is, and its trials, are written when the storage works again."""
+    trials = Trials(storage=flaky)
+    flaky.error = OSError(28, "No space left on device")
+    study = Study(SPACE, tpe.suggest, trials)
+    assert caplog.text.count("takes nothing (No space left on device): results are kept in memory") == 1
+    trial = study.ask()
+    flaky.error = None
+    study.tell(trial, 1.0)
+    study.close()
+    assert documents_of(path) == trials._dynamic_trials
+    with contextlib.closing(Study.load(path)) as loaded:
+        assert loaded._search.algo.func is tpe.suggest
 
 
 def test_a_file_removed_while_the_study_runs_is_written_anew(path):

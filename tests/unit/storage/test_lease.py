@@ -112,6 +112,19 @@ def test_a_writer_that_was_taken_for_dead_writes_nothing_more(folder, monkeypatc
     assert json.loads(folder.get(NAME))["writer"] == "another"
 
 
+def test_of_two_that_take_it_at_the_same_moment_one_is_refused(folder, monkeypatch):
+    """Who finds another's name right after writing its own has not got it."""
+
+    def put_by_two(name, data):
+        LocalFolder.put(folder, name, data)
+        written_by(LocalFolder(folder.path), writer="another", host="far", machine="another", pid=1)
+
+    monkeypatch.setattr(folder, "put", put_by_two)
+    with pytest.raises(InvalidStorage, match="process 1 on far has taken over"):
+        WriterLease(folder).acquire()
+    assert json.loads(folder.get(NAME))["writer"] == "another"
+
+
 def test_signs_of_life_are_given_by_themselves(folder, monkeypatch):
     """A holder that writes nothing is seen to live, until it lets go."""
     monkeypatch.setattr(lease, "INTERVAL", 0.01)
@@ -131,6 +144,35 @@ def test_a_removed_file_is_written_again(folder):
     assert not mine.check()
     assert mine.check()
     mine.release()
+
+
+def test_who_has_let_go_is_not_open(folder):
+    """After its end a writer is refused at its next write, and does not take the folder again by that."""
+    mine = WriterLease(folder)
+    mine.acquire()
+    mine.release()
+    mine.release()
+    with pytest.raises(InvalidStorage, match="is not open for writing here"):
+        mine.check()
+    assert folder.names() == []
+
+
+def test_a_folder_that_fails_behind_the_first_sign_is_let_go(folder, monkeypatch):
+    """Else nobody could write there as long as this process lives, which itself does not."""
+    mine = WriterLease(folder)
+    read = [None, OSError("away for a moment")]
+
+    def get(name):
+        if read and (error := read.pop(0)) is not None:
+            raise error
+        return type(folder).get(folder, name)
+
+    monkeypatch.setattr(folder, "get", get)
+    with pytest.raises(OSError, match="away"):
+        mine.acquire()
+    assert folder.names() == []
+    with pytest.raises(InvalidStorage, match="not open for writing"):
+        mine.check()
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"writer": 1}'])

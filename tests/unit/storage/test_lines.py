@@ -80,6 +80,15 @@ def test_a_file_of_somebody_else_is_refused(data):
         check_beginning(data, "here")
 
 
+def test_a_study_that_was_copied_as_text_is_told_from_a_file_of_somebody_else():
+    """With CRLF at the ends of its lines no line is whole; the error says that, and how to undo it."""
+    data = to_lines([header(), EVENT]).replace(b"\n", b"\r\n")
+    with pytest.raises(InvalidStorage, match=r"here is a study whose lines end in CRLF.*dos2unix"):
+        check_beginning(data, "here")
+    with pytest.raises(InvalidStorage, match="here is no study of sparktune"):
+        check_beginning(b"a,b\r\n1,2\r\n", "here")
+
+
 @pytest.mark.parametrize("version", [2, 99, "1", None])
 def test_a_newer_format_is_refused_with_the_version_that_wrote_it(version):
     """The error names both versions, and the way out."""

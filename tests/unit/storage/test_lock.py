@@ -68,6 +68,35 @@ def test_a_second_process_is_refused_with_who_has_it(path, started):
     Journal(path).open()
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_who_has_it_need_not_be_said(path, started, text):
+    """A lock whose file says nothing that can be read keeps others out as well."""
+    started(WRITER, path)
+    Journal(path)._lock.path.write_text(text)
+    with pytest.raises(InvalidStorage, match="another process is writing this study, and it has one writer"):
+        Journal(path).open()
+
+
+def test_who_had_it_before_is_forgotten(path):
+    """Of a longer name that the lock's file had, nothing stays behind that of the next writer."""
+    journal = Journal(path)
+    journal._lock.path.write_text('{"host": "' + "h" * 200 + '", "pid": 1}')
+    journal.open()
+    code = "import sys; from sparktune.storage.journal import Journal; Journal(sys.argv[1]).open()"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert f"(process {os.getpid()} on " in done.stderr
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are listed there")
+def test_an_attempt_that_was_refused_leaves_no_file_open(path, started):
+    """A program that tries until the study is free does not run out of descriptors."""
+    started(WRITER, path)
+    with pytest.raises(InvalidStorage, match="another process is writing"):
+        Journal(path).open()
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert not [name for name in opened if name.startswith(os.path.realpath(path))]
+
+
 def test_a_killed_writer_leaves_no_lock(path, started):
     """kill -9 of the writer, and the next one writes."""
     program, _ = started(WRITER, path)
@@ -149,6 +178,19 @@ def test_an_object_that_was_forgotten_leaves_no_lock(path):
     gc.collect()
     code = "import sys; from sparktune.storage.journal import Journal; Journal(sys.argv[1]).open()"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+
+
+def test_a_study_that_could_not_be_opened_is_let_go(path):
+    """Whoever was refused for what is in the file keeps nobody out of it afterwards."""
+    path.write_bytes(b"a,b\n")
+    journal = Journal(path)
+    with pytest.raises(InvalidStorage, match="is no study"):
+        journal.open()
+    path.unlink()
+    code = "import sys; from sparktune.storage.journal import Journal; Journal(sys.argv[1]).open()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+    with pytest.raises(InvalidStorage, match="is not open for writing here"):
+        journal.append([{"event": "x"}])
 
 
 def test_reading_the_lock_does_not_end_it(path):

@@ -32,6 +32,10 @@ def test_a_path_is_a_journal(tmp_path, monkeypatch):
         assert str(storage) == os.path.realpath(tmp_path / "study")
     assert isinstance(storage_at("study:1"), Journal)
     assert isinstance(storage_at("C:study"), Journal)
+    assert isinstance(storage_at("C:\\study"), Journal)
+    assert isinstance(storage_at("C://study"), Journal)
+    assert isinstance(storage_at("sqlite"), Journal)
+    assert str(storage_at(f"FILE://{tmp_path}/Study")) == os.path.realpath(tmp_path / "Study")
 
 
 def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
@@ -58,11 +62,51 @@ def test_a_url_is_a_folder_in_an_object_store():
     assert str(storage) == "memory://bucket/study"
 
 
+@pytest.mark.parametrize(
+    "where", ["MEMORY://Bucket/study", "dir::memory://Bucket/study", "odd_memory://Bucket/study", "o-d.d+memory://x"]
+)
+def test_a_url_may_begin_with_all_that_urls_begin_with(where):
+    """In capitals, with a store before another, with signs; the address behind stays as it is."""
+    fsspec = pytest.importorskip("fsspec")
+    for name in ("odd_memory", "o-d.d+memory"):
+        fsspec.register_implementation(name, fsspec.get_filesystem_class("memory"), clobber=True)
+    storage = storage_at(where)
+    assert isinstance(storage, Segments)
+    assert str(storage) == where.replace("MEMORY", "memory")
+
+
 def test_a_store_that_is_not_known_is_named():
     """The error has the URL."""
     pytest.importorskip("fsspec")
     with pytest.raises(InvalidArgumentError, match="nosuch://x is no URL of a store that fsspec knows"):
         storage_at("nosuch://x")
+
+
+@pytest.mark.parametrize(
+    ("where", "fix"),
+    [
+        ("postgres://me:secret@host/db", "write postgresql:// in its place"),
+        ("Postgres+psycopg://me:secret@host/db", "write postgresql:// in its place"),
+        ("sqlite3:///study.db", "write sqlite:// in its place"),
+        ("sqlite:study.db", r"write sqlite:///study\.db for the database, or put \./ before"),
+        ("SQLite+pysqlite:study.db", r"write sqlite:///study\.db for the database, or put \./ before"),
+        ("postgresql:me:secret@host/db", "write postgresql://user@host/database for the database"),
+    ],
+)
+def test_what_is_nearly_the_url_of_a_database_is_refused(where, fix, tmp_path, monkeypatch):
+    """Nobody means a journal of that name; who does puts ./ before it. The error does not repeat the password."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match=fix) as error:
+        storage_at(where)
+    assert "secret" not in str(error.value)
+    assert isinstance(storage_at("./sqlite:study.db"), Journal)
+    assert isinstance(storage_at(tmp_path / "sqlite:study.db"), Journal)
+
+
+def test_the_url_of_a_database_may_begin_with_capitals(tmp_path):
+    """As other URLs."""
+    pytest.importorskip("sqlalchemy")
+    assert str(storage_at(f"SQLite:///{tmp_path}/Study.db")).startswith(f"sqlite:///{tmp_path}/Study.db")
 
 
 def test_a_missing_package_is_named(monkeypatch):

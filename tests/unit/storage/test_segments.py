@@ -1,11 +1,13 @@
 """A study as files that are written whole."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 import pytest
@@ -196,6 +198,38 @@ def test_replaced_events_are_all_there_is(study, folder):
     assert Segments(folder).read() == [event(2), event(3)]
 
 
+def test_replaced_events_are_all_there_is_where_files_cannot_be_removed(folder, caplog):
+    """Those before do not come back, nor does what was stored though it came with an error; and none are missing."""
+
+    class Keeping(Failing):
+        def remove(self, name):
+            raise OSError(1, "Operation not permitted")
+
+    study = Segments(Keeping(folder))
+    study.open()
+    study.append([event(0)])
+    folder.put(Segment(1, 3).name, to_lines([header(events=3), *map(event, (1, 2, 3))]))
+    study.replace(EVENTS)
+    study.append([event(4)])
+    assert Segments(folder).read() == [*EVENTS, event(4)]
+    assert not caplog.records
+
+
+def test_the_newest_object_of_a_process_takes_over(folder):
+    """The one before is told at its next event, and when it would write all anew; nothing of it goes in between."""
+    first, second = Segments(folder), Segments(folder)
+    first.open()
+    first.append([event(0)])
+    second.open()
+    for write in (first.append, first.replace):
+        with pytest.raises(InvalidStorage, match="has taken over the study"):
+            write([event(1)])
+    first.close()
+    second.append([event(2)])
+    assert Segments(folder).read() == [event(0), event(2)]
+    second.close()
+
+
 def test_what_was_not_taken_may_be_tried_again(folder):
     """A store that fails for a while is an OSError; an event that came with an error is there once all the same."""
     failing = Failing(folder)
@@ -223,6 +257,36 @@ def test_a_folder_that_was_removed_is_noticed_and_made_again(study, folder):
     assert Segments(folder).read() == EVENTS * 2
 
 
+def test_a_file_that_was_removed_is_noticed_and_all_is_written_again(study, folder):
+    """At the next event in a folder of this machine; a store, whose listings cost, is asked at each so-many-th."""
+    for number in range(3):
+        study.append([event(number)])
+    folder.remove(Segment(1, 1).name)
+    n_written = 3
+    with pytest.raises(FileNotFoundError):
+        for _ in range(FAN):
+            study.append([event(n_written)])
+            n_written += 1
+    assert n_written == 3 or not folder.is_listed_cheaply
+    with pytest.raises(FileNotFoundError):  # as long as it is not written anew
+        study.append([event(0)])
+    study.replace(EVENTS)
+    study.append(EVENTS)
+    assert Segments(folder).read() == EVENTS * 2
+
+
+def test_other_files_do_not_keep_a_study_from_being_written_again(study, folder):
+    """An objective may put its models beside the study, whose own files are removed."""
+    study.append(EVENTS)
+    folder.put("model.bin", b"model")
+    folder.remove(Segment(0, 4).name)
+    folder.remove(NAME)
+    with pytest.raises(FileNotFoundError):
+        study.append(EVENTS)
+    study.replace(EVENTS)
+    assert Segments(folder).read() == EVENTS
+
+
 def test_a_missing_file_is_said(study, folder, caplog):
     """A reader says which events are not there, and reads the rest."""
     for number in range(3):
@@ -242,12 +306,105 @@ def test_a_folder_of_somebody_else_is_left_alone(folder):
     assert folder.names() == ["precious.csv"]
 
 
+def test_files_that_systems_leave_are_nobody_s(folder):
+    """Hidden ones, those of other programs' jobs and our own half-written lock keep no study out of a folder."""
+    others = [".DS_Store", "_SUCCESS", f"{NAME}.new"]
+    folder.make()
+    for name in others:
+        folder.put(name, b"x")
+    study = Segments(folder)
+    study.open()
+    study.append(EVENTS)
+    study.close()
+    assert Segments(folder).read() == EVENTS
+    assert set(others) < set(folder.names())
+
+
+def test_a_study_that_cannot_be_taken_up_is_let_go(folder):
+    """Where the store fails while a study is opened, that is an error; others are let in, and it may be tried again."""
+
+    class Leaving(Failing):
+        n_looks = 0
+
+        def names(self):
+            self.n_looks += 1
+            if self.n_looks == 2:  # the one behind the lock
+                raise OSError(5, "Input/output error")
+            return self._folder.names()
+
+    study = Segments(Leaving(folder))
+    with pytest.raises(InvalidStorage, match=r"failing cannot be written \(Input/output error"):
+        study.open()
+    assert folder.names() == []
+    study.open()
+    study.append(EVENTS)
+    study.close()
+    assert Segments(folder).read() == EVENTS
+
+
 def test_a_newer_format_is_refused(folder):
     """A file of a later version is not read as this one's."""
     folder.make()
     folder.put(Segment(0, 0).name, to_lines([header() | {"format": 2}, event(0)]))
     with pytest.raises(InvalidStorage, match="upgrade sparktune"):
         Segments(folder).read()
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (to_lines([header() | {"format": 2, "sparktune": "9.0"}, event(3)]), r"written by sparktune 9\.0"),
+        (b"my own log\n" * 4, "is no study of sparktune, and is left alone"),
+    ],
+)
+def test_files_that_cannot_be_read_are_not_written_over(folder, data, error):
+    """A study of a newer version, and files that only have such names, are as they were after an attempt to write."""
+    trials = Trials()
+    fmin(abs, hp.uniform("x", -1, 1), rand.suggest, 2, trials=trials, rstate=0, verbose=False)
+    folder.make()
+    files = {Segment(0, 2).name: to_lines([header(events=3), *map(event, range(3))]), Segment(3, 3).name: data}
+    for name, content in files.items():
+        folder.put(name, content)
+    for use in (Segments(folder).open, lambda: trials.save(Segments(folder))):
+        with pytest.raises(InvalidStorage, match=error):
+            use()
+        assert {name: folder.get(name) for name in folder.names()} == files
+
+
+def test_files_that_were_read_are_not_read_again_to_begin_writing(folder):
+    """That they can be written over is known then."""
+
+    class Counting(Failing):
+        n_read = 0
+
+        def get(self, name):
+            Counting.n_read += name != NAME
+            return self._folder.get(name)
+
+    for number in range(3):
+        folder.make()
+        folder.put(Segment(number, number).name, to_lines([header(events=1), event(number)]))
+    study = Segments(Counting(folder))
+    study.read()
+    for number in range(2):
+        assert Counting.n_read == 3
+        study.open()
+        study.append([event(number)])
+        study.close()
+
+
+def test_a_file_that_another_process_merges_meanwhile_is_not_missed(folder):
+    """Who opens the study is told of the writer, and not of a file that was listed and is part of another by now."""
+
+    class Merging(Failing):
+        def names(self):
+            return [*self._folder.names(), Segment(0, 0).name]
+
+    sign = {"writer": "another", "seen": time.time(), "host": "far", "pid": 1, "machine": "another", "born": "1"}
+    folder.make()
+    folder.put(NAME, json.dumps(sign).encode())
+    with pytest.raises(InvalidStorage, match="another process is writing this study"):
+        Segments(Merging(folder)).open()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):

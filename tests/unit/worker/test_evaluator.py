@@ -95,6 +95,39 @@ def test_objective_that_cannot_be_loaded_says_so(evaluator):
     assert "nowhere_at_all" in reply["error"][1]
 
 
+def test_object_of_the_main_program_that_has_but_a_name_says_so(evaluator):
+    """What pickles by its name in the main program is not found by it in another process: rule and fix are said."""
+    load = Objective("x", lambda known: (b"c__main__\nnowhere_at_all\n.", {}))
+    for _ in range(2):
+        reply = evaluator.evaluate(load, b"")
+        assert reply["kind"] == "unloadable"
+        message = reply["error"][1]
+        assert "pickles by its name alone" in message
+        assert "nowhere_at_all" in message
+        assert "define it in a module" in message
+    missing = Objective("y", lambda known: (b"csys\nnowhere_at_all\n.", {}))
+    assert "by its name alone" not in evaluator.evaluate(missing, b"")["error"][1]
+
+
+def test_exception_of_a_class_without_a_text_is_data(evaluate):
+    """A class whose metaclass fails to describe it fails its trial, and has its usual name."""
+
+    def objective(x):
+        class Meta(type):
+            def __repr__(cls):
+                raise RuntimeError("no repr")
+
+        class OddError(Exception, metaclass=Meta):
+            pass
+
+        raise OddError("weird")
+
+    name, message, _, _ = evaluate(objective)["error"]
+    assert name.startswith("<class '")
+    assert name.endswith("OddError'>")
+    assert message == "weird"
+
+
 def test_result_above_the_limit_is_refused(evaluate, monkeypatch):
     """A result that is too large is an error that says the limit and the fix."""
     monkeypatch.setattr(child, "MAX_RESULT_BYTES", MiB)
@@ -453,6 +486,48 @@ def test_memory_limit_counts_children(evaluate):
     assert reply["kind"] == "memory"
     assert "trial_memory=300 MiB" in reply["message"]
     wait_until_gone(int(reply["record"]["log"]))
+
+
+def keep(n_bytes):
+    """Leave memory behind, as caches of modules do; how much was there, and in which process."""
+    left = sys.__dict__.setdefault("left_by_test_evaluator", [])
+    left.append(b"x" * n_bytes)
+    return len(left), os.getpid()
+
+
+def evaluations(evaluate, *sizes, function=keep, **limits):
+    replies = [evaluate(function, size, **limits) for size in sizes]
+    assert [reply["kind"] for reply in replies] == ["ok"] * len(sizes)
+    return [pickle.loads(reply["value"]) for reply in replies]
+
+
+def test_memory_that_evaluations_left_does_not_count_against_the_next(evaluate):
+    """When they have left a quarter of a limit, the next one gets a process of its own."""
+    found = evaluations(evaluate, *[100 * MiB] * 6, memory=600 * MiB)
+    assert [n for n, _ in found] == [1, 2, 1, 2, 1, 2]
+    assert len({pid for _, pid in found}) == 3
+
+
+def test_memory_that_was_left_without_a_limit_does_not_count_either(evaluate):
+    """Nobody has looked what is there: the first evaluation with a limit gets a process of its own."""
+    assert [n for n, _ in evaluations(evaluate, 0, 0, 0)] == [1, 2, 3]
+    assert [n for n, _ in evaluations(evaluate, 0, 0, memory=600 * MiB)] == [1, 2]
+    assert [n for n, _ in evaluations(evaluate, 0)] == [3]
+
+
+def test_memory_of_objectives_is_not_what_was_left(evaluate):
+    """Two large ones that take turns are evaluated in one process, as long as nothing is left behind."""
+    captured = os.urandom(300 * MiB)
+
+    def first(x):
+        return len(captured), os.getpid()
+
+    def second(x):
+        return -len(captured), os.getpid()
+
+    functions = [first, second, first, second]
+    pids = {evaluations(evaluate, 0, function=function, memory=1000 * MiB)[0][1] for function in functions}
+    assert len(pids) == 1
 
 
 def spawn_all(x):
