@@ -139,11 +139,12 @@ class _InTheirSpaces:
                 before = copy.deepcopy(found[: run.get("n_trials", 0)])
                 adapt(before, known, spaces_of_runs(self._runs[:number], before, self._trust))
                 found[: len(before)] = before
-            self._domain, self._found, self._seen = Domain(None, known.expr), found, dict[Any, _Seen]()
-        if exp_key not in self._seen:
+            self._domain, self._found, self._seen = Domain(None, known.expr), found, dict[str, _Seen]()
+        key = repr(exp_key)  # it may be a list, which is no key of a dictionary
+        if key not in self._seen:
             own = [document for document in self._found if exp_key in (None, document["exp_key"])]
-            self._seen[exp_key] = _Seen(own)
-        return self._domain, self._seen[exp_key]
+            self._seen[key] = _Seen(own)
+        return self._domain, self._seen[key]
 
 
 class _Seen:

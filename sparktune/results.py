@@ -337,7 +337,7 @@ class Results(Collection):
     # -- what the search knows ------------------------------------------------------------------------------------
 
     def logs(self, tid: Any) -> str:
-        """What trial ``tid`` printed and logged, the last 8 KiB of it, then its traceback if its objective raised.
+        """What trial ``tid`` printed and logged, the last 8 KiB of each attempt, and the traceback if it raised.
 
         Raises:
             InvalidArgumentError: If there is no such trial.

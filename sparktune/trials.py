@@ -58,6 +58,8 @@ __all__ = ["BACKENDS", "NOTHING_TO_RETURN", "SeveralLossesError", "Trials", "tri
 BACKENDS = ("serial", "threads", "processes")
 #: What marks the objects that a fmin runs with, by process and object: not in the object, whose pickles would have it.
 _running: dict[tuple[int, int], object] = {}
+#: What pickles of earlier versions call parts of :class:`Past`, which are attributes of the object there.
+EARLIER_NAMES = {"goal": "_goal", "read": "_read_runs", "trusts": "_trusts"}
 
 
 class Trials(Results):
@@ -423,10 +425,13 @@ class Trials(Results):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        state.pop("_trials", None)  # hyperopt keeps the list of visible documents; here it is computed
+        visible = state.pop("_trials", ())  # hyperopt keeps the list of visible documents; here it is computed
+        known = {name: state.pop(key) for name, key in EARLIER_NAMES.items() if key in state}
         self.__dict__.update(state)
+        if not isinstance(visible, Sequence):
+            self._trials = visible  # another object, around which a subclass is made
         self._set_aside = set_aside(self._dynamic_trials)
-        self._past = self._past.unpickled(self._dynamic_trials)
+        self._past = replace(self._past, **known).unpickled(self._dynamic_trials)
         self._forget_index()
         Trials.refresh(self)
 

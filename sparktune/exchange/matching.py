@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparktune.exchange.options import Option, alike, as_json, equal_to, matching, meant
+from sparktune.exchange.options import Option, alike, as_json, equal_to, looks_of, matching, meant
 from sparktune.exchange.source import Row, Source
 from sparktune.space.choices import is_nan, native, value_nodes
 from sparktune.space.compile import Parameter, Space
@@ -175,7 +175,7 @@ class Matcher:
             return _number(value, self._terms.parameter(label))
         is_number = old is not None and label in old.labels  # what was a number is now a choice
         if label in self._by_index or (self._source.choices == "index" and not is_number):
-            return _possible(_at(options, value))
+            return _possible(self._numbered(label, value, options))
         return _possible(self._meant(value, known, options))
 
     def _matched(self, meant: Option, others: Sequence[Option], options: Sequence[Option]) -> Option | None:
@@ -185,6 +185,13 @@ class Matcher:
             found = equal_to(meant.value, options) or alike(meant, others, options)
             self._matches[key] = found or matching(meant.value, meant.labels, options)
         return self._matches[key]
+
+    def _numbered(self, label: str, value: Any, options: Sequence[Option]) -> Option | None:
+        """The option with this number; None if there is none, or it is another one than where the number is from."""
+        option, before = _at(options, value), self._source.by_index.get(label)
+        if option is None or before is None:
+            return option
+        return option if looks_of([option]) == [*before[option.index : option.index + 1]] else None
 
     def _meant(self, value: Any, known: Any, options: Sequence[Option]) -> Option | None:
         return meant(value, known, options, is_text=self._source.is_text)

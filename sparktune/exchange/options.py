@@ -258,6 +258,11 @@ def as_json(value: Any) -> str:
     return json.dumps(native(value), default=repr)
 
 
+def looks_of(options: Sequence[Option]) -> list[str]:
+    """What each option looks like, to see elsewhere whether that of its number is the same; some may be alike."""
+    return [_without_addresses(as_json(option.value)) for option in options]
+
+
 def index_of_text(text: str, labels: AbstractSet[str], options: Sequence[Option]) -> int | None:
     """The index of the option that a text means: as :func:`texts_of` writes it, or as Python or JSON would.
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktune.exceptions import InvalidArgumentError, InvalidStorage, InvalidTypeError
@@ -69,7 +69,7 @@ class Source:
         n_open: Trials that were left out, for they had not ended or were cancelled.
         goal: What the losses were made of, and in which direction it was optimised; None: nobody knows.
         has_none: Whether None and NaN are values; in tables they say that there is none.
-        by_index: Choices whose values are numbers of options whatever ``choices`` says.
+        by_index: Choices whose values are numbers of options whatever ``choices`` says, with what these look like.
         unread: Losses that are no numbers, one of each row that was left out for it.
     """
 
@@ -80,7 +80,7 @@ class Source:
     n_open: int = 0
     goal: Goal | None = None
     has_none: bool = False
-    by_index: frozenset[str] = frozenset()
+    by_index: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ ENDED = ("COMPLETE", "PRUNED", "FAIL")
 MET = -math.inf
 #: An attribute of studies that we have written: what is low there may be the negative of what was to be high.
 EXPORTED = "sparktune"
-#: In there, the labels of choices whose options have their numbers as names, as no others tell them apart.
+#: In there, the choices whose options have their numbers as names, as no others tell them apart: what each looks like.
 BY_INDEX = "by_index"
 
 
@@ -46,7 +46,7 @@ def from_optuna(study: Any, *, name: str | None = None) -> Source:
     text = name or f"Optuna study {study.study_name}"
     metrics = tuple(getattr(study, "metric_names", None) or ())  # since Optuna 3.2
     exported = study.user_attrs.get(EXPORTED)
-    by_index = frozenset(exported.get(BY_INDEX, ()) if isinstance(exported, Mapping) else ())
+    by_index = exported.get(BY_INDEX, {}) if isinstance(exported, Mapping) else {}
     return Source(
         text,
         rows,

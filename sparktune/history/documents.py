@@ -115,8 +115,8 @@ def validate(document: Any) -> Document:
 
 
 def raw_values(document: Document) -> dict[str, Any]:
-    """The value of each active label."""
-    return spec_from_misc(document["misc"])
+    """The value of each active label; of several, where somebody has made such a document, the first."""
+    return _first_values(document["misc"])
 
 
 def loss_of(document: Document) -> float:
@@ -386,18 +386,20 @@ def spec_from_misc(misc: Document) -> dict[str, Any]:
         InvalidTrial: If a label has something else than a list.
         SeveralValuesError: If a label has several values.
     """
-    spec = {}
+    spec = _first_values(misc)
+    for label, values in misc["vals"].items():
+        if len(values) > 1:
+            raise SeveralValuesError(
+                f"a label of a document has one value, [value], got {label!r}: {values!r} in trial "
+                f"{misc.get('tid')!r}: make a document of each value",
+                misc,
+            )
+    return spec
+
+
+def _first_values(misc: Document) -> dict[str, Any]:
     try:
-        for label, values in misc["vals"].items():
-            if len(values) > 1:
-                raise SeveralValuesError(
-                    f"a label of a document has one value, [value], got {label!r}: {values!r} in trial "
-                    f"{misc.get('tid')!r}: make a document of each value",
-                    misc,
-                )
-            if len(values):
-                spec[label] = values[0]
-        return spec
+        return {label: values[0] for label, values in misc["vals"].items() if len(values)}
     except TypeError as error:
         raise InvalidTrial(
             f"a document's vals are lists, [value] or, where a label is inactive, [], got {misc['vals']!r} in trial "

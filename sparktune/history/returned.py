@@ -18,11 +18,11 @@ SEVERAL = (
 )
 
 
-class NoResultError(InvalidLoss, TypeError):
+class InvalidLossTypeError(InvalidLoss, TypeError):
     """The objective returned neither a number nor a dict."""
 
 
-class NoStatusError(InvalidResultStatus, KeyError):
+class InvalidResultStatusKeyError(InvalidResultStatus, KeyError):
     """The objective returned a dict without ``status``."""
 
     __str__ = Exception.__str__  # that of a KeyError shows the repr of its message
@@ -35,22 +35,22 @@ def as_result(value: Any) -> dict[str, Any]:
         value: A number, or a mapping with ``status`` and, if that is ok, ``loss`` or ``losses``.
 
     Raises:
-        NoResultError: If it is neither a number nor a mapping.
+        InvalidLossTypeError: If it is neither a number nor a mapping.
         InvalidLoss: If there is no number where one must be, or no dict of attachments.
-        NoStatusError: If the status is missing.
+        InvalidResultStatusKeyError: If the status is missing.
         InvalidResultStatus: If the status is unknown.
     """
     if is_number(value) or isinstance(value, bool):
         return {"loss": _as_float(value, value), "status": STATUS_OK}
     if not isinstance(value, Mapping):
-        raise NoResultError(
+        raise InvalidLossTypeError(
             value,
             f"an objective returns a number or a dict with 'status' and 'loss', got {_short(value)} "
             f"({type(value).__name__}){_advice(value)}",
         )
     result = dict(value)
     if "status" not in result:
-        raise NoStatusError(
+        raise InvalidResultStatusKeyError(
             value,
             f"a result dict needs 'status', got {_short(value)}: add 'status': STATUS_OK (or STATUS_FAIL)",
         )

@@ -106,6 +106,7 @@ class FMinIter(Loop):
         self.verbose = verbose
         self._has_opened = False
         self._unnoted: set[Any] = set()  # ids of trials that others evaluate, whose ends the storage has not
+        self._n_by_others = 0  # trials of other drivers that were pulled
         self._has_attached = False
         if self._is_external:
             self._attach_domain()
@@ -257,14 +258,17 @@ class FMinIter(Loop):
     def _have_evaluated(self, n_new: int, bar: progress.Progress) -> None:
         """Propose, and leave all that is new to the ``serial_evaluate`` that a subclass has of its own."""
         n_at_once = max(1 if self._executor is None else self._executor.slots, self.max_queue_len)
-        self._unnoted.update(document["tid"] for document in self._new_documents())
+        n_to_reach = self._n_by_others + n_new  # others' count too, also those that ours pulls within the subclass's
         self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
         while self.stop_reason is None:
-            n_new -= self.pull()[1]
-            if not self._new_documents():
-                if n_new <= 0 or self._is_exhausted:
-                    break
-                n_new -= len(self._ask_for_others(min(n_new, n_at_once)))
+            self.pull()
+            new, n_left = self._new_documents(), n_to_reach - self._n_by_others
+            if not new and n_left > 0 and not self._is_exhausted:
+                new = self._ask_for_others(min(n_left, n_at_once))
+                n_to_reach -= len(new)
+            if not new:
+                break
+            self._unnoted.update(document["tid"] for document in new)
             self._has_driven = False
             self.serial_evaluate()
             self.trials.refresh()
@@ -272,18 +276,29 @@ class FMinIter(Loop):
             self._show(bar, 0)
             if not self._has_driven:  # else it was ours in the end, which asks the rules after each result
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=True)
+            has_more = n_to_reach > self._n_by_others and not self._is_exhausted
+            if not has_more and all(document["state"] == JOB_STATE_NEW for document in new):
+                break  # it evaluates nothing, in a program that only wants points
 
     def _note_ends(self) -> None:
         """Have the trials in the storage, and in the file, that have ended without this loop's doing."""
-        if not self._unnoted or (self._keeper is None and self._save_file is None):
+        if self._keeper is None and self._save_file is None:
             return
         for document in self.trials.own_documents():
-            if document["tid"] in self._unnoted and has_ended(document):
+            if document["state"] == JOB_STATE_NEW:  # somebody may have inserted it meanwhile
+                self._unnoted.add(document["tid"])
+            elif document["tid"] in self._unnoted and has_ended(document):
                 self._unnoted.discard(document["tid"])
                 if self._keeper is not None:
                     self._keeper.note_end(document)
                 self._save(document)
         self.flush()
+
+    def pull(self) -> tuple[list[Document], int]:
+        """Take in what other drivers of the study have done, see :meth:`AskTell.pull`."""
+        adopted, n_others = super().pull()
+        self._n_by_others += n_others
+        return adopted, n_others
 
     def tell(self, document: Document, outcome: Outcome) -> Outcome:
         """Write what became of a trial into its document; returns that, or why it cannot be accepted."""

@@ -1,6 +1,6 @@
 """The loop: asks for proposals while slots are free, hands them to an executor, records what comes back.
 
-It waits on a queue that finished evaluations are put into, and looks at nothing every now and then.
+It waits on a queue that finished evaluations are put into.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ class Loop(AskTell):
         self._queued.extend(waiting)
         executor = self._executor or SerialExecutor(self.domain)
         self._has_driven = True
+        is_within = self._bar is not None
         with self._display(n_new + len(self._queued)) as bar:
             try:
                 self.stop_reason = self._stopping.reason(self.trials, self.trials.best_loss, has_new_result=False)
@@ -150,7 +151,7 @@ class Loop(AskTell):
                 self._cancel(executor, bar)
                 raise
             finally:
-                if self._save_file is not None:
+                if self._save_file is not None and not is_within:  # else the run within which this one goes on does so
                     self._save_file.finish()
 
     @contextlib.contextmanager

@@ -103,8 +103,8 @@ def explain(space: Space, documents: Sequence[Document], tid: Any) -> Explanatio
         InvalidArgumentError: If there is no such trial, it has no record of what it saw or no value of any parameter of
             the space, or trials that it saw are not among the documents.
     """
-    keys = {document["exp_key"] for document in documents if document["tid"] == tid}
-    documents = [document for document in documents if document["exp_key"] in keys]  # proposals see those of their key
+    own = next((document["exp_key"] for document in documents if document["tid"] == tid), None)
+    documents = [document for document in documents if own in (None, document["exp_key"])]  # without a key: saw all
     record, values = _seen(space, documents, tid)
     history = History(space.labels)
     history.sync(as_it_was(documents, record))

@@ -100,7 +100,7 @@ class Keeper:
         self.storage.open()
         self._is_open, self._evaluates = True, evaluates
         try:
-            self.take_up(runs)
+            self.take_up(self.runs or runs)  # of a study that was removed, all runs are known here
             if self.storage.is_worth_compacting(self._n_events, len(self.runs) + self._n_kept):
                 self._compact()
             for document in self._trials._dynamic_trials[: self._n_stored]:

@@ -76,7 +76,7 @@ def _scheme(text: str) -> str:
     name, _, rest = text.partition(":")
     kind = name.lower().partition("+")[0]
     if kind in (*DATABASES, *ALIASES) and rest[:1] not in ("", "/"):
-        url = f"sqlite:///{rest}" if kind.startswith("sqlite") else f"{kind}://user@host/database"
+        url = f"sqlite:///{rest}" if kind.startswith("sqlite") else f"{ALIASES.get(kind, kind)}://user@host/database"
         raise InvalidArgumentError(
             f"storage is a path, or a URL with slashes behind its colon, got what begins with {name!r} and a colon: "
             f"write {url} for the database, or put ./ before the name of a file"

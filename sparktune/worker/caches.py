@@ -48,6 +48,6 @@ def _is_found(obj: Any, by_value: Collection[str]) -> bool:
     if module == "__main__" or any(f"{module}.".startswith(f"{name}.") for name in by_value):
         return False
     found: Any = sys.modules.get(module)
-    for name in obj.__qualname__.split("."):
+    for name in getattr(obj, "__qualname__", "").split("."):  # what wraps a functools.partial has none
         found = getattr(found, name, None)
     return found is obj

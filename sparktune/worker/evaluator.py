@@ -122,7 +122,7 @@ class _Process:
     log: bytearray = field(default_factory=bytearray)
     numbers: Iterator[int] = field(default_factory=itertools.count)  # of the requests
     is_used: bool = False  # something was evaluated in it
-    memory: int | None = None  # bytes it held with its objectives loaded; None: not known
+    memory: int | None = None  # bytes it held with its objectives loaded; 0: all may have been left; None: not seen yet
 
     @classmethod
     def start(cls, cpus: int | None) -> _Process:
@@ -158,7 +158,7 @@ class _Process:
 
     def held(self) -> int:
         """Bytes of memory that it and all it has started hold."""
-        return processes.memory_of(processes.descendants(self.guardian))
+        return processes.memory_of(processes.known_descendants(self.guardian))
 
     def is_over(self) -> bool:
         """Whether it has ended, or lost its guardian, while nothing was asked of it."""
@@ -230,10 +230,7 @@ class Evaluator:
         def run(process: _Process) -> dict[str, Any]:
             reply: dict[str, Any] = {"kind": "ok"}
             if objective.digest not in process.loaded:
-                before = process.held() if process.memory is not None else 0
                 reply = self._load(process, objective, context, None, watch)
-                if process.memory is not None:  # what an objective takes, none has left behind
-                    process.memory += process.held() - before
             elif limits.timeout is not None or limits.memory is not None:
                 # An exchange of its own: its time does not count in the evaluation's, and what was let go is gone.
                 renew = {"op": "renew", "digest": objective.digest, "context": context}
@@ -299,8 +296,11 @@ class Evaluator:
             "packages": packages,
             "context": context,
         }
+        before = process.held() if process.memory else 0
         reply = _exchange(process, request, Limits(), watch)
         process.pid = reply["record"]["pid"]
+        if process.memory:  # what an objective takes, none has left behind; of forgotten ones it can no longer be told
+            process.memory = 0 if forgotten else max(0, process.memory + process.held() - before)
         for digest in forgotten:
             del process.loaded[digest]
         if reply["kind"] == "ok":
@@ -437,11 +437,9 @@ class _Clock:
 
 def _is_filled(process: _Process, limit: int) -> bool:
     """Whether earlier evaluations have left so much in a process that one with this limit of memory needs another."""
-    if process.memory is None and process.is_used:  # without a limit, when nobody looked
-        return True
     held = process.held()
     if process.memory is None:
-        process.memory = held
+        process.memory = 0 if process.is_used else held  # used without a limit, when nobody looked
     return held - process.memory > MAX_LEFT * limit
 
 

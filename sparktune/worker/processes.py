@@ -73,6 +73,26 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def known_descendants(root: int) -> list[int]:
+    """As :func:`descendants`, from what these processes say of their children: on machines with many others far faster.
+
+    One that starts or ends just then may be missing. Where the system does not say, all processes are asked.
+    """
+    found: list[int] = []
+    waiting = [root]
+    try:
+        while waiting:
+            pid = waiting.pop()
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                    new = [int(child) for child in file.read().split()]
+                found.extend(new)
+                waiting.extend(new)
+    except OSError:  # another system or kernel, or one of them ended meanwhile
+        return descendants(root)
+    return found
+
+
 def memory_of(pids: Iterable[int]) -> int:
     """Bytes of memory that processes hold, pages they share counted once (``Pss``) where the system says so."""
     if os.path.isdir("/proc/self"):

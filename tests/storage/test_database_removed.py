@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from sparktune import Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidStorage
+from sparktune.replay import replay
 from sparktune.storage.database import Database
 
 SPACE = {"x": hp.uniform("x", -1, 1)}
@@ -47,6 +48,20 @@ def test_a_study_removed_between_runs_is_written_anew(url, remove):
     assert loaded._dynamic_trials == trials._dynamic_trials
     assert loaded.attachments == trials.attachments
     assert loaded.best_params == trials.best_params
+
+
+def test_what_is_written_anew_has_all_runs(url, remove):
+    """Trials of the first run are outside of the space of the second: whoever takes up the study finds theirs."""
+    trials = Trials(storage=url)
+    minimise(8, trials=trials)
+    narrow = {"x": hp.uniform("x", -0.2, 0.2)}
+    fmin(lambda p: p["x"] ** 2, narrow, rand.suggest, 12, trials=trials, rstate=0, verbose=False)
+    remove()
+    minimise(14, trials=trials)
+    assert replay(url).n_repeated == 14
+    loaded = Trials.load(url)
+    assert loaded._dynamic_trials == trials._dynamic_trials
+    assert all(len(document["misc"]["vals"]["x"]) == 1 for document in loaded._dynamic_trials)
 
 
 def test_a_study_that_was_read_and_then_removed_is_written_anew(url, remove):

@@ -192,7 +192,7 @@ def test_the_columns_are_read_once(tmp_path, monkeypatch, parallelism):
     assert len(appended) <= 120 + 1
 
 
-@pytest.mark.parametrize("keys", ["ABAB", "AB", ["A", None, "A"]])
+@pytest.mark.parametrize("keys", ["ABAB", "AB", ["A", None, "A"], [["A"], ["B"], ["A"]]])
 def test_a_study_with_several_keys_is_replayed(tmp_path, keys):
     """Each proposal saw the trials with the key of its own object, and all if that had none."""
     for key in keys:

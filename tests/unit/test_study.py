@@ -589,6 +589,22 @@ def test_a_trials_object_goes_on_with_what_it_optimises(tmp_path):
         assert study.trials.losses()[2] == -4
 
 
+def test_a_pickle_of_an_earlier_version_goes_on_with_what_it_optimises(tmp_path):
+    """There goal and runs are attributes of the object."""
+    options = {"algo": rand.suggest, "show_progressbar": False}
+    fmin(abs, X, max_evals=2, storage=tmp_path / "study.jsonl", direction="maximize", **options)
+    stored = Trials.load(tmp_path / "study.jsonl")
+    state = stored.__getstate__()
+    past = state.pop("_past")
+    again = Trials.__new__(Trials)
+    again.__setstate__({**state, "_goal": past.goal, "_read_runs": past.read, "_trusts": past.trusts})
+    assert again._past.runs == stored._past.runs != []
+    assert again.__dict__.keys() == pickle.loads(pickle.dumps(stored)).__dict__.keys()
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
+        fmin(abs, X, max_evals=3, trials=again, **options)
+    fmin(abs, X, max_evals=3, trials=again, direction="maximize", **options)
+
+
 def test_another_object_may_have_begun_anew(tmp_path):
     """The storage says what is optimised there, not the object that was there before."""
     options = {"algo": rand.suggest, "show_progressbar": False}

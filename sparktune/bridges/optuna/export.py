@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sparktune.bridges.optuna.units import constraints_by_name
 from sparktune.exceptions import InvalidArgumentError
 from sparktune.exchange.matching import Matcher
-from sparktune.exchange.options import Option, as_json, meant
+from sparktune.exchange.options import Option, as_json, looks_of, meant
 from sparktune.exchange.source import Row, Source
 from sparktune.exchange.studies import BY_INDEX, EXPORTED, from_optuna
 from sparktune.history import documents
@@ -84,7 +84,7 @@ def to_study(trials: Any, space: Any, *, storage: Any = None, study_name: str | 
             f"to_study makes a new study, and there is one of the name {study_name!r} already: name another, or delete "
             "that one with optuna.delete_study"
         ) from error
-    study.set_user_attr(EXPORTED, {BY_INDEX: [label for label, axis in axes.items() if axis.is_by_index]})
+    study.set_user_attr(EXPORTED, {BY_INDEX: {label: axis.looks for label, axis in axes.items() if axis.looks}})
     study.add_trials(made)
     return study
 
@@ -95,15 +95,15 @@ class _Axis:
     Attributes:
         distribution: Optuna's distribution.
         options: Of a choice, what Optuna calls them.
-        is_by_index: Whether that is their numbers.
+        looks: What they look like, if that is their numbers.
     """
 
     def __init__(
-        self, distribution: BaseDistribution, options: Sequence[Any] | None = None, *, is_by_index: bool = False
+        self, distribution: BaseDistribution, options: Sequence[Any] | None = None, looks: Sequence[str] = ()
     ) -> None:
         self.distribution = distribution
         self.options = options
-        self.is_by_index = is_by_index
+        self.looks = looks
 
     def value(self, raw: Any) -> Any:
         """Optuna's value."""
@@ -132,7 +132,7 @@ def _axis(parameter: Parameter, node: Apply, raws: Sequence[Mapping[str, Any]]) 
         points |= {(option.index, option.labels) for option in options}  # those of trials to come
         names = _names(options, points)
         known = [option.index for option in options] if names is None else names
-        return _Axis(CategoricalDistribution(known), known, is_by_index=names is None)
+        return _Axis(CategoricalDistribution(known), known, looks_of(options) if names is None else ())
     values = [raw[label] for raw in raws]
     distribution = parameter.distribution
     low, high = distribution.bounds

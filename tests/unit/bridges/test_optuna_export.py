@@ -284,6 +284,18 @@ def test_a_study_that_was_exported_before_labels_were_noted():
     assert told(Study(hp.choice("c", [1, 0]), warm_start=study).trials) == [({"c": 0}, 1.0, None)]
 
 
+@pytest.mark.parametrize("here", [["z", "y", (1, 2)], [(1, 2), "z", [1, 2], "y"], ["z"]])
+def test_numbers_of_options_that_are_others_here_say_nothing(here):
+    """The options have another order, or some are new: a trial is left out unless its option is still in its place."""
+    there = [(1, 2), [1, 2], "z"]
+    space, trials = {"c": hp.choice("c", there)}, Trials()
+    fmin(lambda point: 1.0, space, rand.suggest, 12, trials=trials, rstate=0, verbose=False)
+    source = to_study(trials, space)
+    assert source.trials[0].distributions["c"].choices == (0, 1, 2)
+    found = {document["misc"]["vals"]["c"][0] for document in Study(hp.choice("c", here), warm_start=source).trials}
+    assert found == {n for n, (option, other) in enumerate(zip(here, there, strict=False)) if option == other}
+
+
 def test_numbers_of_options_are_no_values_of_a_parameter_that_is_no_choice_any_more():
     """What was an option by its number is unknown there, and the trial is left out."""
     space, trials = {"c": hp.choice("c", [2, 2, 1])}, Trials()

@@ -124,6 +124,14 @@ def test_copies_of_a_trials_object_around_another_one(copied):
     assert (len(outer), len(other), type(other._trials)) == (3, 5, Trials)
 
 
+def test_a_pickle_that_hyperopt_made_of_a_trials_object_around_another_one():
+    """It has the inner one where ours have a list."""
+    inner, outer = Trials(), Around.__new__(Around)
+    minimise(inner)
+    outer.__setstate__({"_trials": inner})
+    assert (len(outer), outer.best_loss) == (3, inner.best_loss)
+
+
 def test_a_loop_around_a_trials_object_around_another_one():
     """FMinIter takes it as well, and stop rules see its results."""
     outer = Around()

@@ -15,7 +15,7 @@ from sparktune import Domain, FMinIter, Study, Trials, fmin, hp, rand
 from sparktune.exceptions import InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import Outcome
-from sparktune.run import loop
+from sparktune.run import fminiter
 from sparktune.run.arguments import as_generator
 from sparktune.run.progress import no_progress_callback
 
@@ -239,7 +239,7 @@ def test_no_more_trials_wait_for_others_than_the_queue_is_long(monkeypatch):
         documents.start(new[0])
         documents.finish(new[0], Outcome(result={"status": "ok", "loss": 1.0}))
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(sleep=work))
+    monkeypatch.setattr(fminiter, "time", SimpleNamespace(sleep=work))
     options = {"asynchronous": True, "max_queue_len": 2, "poll_interval_secs": 7.0, "max_evals": 5}
     iteration(lambda x: 1 / 0, trials, **options).exhaust()
     assert states(trials) == [2] * 5

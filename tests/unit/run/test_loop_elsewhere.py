@@ -11,6 +11,8 @@ from sparktune import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, Doma
 from sparktune.base import spec_from_misc
 from sparktune.early_stop import no_progress_loss
 from sparktune.exceptions import SerializationError
+from sparktune.run import saving
+from sparktune.run.saving import save_atomically
 
 X = hp.uniform("x", -5, 5)
 ATTACHED = "FMinIter_Domain"
@@ -25,6 +27,12 @@ def iteration(trials, fn=lambda x: x, cls=FMinIter, **options):
 def minimise(trials, fn=lambda x: x, **options):
     """A run of four trials."""
     return fmin(fn, X, rand.suggest, **{"max_evals": 4, "trials": trials, "rstate": 0, "verbose": False, **options})
+
+
+def insert_two(trials):
+    """Two trials that are no proposals of the run."""
+    trials.insert_trial_docs(rand.suggest(trials.new_trial_ids(2), Domain(None, X), trials, 5))
+    trials.refresh()
 
 
 # -- the objective, where the documents say that it is -----------------------------------------------------------------
@@ -165,6 +173,32 @@ def test_results_of_others_are_kept_though_the_run_is_interrupted(tmp_path):
     assert states(Trials.load(tmp_path / "study.jsonl")) == [2]
 
 
+class Slow(Later):
+    """Trials that others end when somebody counts for the second time."""
+
+    taken = ()
+
+    def count_by_state_unsynced(self, arg):
+        """Let the worker finish what it has, and take what is new."""
+        self.taken, ending = [document for document in self if document["state"] == JOB_STATE_NEW], self.taken
+        for document in ending:
+            document["result"], document["state"] = {"status": "ok", "loss": 1.0}, JOB_STATE_DONE
+        return Trials.count_by_state_unsynced(self, arg)
+
+
+def test_results_of_others_are_kept_of_what_is_inserted_meanwhile(tmp_path):
+    """Points that a program inserts while the run waits are evaluated by the others, and kept, too."""
+
+    def insert(trials):
+        if len(trials) == 1:
+            insert_two(trials)
+        return False, []
+
+    trials = Slow(storage=tmp_path / "study.jsonl")
+    iteration(trials, early_stop_fn=insert, max_queue_len=1).exhaust()
+    assert states(Trials.load(tmp_path / "study.jsonl")) == states(trials) == [2] * 6
+
+
 # -- a serial_evaluate of a subclass's own -----------------------------------------------------------------------------
 
 
@@ -208,6 +242,18 @@ def test_points_that_wait_are_evaluated_by_the_subclass():
     iterator.trials.insert_trial_docs(rand.suggest([0, 1], iterator.domain, iterator.trials, 0))
     iterator.run(0)
     assert (iterator.calls, iterator.trials.losses()) == (((-1, 2),), [7.0, 7.0])
+
+
+def test_a_subclass_that_evaluates_nothing():
+    """The run ends with what was to be proposed, as in hyperopt; it does not ask for evaluation over and over."""
+
+    class Proposing(Own):
+        def serial_evaluate(self, N=-1):
+            assert not self.calls
+            self.calls = (N,)
+
+    iterator = iteration(Trials(), cls=Proposing, max_queue_len=4).exhaust()
+    assert (iterator.calls, states(iterator.trials)) == ((-1,), [JOB_STATE_NEW] * 4)
 
 
 def test_steps_evaluate_by_the_subclass():
@@ -284,6 +330,66 @@ def test_what_a_subclass_has_evaluated_is_kept(tmp_path, cls):
     iteration(trials, cls=cls, trials_save_file=tmp_path / "trials.pickle").exhaust()
     assert states(Trials.load(tmp_path / "study.jsonl")) == [2] * 4
     assert (tmp_path / "study.jsonl").read_text().count('"event":"end"') == 4
+    assert states(pickle.loads((tmp_path / "trials.pickle").read_bytes())) == [2] * 4
+
+
+@pytest.mark.parametrize("cls", [FMinIter, Wrapped])
+def test_trials_of_other_drivers_count_in_the_run_of_a_subclass(tmp_path, cls):
+    """Whichever loop pulls them: here another driver runs a trial within each of ours."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    other = iteration(Trials(storage=url), rstate=1, max_evals=10)
+    iterator = iteration(Trials(storage=url), lambda x: (next(other, None), x)[1], cls, max_evals=10)
+    iterator.exhaust()
+    other._close_storage()
+    assert states(Trials.load(url)) == [2] * 10
+
+
+class Inserting(Own):
+    """Finds two more points while it evaluates the first."""
+
+    def serial_evaluate(self, N=-1):
+        """Theirs come in the next round."""
+        super().serial_evaluate(N)
+        if len(self.calls) == 1:
+            insert_two(self.trials)
+
+
+def test_what_is_inserted_while_a_subclass_evaluates_is_kept(tmp_path):
+    """The results of points that are no proposals of the run are in the storage, and in the file, as well."""
+    trials = Trials(storage=tmp_path / "study.jsonl")
+    iteration(trials, cls=Inserting, trials_save_file=tmp_path / "trials.pickle").exhaust()
+    assert states(Trials.load(tmp_path / "study.jsonl")) == states(trials) == [2] * 6
+    assert states(pickle.loads((tmp_path / "trials.pickle").read_bytes())) == [2] * 6
+
+
+def test_stop_rules_are_asked_after_results_only():
+    """Not where the algorithm proposes nothing more; nor is there anything to evaluate then."""
+    asked = []
+
+    def note(trials):
+        asked.append(len(trials))
+        return False, []
+
+    iterator = iteration(Trials(), cls=Own, early_stop_fn=note)
+    iterator.algo = lambda ids, domain, trials, seed: [] if trials.tids else rand.suggest(ids, domain, trials, seed)
+    iterator.exhaust()
+    assert (asked, iterator.calls) == ([1], ((-1, 1),))
+
+
+@pytest.mark.parametrize("cls", [FMinIter, Own, Wrapped])
+def test_the_file_is_not_written_whole_in_each_round(tmp_path, monkeypatch, cls):
+    """Of a large study: with the first result and at the end, so that a trial costs the same however many there are."""
+    written = []
+
+    def write(trials, path):
+        written.append(len(trials))
+        save_atomically(trials, path)
+
+    monkeypatch.setattr(saving, "SMALL", 0)
+    monkeypatch.setattr(saving, "GROWTH", 100.0)
+    monkeypatch.setattr(saving, "save_atomically", write)
+    iteration(Trials(), cls=cls, trials_save_file=tmp_path / "trials.pickle").exhaust()
+    assert written == [1, 4]
     assert states(pickle.loads((tmp_path / "trials.pickle").read_bytes())) == [2] * 4
 
 

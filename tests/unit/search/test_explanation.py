@@ -251,3 +251,13 @@ def test_trials_of_several_keys_are_explained_each_by_its_own():
     assert len(study) == 36
     assert by_key.explain(tid, SPACE).n_finished == 23
     assert study.explain(tid, SPACE) == by_key.explain(tid, SPACE)
+
+
+def test_a_trial_without_a_key_is_explained_by_all():
+    """Its proposal saw those with a key, too, as one that goes on with a study of an object with a key does."""
+    study = Trials()
+    fmin(parabola, SPACE, rand.suggest, 12, trials=study.view(exp_key="one"), rstate=0, show_progressbar=False)
+    study.refresh()
+    fmin(parabola, SPACE, tpe.suggest, 24, trials=study, rstate=1, show_progressbar=False)
+    assert study.explain(study.tids[-1], SPACE).n_finished == 23
+    assert study.explain(study.tids[0], SPACE).n_finished == 0

@@ -91,6 +91,7 @@ def test_a_store_that_is_not_known_is_named():
         ("sqlite:study.db", r"write sqlite:///study\.db for the database, or put \./ before"),
         ("SQLite+pysqlite:study.db", r"write sqlite:///study\.db for the database, or put \./ before"),
         ("postgresql:me:secret@host/db", "write postgresql://user@host/database for the database"),
+        ("postgres:study", "write postgresql://user@host/database for the database"),
     ],
 )
 def test_what_is_nearly_the_url_of_a_database_is_refused(where, fix, tmp_path, monkeypatch):

@@ -75,6 +75,11 @@ def test_method_and_local_function_travel_as_well(tmp_path):
     assert arrived(Model().double, tmp_path)(4) == 8
 
 
+def test_callable_without_a_name_travels_as_well(tmp_path):
+    """What wraps a functools.partial has no name to be found by."""
+    assert arrived(functools.cache(functools.partial(divmod, 7)), tmp_path)(2) == (3, 1)
+
+
 def test_function_of_a_module_travels_by_its_name(tmp_path):
     """As it does without, unless its module is to travel by value."""
     assert arrived(of_this_module, tmp_path) is of_this_module
@@ -85,7 +90,11 @@ def test_function_of_a_module_travels_by_its_name(tmp_path):
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.mark.parametrize("obj", [len, functools.partial(len), of_this_module.__wrapped__, copyreg, 5], ids=repr)
+@pytest.mark.parametrize(
+    "obj",
+    [len, functools.partial(len), of_this_module.__wrapped__, copyreg, 5],
+    ids=["builtin", "partial", "function", "module", "number"],
+)
 def test_other_objects_are_none_of_its_business(obj):
     """What has no cache is pickled as ever."""
     assert caches.reduced(obj) is None

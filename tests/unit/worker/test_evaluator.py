@@ -403,12 +403,15 @@ def test_failed_watch_ends_the_process(evaluate, error):
 def test_failed_look_at_the_memory_ends_the_process(evaluate, monkeypatch):
     """Where a limit of memory cannot be kept, because a process has all files open it may, nothing runs on without."""
     pid = pickle.loads(evaluate(lambda x: os.getpid())["value"])
+    looks = [[]]  # the one before the evaluation
 
     def fail(*_):
+        if looks:
+            return looks.pop()
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
-        patch.setattr(processes, "descendants", fail)
+        patch.setattr(processes, "known_descendants", fail)
         evaluate(lambda x: time.sleep(600), memory=300 * MiB)
     wait_until_gone(pid)
     assert pickle.loads(evaluate(lambda x: x, 5)["value"]) == 5
@@ -509,8 +512,9 @@ def test_memory_that_evaluations_left_does_not_count_against_the_next(evaluate):
 
 
 def test_memory_that_was_left_without_a_limit_does_not_count_either(evaluate):
-    """Nobody has looked what is there: the first evaluation with a limit gets a process of its own."""
-    assert [n for n, _ in evaluations(evaluate, 0, 0, 0)] == [1, 2, 3]
+    """Nobody has looked what is there: all of it may have been left, and above a quarter there is a new process."""
+    assert [n for n, _ in evaluations(evaluate, 0, 0, 200 * MiB)] == [1, 2, 3]
+    assert [n for n, _ in evaluations(evaluate, 0, memory=2000 * MiB)] == [4]
     assert [n for n, _ in evaluations(evaluate, 0, 0, memory=600 * MiB)] == [1, 2]
     assert [n for n, _ in evaluations(evaluate, 0)] == [3]
 
@@ -528,6 +532,40 @@ def test_memory_of_objectives_is_not_what_was_left(evaluate):
     functions = [first, second, first, second]
     pids = {evaluations(evaluate, 0, function=function, memory=1000 * MiB)[0][1] for function in functions}
     assert len(pids) == 1
+
+
+def test_memory_of_an_objective_that_was_checked_is_not_what_was_left(evaluator, evaluate):
+    """One that is loaded to see whether it can be takes its memory just as well."""
+    captured = os.urandom(300 * MiB)
+
+    def objective(x):
+        return len(captured), os.getpid()
+
+    [(_, pid)] = evaluations(evaluate, 0, memory=1000 * MiB)
+    assert evaluator.check(pickled(objective), [], Limits(), {})["kind"] == "ok"
+    assert evaluations(evaluate, 0, function=objective, memory=1000 * MiB) == [(300 * MiB, pid)]
+
+
+def test_memory_of_forgotten_objectives_is_no_room_for_what_is_left(evaluate):
+    """After many objectives in one process a quarter of the limit is still all that may be left in it."""
+    captured = os.urandom(200 * MiB)
+
+    def objective(number):
+        return lambda size: (keep(size)[0], len(captured) + number)
+
+    for number in range(KEPT_OBJECTIVES):
+        evaluations(evaluate, 0, function=objective(number), memory=800 * MiB)
+    found = evaluations(evaluate, 300 * MiB, 0, function=objective(-1), memory=800 * MiB)
+    assert found[1][0] == 1
+
+
+def test_what_was_left_is_looked_for_in_its_own_processes(evaluate, monkeypatch):
+    """Trials of milliseconds have a limit of memory, too, on machines with thousands of other processes."""
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        pytest.skip("the system does not list a process's children")
+    assert [n for n, _ in evaluations(evaluate, 0, memory=600 * MiB)] == [1]
+    monkeypatch.setattr(processes, "parents", None)
+    assert [n for n, _ in evaluations(evaluate, 0, 0, memory=600 * MiB)] == [2, 3]
 
 
 def spawn_all(x):

@@ -1,14 +1,19 @@
 """Who a process's descendants are, and what memory they hold."""
 
 import os
+import queue
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from sparktune.worker import processes
 
 HAS_PROC = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="what a process is called is in /proc")
+HAS_CHILDREN = pytest.mark.skipif(
+    not os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="the system has no lists of children"
+)
 NAMED = """
 import sys
 with open("/proc/self/comm", "wb") as file:
@@ -58,6 +63,35 @@ def test_descendants_are_found_without_proc(without_proc):
         assert processes.parents()[program.pid] == os.getpid()
         assert program.pid in processes.descendants(os.getpid())
         program.communicate(b"\n")
+
+
+def test_known_descendants_are_those_of_descendants(without_proc):
+    """Where the system has no lists of children, all processes are asked."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        assert program.pid in processes.known_descendants(os.getpid())
+        program.communicate(b"\n")
+
+
+@HAS_CHILDREN
+def test_known_descendants_take_no_look_at_other_processes(monkeypatch):
+    """Children, theirs, and those that a thread has started."""
+    code = "import subprocess; p = subprocess.Popen(['cat']); print(p.pid, flush=True); p.wait()"
+    started, may_end = queue.SimpleQueue(), threading.Event()
+
+    def start():
+        started.put(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        may_end.wait(60)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    program = started.get(timeout=60)
+    family = {program.pid, int(program.stdout.readline())}
+    monkeypatch.setattr(processes, "parents", None)
+    assert family <= set(processes.known_descendants(os.getpid()))
+    assert set(processes.known_descendants(program.pid)) == family - {program.pid}
+    may_end.set()
+    thread.join()
+    program.communicate()
 
 
 def test_memory_is_known_without_proc(without_proc):
