@@ -52,8 +52,8 @@ class AskTell:
         """Take in what other drivers of the study have done, where it has several.
 
         Returns:
-            Trials of drivers that are dead, which are for this one to evaluate now; and how many others have proposed,
-            those of a warm start not among them.
+            Trials of drivers that are dead, which are for this one to evaluate now; and how many of the same
+            ``exp_key`` others have proposed, those of a warm start not among them.
         """
         if self._keeper is None or not self._keeper.is_shared:
             return [], 0
@@ -62,7 +62,9 @@ class AskTell:
         new = self.trials._dynamic_trials[n_known:]
         self._used_seeds.update(map(proposals.seed_of, new))
         self.trials.refresh()
-        return adopted, len(new) - n_borrowed(new)
+        key = self.trials._exp_key
+        own = [document for document in new if key in (None, document["exp_key"])]
+        return adopted, len(own) - n_borrowed(own)
 
     def can_ask(self, n: int) -> bool:
         """Whether :meth:`ask` gives n proposals at once; where several drivers share a database, that may be away.

@@ -266,6 +266,19 @@ def test_one_trials_object_runs_twice_on_its_storage(url):
     assert Trials.load(url).losses() == trials.losses()
 
 
+def test_trials_of_another_key_use_up_nothing_of_max_evals(url):
+    """Of two drivers with an ``exp_key`` each, one runs while the other does: both make as many as were asked for."""
+
+    def with_another(params):
+        if not other.tids:
+            fmin(square, SPACE, algo=rand.suggest, max_evals=4, rstate=0, trials=other, verbose=False)
+        return square(params)
+
+    mine, other = Trials(exp_key="mine", storage=url), Trials(exp_key="other", storage=url)
+    fmin(with_another, SPACE, algo=rand.suggest, max_evals=5, rstate=1, trials=mine, verbose=False)
+    assert (len(mine), len(other), len(Trials.load(url))) == (5, 4, 9)
+
+
 def test_saved_trials_are_loaded_with_attachments(url):
     """``save`` writes a study that was made without a storage, and ``load`` gives it back."""
     trials = Trials()
