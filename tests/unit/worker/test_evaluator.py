@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import logging
+import multiprocessing
 import os
 import pickle
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import types
+from concurrent.futures import ProcessPoolExecutor
 
 import cloudpickle
 import pytest
@@ -43,8 +45,46 @@ def evaluate(evaluator):
     return evaluate
 
 
+APART: list[Evaluator] = []  # the one of a process that is there for it
+
+
+@pytest.fixture
+def apart():
+    """Calls a function with an evaluator in a small process, as a worker is: this one has what other tests left."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        yield lambda function, *args, **kwargs: process.submit(_call, function, args, kwargs).result()
+        process.submit(_call, Evaluator.close, (), {}).result()
+
+
+def _call(function, args, kwargs):
+    if not APART:
+        APART.append(Evaluator())
+    return function(APART[0], *args, **kwargs)
+
+
+@pytest.fixture
+def evaluate_apart(apart):
+    """As ``evaluate``, :func:`apart`."""
+
+    def evaluate(function, argument=0, **limits):
+        return apart(_evaluated, cloudpickle.dumps(function), pickle.dumps(argument), Limits(**limits))
+
+    return evaluate
+
+
+def _evaluated(evaluator, data, argument, limits):
+    return evaluator.evaluate(objective_of(data), argument, limits)
+
+
+def _checked(evaluator, data):
+    return evaluator.check(objective_of(data), [], Limits(), {})
+
+
 def pickled(function, **values):
-    data = cloudpickle.dumps(function)
+    return objective_of(cloudpickle.dumps(function), **values)
+
+
+def objective_of(data, **values):
     return Objective(hashlib.sha256(data).hexdigest(), lambda known: (data, values), frozenset(values))
 
 
@@ -504,24 +544,24 @@ def evaluations(evaluate, *sizes, function=keep, **limits):
     return [pickle.loads(reply["value"]) for reply in replies]
 
 
-def test_memory_that_evaluations_left_does_not_count_against_the_next(evaluate):
+def test_memory_that_evaluations_left_does_not_count_against_the_next(evaluate_apart):
     """When they have left a quarter of a limit, the next one gets a process of its own."""
-    found = evaluations(evaluate, *[100 * MiB] * 6, memory=600 * MiB)
+    found = evaluations(evaluate_apart, *[100 * MiB] * 6, memory=600 * MiB)
     assert [n for n, _ in found] == [1, 2, 1, 2, 1, 2]
     assert len({pid for _, pid in found}) == 3
 
 
-def test_memory_that_was_left_without_a_limit_does_not_count_either(evaluate):
+def test_memory_that_was_left_without_a_limit_does_not_count_either(evaluate_apart):
     """Nobody has looked what is there: all of it may have been left, and above a quarter there is a new process."""
-    assert [n for n, _ in evaluations(evaluate, 0, 0, 200 * MiB)] == [1, 2, 3]
-    assert [n for n, _ in evaluations(evaluate, 0, memory=2000 * MiB)] == [4]
-    assert [n for n, _ in evaluations(evaluate, 0, 0, memory=600 * MiB)] == [1, 2]
-    assert [n for n, _ in evaluations(evaluate, 0)] == [3]
+    assert [n for n, _ in evaluations(evaluate_apart, 0, 0, 200 * MiB)] == [1, 2, 3]
+    assert [n for n, _ in evaluations(evaluate_apart, 0, memory=2000 * MiB)] == [4]
+    assert [n for n, _ in evaluations(evaluate_apart, 0, 0, memory=600 * MiB)] == [1, 2]
+    assert [n for n, _ in evaluations(evaluate_apart, 0)] == [3]
 
 
-def test_memory_of_objectives_is_not_what_was_left(evaluate):
+def test_memory_of_objectives_is_not_what_was_left(evaluate_apart):
     """Two large ones that take turns are evaluated in one process, as long as nothing is left behind."""
-    captured = os.urandom(300 * MiB)
+    captured = os.urandom(120 * MiB)
 
     def first(x):
         return len(captured), os.getpid()
@@ -530,32 +570,32 @@ def test_memory_of_objectives_is_not_what_was_left(evaluate):
         return -len(captured), os.getpid()
 
     functions = [first, second, first, second]
-    pids = {evaluations(evaluate, 0, function=function, memory=1000 * MiB)[0][1] for function in functions}
+    pids = {evaluations(evaluate_apart, 0, function=function, memory=400 * MiB)[0][1] for function in functions}
     assert len(pids) == 1
 
 
-def test_memory_of_an_objective_that_was_checked_is_not_what_was_left(evaluator, evaluate):
+def test_memory_of_an_objective_that_was_checked_is_not_what_was_left(apart, evaluate_apart):
     """One that is loaded to see whether it can be takes its memory just as well."""
-    captured = os.urandom(300 * MiB)
+    captured = os.urandom(120 * MiB)
 
     def objective(x):
         return len(captured), os.getpid()
 
-    [(_, pid)] = evaluations(evaluate, 0, memory=1000 * MiB)
-    assert evaluator.check(pickled(objective), [], Limits(), {})["kind"] == "ok"
-    assert evaluations(evaluate, 0, function=objective, memory=1000 * MiB) == [(300 * MiB, pid)]
+    [(_, pid)] = evaluations(evaluate_apart, 0, memory=400 * MiB)
+    assert apart(_checked, cloudpickle.dumps(objective))["kind"] == "ok"
+    assert evaluations(evaluate_apart, 0, function=objective, memory=400 * MiB) == [(120 * MiB, pid)]
 
 
-def test_memory_of_forgotten_objectives_is_no_room_for_what_is_left(evaluate):
+def test_memory_of_forgotten_objectives_is_no_room_for_what_is_left(evaluate_apart):
     """After many objectives in one process a quarter of the limit is still all that may be left in it."""
-    captured = os.urandom(200 * MiB)
+    captured = os.urandom(80 * MiB)
 
     def objective(number):
         return lambda size: (keep(size)[0], len(captured) + number)
 
     for number in range(KEPT_OBJECTIVES):
-        evaluations(evaluate, 0, function=objective(number), memory=800 * MiB)
-    found = evaluations(evaluate, 300 * MiB, 0, function=objective(-1), memory=800 * MiB)
+        evaluations(evaluate_apart, 0, function=objective(number), memory=400 * MiB)
+    found = evaluations(evaluate_apart, 130 * MiB, 0, function=objective(-1), memory=400 * MiB)
     assert found[1][0] == 1
 
 
