@@ -125,17 +125,21 @@ def test_a_batch_of_no_ids():
     assert (idxs["u"].dtype, idxs["u"].shape, vals["u"].dtype, vals["u"].shape) == (np.int64, (0,), np.float64, (0,))
 
 
-@pytest.mark.parametrize(("seed", "expected"), HYPEROPT_DRAWS)
-def test_a_seed_gives_what_it_gives_in_hyperopt(seed, expected):
-    """Draw for draw: choices, a node in two places, and all kinds that hyperopt keeps within their bounds."""
+def branches():
+    """Choices within a choice, and a node in two places."""
     shared = hp.normal("s", 0, 2)
     second = ("b", hp.pchoice("p", [(0.2, hp.qnormal("n", 0, 5, 2)), (0.8, shared)]))
-    space = {
+    return {
         "kind": hp.choice("kind", [{"x": hp.loguniform("x", -3, 2), "s": shared}, second, [hp.lognormal("l", 0, 1)]]),
         "k": hp.randint("k", 3, 40),
         "u": hp.uniform("u", -1, 1),
-        "w": hp.qlognormal("w", 1, 1, 0.5),
     }
+
+
+@pytest.mark.parametrize(("seed", "expected"), HYPEROPT_DRAWS)
+def test_a_seed_gives_what_it_gives_in_hyperopt(seed, expected):
+    """Draw for draw: choices, a node in two places, and all kinds that hyperopt keeps within their bounds."""
+    space = {**branches(), "w": hp.qlognormal("w", 1, 1, 0.5)}
     documents = rand.suggest([0, 1], Domain(lambda _: 0.0, space), Trials(), seed)
     values = [document["misc"]["vals"] for document in documents]
     for drawn, wanted in zip(values, expected, strict=True):
@@ -161,14 +165,7 @@ HYPEROPT_BATCH = {
 
 def test_a_batch_is_what_it_is_in_hyperopt():
     """Draw for draw: all values of a label before those of the next."""
-    shared = hp.normal("s", 0, 2)
-    second = ("b", hp.pchoice("p", [(0.2, hp.qnormal("n", 0, 5, 2)), (0.8, shared)]))
-    space = {
-        "kind": hp.choice("kind", [{"x": hp.loguniform("x", -3, 2), "s": shared}, second, [hp.lognormal("l", 0, 1)]]),
-        "k": hp.randint("k", 3, 40),
-        "u": hp.uniform("u", -1, 1),
-    }
-    idxs, vals = rand.suggest_batch([7, 8, 9, 10, 11], Domain(lambda _: 0.0, space), Trials(), 1)
+    idxs, vals = rand.suggest_batch([7, 8, 9, 10, 11], Domain(lambda _: 0.0, branches()), Trials(), 1)
     assert {label: ids.tolist() for label, ids in idxs.items()} == {k: ids for k, (ids, _) in HYPEROPT_BATCH.items()}
     for label, (_, values) in HYPEROPT_BATCH.items():
         assert vals[label].tolist() == pytest.approx(values, rel=1e-14)  # within rounding, as above

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from studies import Gift
 
 from sparktune import STATUS_OK, Study, Trials, auto, fmin, gp, hp, mix, rand, tpe
 from sparktune.cli import main
@@ -277,19 +278,6 @@ def test_the_space_that_is_given_counts(tmp_path):
     wider = SPACE | {"x": hp.uniform("x", -6, 6)}
     assert replay(tmp_path / "study", space=SPACE).difference is None
     assert replay(tmp_path / "study", space=wider).difference.tid == 0
-
-
-class Gift:
-    """Unpickling it is noticed."""
-
-    n_opened = 0
-
-    def __reduce__(self):
-        return _opened, ()
-
-
-def _opened():
-    Gift.n_opened += 1
 
 
 def test_a_hostile_study_runs_no_code(tmp_path):

@@ -12,6 +12,7 @@ from threading import Lock
 
 import numpy as np
 import pytest
+from studies import Gift
 
 from sparktune import STATUS_OK, Domain, FMinIter, Study, Trials, fmin, hp, rand, space_eval, tpe
 from sparktune.exceptions import InvalidStorage
@@ -170,19 +171,6 @@ def test_a_hostile_study_runs_no_code(path):
     assert Gift.n_opened == 0
     documents_of(path, trust=True)
     assert Gift.n_opened == 1
-
-
-class Gift:
-    """Unpickling it is noticed."""
-
-    n_opened = 0
-
-    def __reduce__(self):
-        return _opened, ()
-
-
-def _opened():
-    Gift.n_opened += 1
 
 
 def test_attachments_come_back(path):
