@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,20 +95,20 @@ class ObjectFolder:
     """The objects below a URL.
 
     Args:
-        url: The URL, for messages.
+        name: The URL as messages show it.
         fs: A file system of fsspec.
         root: The path of the URL in it.
     """
 
     is_listed_cheaply = False  # a store has a price for it, and another for each thousand names
 
-    def __init__(self, url: str, fs: Any, root: str) -> None:
-        self.url = url
+    def __init__(self, name: str, fs: Any, root: str) -> None:
+        self._name = name
         self._fs = fs
         self._root = root.rstrip("/")
 
     def __str__(self) -> str:
-        return self.url
+        return self._name
 
     def make(self) -> None:
         """Have the folder there, where there are any."""
@@ -152,41 +153,47 @@ def object_store(url: str) -> ObjectFolder:
         InvalidArgumentError: If fsspec does not know the store.
         InvalidStorage: If it cannot be reached, where it is asked for a connection at once; if it is a cache.
     """
+    name = _without_password(url)
     try:
         import fsspec
     except ImportError as error:
         raise MissingPackageError(
-            f"storage {url} needs fsspec, which is not installed: pip install 'sparktune[fsspec]'"
+            f"storage {name} needs fsspec, which is not installed: pip install 'sparktune[fsspec]'"
         ) from error
     try:
         fs, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise MissingPackageError(f"storage {url} needs a package that is not installed: {error}") from error
+        raise MissingPackageError(f"storage {name} needs a package that is not installed: {error}") from error
     except ValueError as error:
-        raise _unknown(url, error) from error
+        raise _unknown(name, error) from error
     except Exception as error:  # some connect when they are made, and each has errors of its own
-        why = (str(error).splitlines() or [""])[0] or type(error).__name__
+        why = _without_password((str(error).splitlines() or [""])[0]) or type(error).__name__
         raise InvalidStorage(
-            f"storage {url} cannot be reached ({why}): see that its host runs and lets you in, and that what the "
+            f"storage {name} cannot be reached ({why}): see that its host runs and lets you in, and that what the "
             "store's package needs is installed and set up"
         ) from error
     if _protocols(fs) & CACHES:
         raise InvalidStorage(
-            f"storage {url} is behind a cache, which hides what others write and who writes: name the store itself, "
-            f"{url.partition('::')[2] or url}"
+            f"storage {name} is behind a cache, which hides what others write and who writes: name the store itself, "
+            f"{name.partition('::')[2] or name}"
         )
-    return ObjectFolder(url, fs, root)
+    return ObjectFolder(name, fs, root)
 
 
-def _unknown(url: str, error: ValueError) -> Exception:
+def _without_password(text: str) -> str:
+    """A text, with stars for the password of a URL in it: messages end up in logs."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+
+
+def _unknown(name: str, error: ValueError) -> Exception:
     """The error of a URL that fsspec does not take."""
-    protocol = url.partition("://")[0].rpartition("::")[2]
+    protocol = name.partition("://")[0].rpartition("::")[2]
     if protocol in PACKAGES:
         return MissingPackageError(
-            f"storage {url} needs a package that is not installed ({error}): pip install {PACKAGES[protocol]}"
+            f"storage {name} needs a package that is not installed ({error}): pip install {PACKAGES[protocol]}"
         )
     return InvalidArgumentError(
-        f"storage {url} is no URL of a store that fsspec knows: {error}: see how it is spelt, or install the package "
+        f"storage {name} is no URL of a store that fsspec knows: {error}: see how it is spelt, or install the package "
         "that brings this store to fsspec"
     )
 

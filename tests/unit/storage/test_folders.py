@@ -70,6 +70,13 @@ def test_a_store_that_nobody_knows_may_have_a_package():
         object_store("nosuch://x")
 
 
+def test_the_password_in_a_url_is_shown_nowhere():
+    """Neither by the store that it stands for, nor in an error: both end up in logs."""
+    assert str(object_store("memory://user:s3:cret@host/study")) == "memory://user:***@host/study"
+    with pytest.raises(InvalidArgumentError, match=r"storage nosuch://user:\*\*\*@host/study is no URL"):
+        object_store("nosuch://user:s3:cret@host/study")
+
+
 @pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache"])
 def test_a_store_behind_a_cache_is_refused(cache):
     """It would show who wrote there a while ago, and two would write at once."""
