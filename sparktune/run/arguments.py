@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -50,8 +51,8 @@ def as_generator(rstate: Any) -> np.random.Generator:
 
 
 def as_max_evals(max_evals: Any) -> int:
-    """The number of trials that ``max_evals`` stands for; None is no limit."""
-    if max_evals is None:
+    """The number of trials that ``max_evals`` stands for; None is no limit, and infinity, which programs write, too."""
+    if max_evals is None or (is_number(max_evals) and max_evals == math.inf):
         return sys.maxsize
     if not is_number(max_evals) or not np.isfinite(max_evals) or int(max_evals) != max_evals:
         raise InvalidTypeError(f"max_evals is a whole number of trials, or None for no limit, got {max_evals!r}")

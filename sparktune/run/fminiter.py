@@ -25,7 +25,7 @@ from sparktune.run.algos import algo_description
 from sparktune.run.asktell import Algo
 from sparktune.run.callbacks import Callbacks
 from sparktune.run.domain import Domain
-from sparktune.run.executor import Executor
+from sparktune.run.executor import Executor, SerialExecutor
 from sparktune.run.loop import Loop
 from sparktune.run.reproducible import Lagged
 from sparktune.run.stopping import EarlyStop, Stopping
@@ -203,7 +203,8 @@ class FMinIter(Loop):
         """
         self._open_storage()
         if self._is_external:
-            self._attach_domain()
+            with contextlib.suppress(SerializationError):  # who has set that later may have it from elsewhere
+                self._attach_domain()
             with self._saving():
                 self._queue_for_others(N)
                 if block_until_done:
@@ -218,8 +219,8 @@ class FMinIter(Loop):
 
     @property
     def _is_external(self) -> bool:
-        # Asked anew each time: programs set the attribute of an object that they have made.
-        return self.asynchronous and self._executor is None
+        # Asked anew each time: programs set the attribute of an object that they, or ``fmin``, have made.
+        return self.asynchronous and isinstance(self._executor, SerialExecutor | None)
 
     def _attach_domain(self) -> None:
         """Have the domain where each document says that it is, for those who evaluate the trials."""

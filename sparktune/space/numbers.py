@@ -1,7 +1,8 @@
 """What counts as a number, and the numbers in trial documents: Python's own, with numpy's ``item``.
 
 hyperopt's documents have numpy's numbers, and programs written for it call ``vals["x"][0].item()``. These can be
-written as JSON, and compared, printed and pickled like any ``int`` and ``float``.
+written as JSON, and compared, printed and pickled like any ``int`` and ``float``; and their classes are equal to those,
+for where types are compared.
 """
 
 from __future__ import annotations
@@ -30,8 +31,22 @@ def plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-class Integer(int):
-    """An ``int`` with ``item()``; a pickle or a copy of it is a plain ``int``."""
+class _AsBase(type):
+    """The class of a class that is equal to its base.
+
+    Many ask ``type(x) in (int, float)``, or look ``type(x)`` up: Spark's MLlib for its parameters, its data frames,
+    ``yaml.safe_dump``.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.__base__
+
+    def __hash__(cls) -> int:
+        return hash(cls.__base__)
+
+
+class Integer(int, metaclass=_AsBase):
+    """An ``int`` with ``item()``; a pickle of it is a plain ``int``."""
 
     __slots__ = ()
 
@@ -43,8 +58,8 @@ class Integer(int):
         return int, (int(self),)
 
 
-class Real(float):
-    """A ``float`` with ``item()``; a pickle or a copy of it is a plain ``float``."""
+class Real(float, metaclass=_AsBase):
+    """A ``float`` with ``item()``; a pickle of it is a plain ``float``."""
 
     __slots__ = ()
 

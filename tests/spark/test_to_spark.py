@@ -4,6 +4,7 @@ import datetime
 import json
 
 import pytest
+from pyspark.ml.classification import LogisticRegression, RandomForestClassifier
 from pyspark.sql import SparkSession
 
 from sparktune import STATUS_OK, Trials, fmin, hp, rand
@@ -76,6 +77,17 @@ def test_names_that_differ_only_in_case(session, tmp_path, caplog):
     assert frame.select("loss", "params_c").count() == 3
     assert "'Loss' is 'Loss_2', " in caplog.text
     assert "'params_C' is 'params_C_2'" in caplog.text
+
+
+def test_the_best_point_goes_into_spark(session):
+    """What ``fmin`` returns is what a model of MLlib is made with; and a row of a data frame."""
+    space = {"regParam": hp.loguniform("regParam", -5, 0), "maxIter": hp.quniform("maxIter", 10, 50, 1)}
+    space["maxBins"] = hp.randint("maxBins", 9)
+    best = fmin(lambda p: p["regParam"], space, rand.suggest, 3, rstate=0, verbose=False)
+    model = LogisticRegression(regParam=best["regParam"], maxIter=best["maxIter"], aggregationDepth=best["maxBins"] + 2)
+    assert (model.getRegParam(), model.getMaxIter()) == (best["regParam"], best["maxIter"])
+    assert RandomForestClassifier(maxBins=best["maxBins"]).getMaxBins() == best["maxBins"]
+    assert session.createDataFrame([best]).collect()[0].asDict() == best
 
 
 def test_no_trials(session):

@@ -137,11 +137,23 @@ def test_max_evals_is_the_total(max_evals):
     assert trials.tids == [0, 1, 2]
 
 
-@pytest.mark.parametrize("max_evals", ["10", 2.5, float("nan"), float("inf"), True, [], np.array([3])])
+@pytest.mark.parametrize("max_evals", ["10", 2.5, float("nan"), -float("inf"), True, [], np.array([3])])
 def test_max_evals_of_a_wrong_type(max_evals):
     """max_evals that is not a whole number is a TypeError that names the rule and the value."""
     with pytest.raises(TypeError, match=r"max_evals is a whole number of trials.*got"):
         minimise(max_evals=max_evals)
+
+
+@pytest.mark.parametrize("max_evals", [None, float("inf"), np.inf])
+def test_no_limit_of_trials(max_evals):
+    """An algorithm that proposes nothing more ends the run; infinity says what None says."""
+
+    def three(new_ids, domain, trials, seed):
+        return [] if len(trials) == 3 else rand.suggest(new_ids, domain, trials, seed)
+
+    trials = Trials()
+    minimise(algo=three, trials=trials, max_evals=max_evals)
+    assert len(trials) == 3
 
 
 def test_max_evals_below_zero():

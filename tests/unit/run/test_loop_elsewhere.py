@@ -161,6 +161,21 @@ def test_results_of_others_are_saved(tmp_path):
     assert states(pickle.loads(path.read_bytes())) == [2, 2, 2, 2]
 
 
+def test_a_run_of_fmin_that_is_made_asynchronous(monkeypatch):
+    """Programs change how runs are made; their own threads evaluate then, and an objective need not be picklable."""
+    made, lock = FMinIter.__init__, threading.Lock()
+
+    def init(self, *args, **options):
+        made(self, *args, **options)
+        self.asynchronous, self.poll_interval_secs = True, 0.0
+
+    monkeypatch.setattr(FMinIter, "__init__", init)
+    trials = Later()
+    trials.asynchronous = False
+    minimise(trials, lambda x: lock.locked() / 0)
+    assert trials.losses() == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_results_of_others_are_kept_though_the_run_is_interrupted(tmp_path):
     """What has ended by then is in the storage."""
 

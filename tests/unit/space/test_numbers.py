@@ -37,4 +37,17 @@ def test_numbers_of_documents(number, builtin):
     assert type(number.item()) is builtin
     assert number == number.item()
     assert json.loads(json.dumps(number)) == number
-    assert {type(copy.copy(number)), type(pickle.loads(pickle.dumps(number)))} == {builtin}
+    assert type(pickle.loads(pickle.dumps(number))) is builtin
+    assert copy.deepcopy([number])[0].item() == number
+
+
+@pytest.mark.parametrize(("number", "builtin", "other"), [(Integer(3), int, float), (Real(0.5), float, int)])
+def test_their_classes_are_equal_to_the_builtin_ones(number, builtin, other):
+    """Libraries compare types, and look them up."""
+    kind = type(number)
+    assert kind in (int, float)
+    assert kind == builtin
+    assert kind == kind
+    assert kind not in (other, np.float64, None)
+    assert {builtin: "found"}[kind] == "found"
+    assert not isinstance(builtin(number), kind)
