@@ -9,8 +9,9 @@ export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 export PYSPARK_DRIVER_PYTHON := $(CURDIR)/$(BIN)/python
 # Laptops often have a host name that does not resolve, or resolves to a VPN's address.
 export SPARK_LOCAL_IP ?= 127.0.0.1
-# A SPARK_HOME from outside would replace the pyspark in .venv, PYTHONPATH its packages.
-unexport SPARK_HOME PYTHONPATH SPARK_REMOTE
+# A SPARK_HOME from outside would replace the pyspark in .venv, PYTHONPATH its packages. Without bytecode every program
+# that a test starts compiles sparktune anew, and every process of tests all files of tests.
+unexport SPARK_HOME PYTHONPATH SPARK_REMOTE PYTHONDONTWRITEBYTECODE
 
 # Fast ones first, so that a simple mistake shows at once. Folders that do not exist are left out.
 TESTS := $(wildcard tests/test_layers.py tests/unit tests/property tests/storage tests/conformance tests/spark tests/e2e)

@@ -158,10 +158,10 @@ def test_a_random_forest_on_spark():
         forest_objective(),
         forest_space(),
         algo=tpe.suggest,
-        max_evals=8,
+        max_evals=4,
         trials=trials,
         verbose=False,
         rstate=7,
     )
-    check_forest(trials, best, 8)
-    assert trials.count_successful_trials() == trials.count_total_trials() == 8
+    check_forest(trials, best, 4)
+    assert trials.count_successful_trials() == trials.count_total_trials() == 4

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -465,6 +466,21 @@ fmin(objective, space, rand.suggest, 0, **options)
 """
 
 
+@pytest.fixture(scope="module")
+def died(tmp_path_factory):
+    """Folders with a study whose program has died, by the name of the place; tests copy them."""
+    folders = {}
+
+    def folder_of(name):
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp("died")
+            command = [sys.executable, "-c", DIES, place_in(folders[name], name)]
+            assert subprocess.run(command, check=False).returncode == 9
+        return folders[name]
+
+    return folder_of
+
+
 @pytest.mark.parametrize(
     ("space", "expected"),
     [
@@ -476,10 +492,10 @@ fmin(objective, space, rand.suggest, 0, **options)
     ids=["reordered", "without a parameter", "narrowed", "with a new parameter"],
 )
 @pytest.mark.parametrize("name", PLACES)
-def test_a_trial_that_was_open_is_evaluated_as_it_was_meant(name, space, expected, tmp_path, caplog):
+def test_a_trial_that_was_open_is_evaluated_as_it_was_meant(name, space, expected, died, tmp_path, caplog):
     """Where it is no whole point of the new space it is cancelled, and a warning says so."""
+    shutil.copytree(died(name), tmp_path, dirs_exist_ok=True)
     place, seen = place_in(tmp_path, name), []
-    assert subprocess.run([sys.executable, "-c", DIES, place], check=False).returncode == 9
     trials = Trials(storage=place)
     best = fmin(lambda point: seen.append(point) or 0.0, space, max_evals=4, trials=trials, **OPTIONS)
     assert len(seen) in (2, 3)

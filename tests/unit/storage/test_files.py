@@ -70,30 +70,47 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sparktune.storage.files import replace_file, temporary_of
-path = Path(sys.argv[1])
-replace_file(path, lambda file: os.kill(os.getpid(), signal.SIGKILL), temporary_of(path))
+
+def write(paths):
+    if not paths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace_file(paths[0], lambda file: write(paths[1:]), temporary_of(paths[0]))
+
+write([Path(path) for path in sys.argv[1:]])
 """
 
 needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody tells who lives")
 
 
-def kill_in_mid_write(path):
-    assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -signal.SIGKILL
+def kill_in_mid_write(*paths):
+    assert subprocess.run([sys.executable, "-c", KILLED, *paths]).returncode == -signal.SIGKILL
+
+
+NAMES = ["file", "f[a]*ü.x", "n" * 250]
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """What two processes have left of a file of each name, each in a folder of its own, and of one beside it."""
+    folders = {name: tmp_path_factory.mktemp("left") for name in NAMES}
+    others = [folder / "other" for folder in folders.values()]
+    kill_in_mid_write(*others)
+    beside = {name: os.listdir(folder) for name, folder in folders.items()}
+    for _ in range(2):
+        kill_in_mid_write(*[folder / name for name, folder in folders.items()])
+    return folders, beside
 
 
 @needs_linux
-@pytest.mark.parametrize("name", ["file", "f[a]*ü.x", "n" * 250])
-def test_what_dead_processes_have_left_is_removed(tmp_path, name):
+@pytest.mark.parametrize("name", NAMES)
+def test_what_dead_processes_have_left_is_removed(left, name):
     """The temporary files of those that were killed while they wrote this file, and nothing else."""
-    path = tmp_path / name
-    kill_in_mid_write(tmp_path / "other")
-    others = os.listdir(tmp_path)
+    folder, others = (of_name[name] for of_name in left)
+    path = folder / name
     path.write_bytes(b"whole")
-    for _ in range(2):
-        kill_in_mid_write(path)
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(folder)) == 4
     remove_left_over(path)
-    assert sorted(os.listdir(tmp_path)) == sorted([name, *others])
+    assert sorted(os.listdir(folder)) == sorted([name, *others])
 
 
 def test_what_living_processes_write_stays(tmp_path):

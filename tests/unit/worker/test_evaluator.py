@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import multiprocessing
+import operator
 import os
 import pickle
 import signal
@@ -538,6 +539,16 @@ def keep(n_bytes):
     return len(left), os.getpid()
 
 
+class Expanding:
+    """Bytes whose pickle is short: as much memory where they are loaded, and nothing to send there."""
+
+    def __init__(self, n_bytes):
+        self.n_bytes = n_bytes
+
+    def __reduce__(self):
+        return operator.mul, (b"x", self.n_bytes)
+
+
 def evaluations(evaluate, *sizes, function=keep, **limits):
     replies = [evaluate(function, size, **limits) for size in sizes]
     assert [reply["kind"] for reply in replies] == ["ok"] * len(sizes)
@@ -561,7 +572,7 @@ def test_memory_that_was_left_without_a_limit_does_not_count_either(evaluate_apa
 
 def test_memory_of_objectives_is_not_what_was_left(evaluate_apart):
     """Two large ones that take turns are evaluated in one process, as long as nothing is left behind."""
-    captured = os.urandom(120 * MiB)
+    captured = Expanding(120 * MiB)
 
     def first(x):
         return len(captured), os.getpid()
@@ -588,7 +599,7 @@ def test_memory_of_an_objective_that_was_checked_is_not_what_was_left(apart, eva
 
 def test_memory_of_forgotten_objectives_is_no_room_for_what_is_left(evaluate_apart):
     """After many objectives in one process a quarter of the limit is still all that may be left in it."""
-    captured = os.urandom(80 * MiB)
+    captured = Expanding(80 * MiB)
 
     def objective(number):
         return lambda size: (keep(size)[0], len(captured) + number)
