@@ -286,6 +286,10 @@ class ClassicGateway:
         """Cancel the jobs under a tag; other jobs of the application are not touched."""
         unless_stopped(self, lambda: self._context.cancelJobsWithTag(tag))
 
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing: the JVM is a child of this process, and its end shows at once."""
+        return contextlib.nullcontext()
+
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
     ) -> Callable[[], T]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import logging
 import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparktune.exceptions import SparkUnavailableError
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 T = TypeVar("T")
+
+logger = logging.getLogger("sparktune")
 
 #: Up to this size bytes travel with every task; larger ones become a file of the session, which costs a round trip and
 #: a look at the worker's disk.
@@ -211,6 +215,20 @@ class ConnectGateway:
         """Interrupt the jobs under a tag; other jobs of the session are not touched."""
         unless_stopped(self, lambda: self._session.interruptTag(tag))
 
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within it a warning says when the server is away, which pyspark keeps quiet about for ten minutes."""
+        channel = getattr(self._session.client, "_channel", None)  # gRPC's, to which there is no public way
+        if channel is None:
+            yield
+            return
+        watch = _Watch()
+        channel.subscribe(watch)
+        try:
+            yield
+        finally:
+            channel.unsubscribe(watch)
+
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
     ) -> Callable[[], T]:
@@ -254,3 +272,22 @@ class ConnectGateway:
             return function()
         finally:
             active.session = before
+
+
+class _Watch:
+    """Says when the server no longer answers, and when it does again."""
+
+    def __init__(self) -> None:
+        self._is_away = False
+
+    def __call__(self, state: Any) -> None:
+        """What gRPC calls with each new state of the connection."""
+        if state.name == "TRANSIENT_FAILURE" and not self._is_away:
+            self._is_away = True
+            logger.warning(
+                "the Spark Connect server does not answer: pyspark's client looks for it for about ten minutes, then "
+                "trials fail; Ctrl-C ends the run with all results, and with storage= it can go on later"
+            )
+        elif state.name == "READY" and self._is_away:
+            self._is_away = False
+            logger.warning("the Spark Connect server answers again")

@@ -129,6 +129,10 @@ class Gateway(Protocol):
         """Cancel the jobs under a tag that are there now, and no others."""
         ...
 
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        """Within it a warning says when Spark is away, if nothing else does."""
+        ...
+
     def in_thread(
         self, function: Callable[[], T], tag: str, description: str, properties: Mapping[str, str], pool: str
     ) -> Callable[[], T]:

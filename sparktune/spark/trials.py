@@ -246,7 +246,8 @@ class SparkTrials(Trials):
         if iterator.algo is not rand.suggest and not self.count_successful_trials():
             warn_if_blind(self._slots(), iterator.max_evals, len(self.trials))
         try:
-            iterator.exhaust()
+            with self._gateway.watching():
+                iterator.exhaust()
         finally:
             self._fmin_cancelled = iterator.is_cancelled
             self._fmin_cancelled_reason = iterator.stop_reason

@@ -3,14 +3,16 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pyspark
 import pytest
 from connect_server import ConnectServer
 from pyspark.sql import SparkSession
+from waiting import wait_until
 
 from sparktune import SparkTrials, fmin, hp, rand
 from sparktune.exceptions import SparkUnavailableError
-from sparktune.spark.connect import INLINE_BYTES
+from sparktune.spark.connect import INLINE_BYTES, _Watch
 from sparktune.spark.gateway import SparkJobError
 from sparktune.spark.resources import build_profile
 from sparktune.spark.session import connect_to, get_session
@@ -18,6 +20,8 @@ from sparktune.spark.shipping import ship
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
+SERVER = "the Spark Connect server"
+AWAY = f"{SERVER} does not answer"
 IS_OLD = pyspark.__version__.startswith("3.")
 
 
@@ -182,8 +186,21 @@ def test_gpus_that_the_server_lacks_are_refused(session):
         connect_to(session, build_profile(session, gpus_per_trial=1))
 
 
-def test_server_that_is_gone_ends_the_run(server, session, desk, background):
-    """When the server dies and the client has tried again in vain, the error is that of an ended application."""
+def test_a_server_that_answers_again(caplog):
+    """Of each time that it is away there is one warning, and one when it is back."""
+    watch = _Watch()
+    for name in ("IDLE", "CONNECTING", "READY", *(2 * ["TRANSIENT_FAILURE", "CONNECTING"]), "READY", "READY"):
+        watch(grpc.ChannelConnectivity[name])
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [AWAY, f"{SERVER} answers again"]
+    watch(grpc.ChannelConnectivity.TRANSIENT_FAILURE)
+    assert len(caplog.records) == 3
+
+
+def test_server_that_is_gone_ends_the_run(server, session, desk, background, caplog):
+    """When the server dies and the client has tried again in vain, the error is that of an ended application.
+
+    A warning says at once what the client waits for.
+    """
     check_in = desk.check_in
 
     def task(rows):
@@ -199,8 +216,10 @@ def test_server_that_is_gone_ends_the_run(server, session, desk, background):
         session.client.set_retry_policies([DefaultPolicy(max_retries=2)])
     ended = background(run, gateway, task)
     desk.next()
-    server.process.kill()
-    server.process.wait()
+    with gateway.watching():
+        server.process.kill()
+        server.process.wait()
+        wait_until(lambda: AWAY in caplog.text)
     for call in (ended.result, lambda: run(gateway, task), lambda: connect_to(session)):
         with pytest.raises(SparkUnavailableError, match="the Spark application ended") as raised:
             call()
