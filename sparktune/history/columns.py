@@ -18,7 +18,7 @@ from sparktune.history.leaders import Leaders
 from sparktune.history.marks import BORROWED, POINT, borrowed_from, standing_of
 from sparktune.history.proposals import record_of
 from sparktune.history.reading import FAILED, IGNORED, OK, PENDING, is_alike, reading_of, result_of
-from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_OK
+from sparktune.history.trial import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_OK
 from sparktune.kernels.arrays import FloatArray, IntArray
 
 S = TypeVar("S", bound=np.generic)
@@ -217,7 +217,8 @@ class History:
             self.clear()
         n_known = self._n
         for row in sorted(self._open):
-            if self._documents[row]["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+            document = self._documents[row]
+            if document["state"] != JOB_STATE_RUNNING and result_of(document)[0] != PENDING:
                 self._read_result(row)
         self._grow(len(documents))
         for row in range(n_known, len(documents)):

@@ -119,10 +119,14 @@ def raw_values(document: Document) -> dict[str, Any]:
     return _first_values(document["misc"])
 
 
+#: In which a result counts: programs tell one by writing it into a new trial, and never set its state.
+TOLD_STATES = frozenset([JOB_STATE_NEW, JOB_STATE_DONE])
+
+
 def loss_of(document: Document) -> float:
-    """The scalar loss, if the trial is done with status ok and has a numeric one; NaN otherwise."""
+    """The scalar loss, if the trial has a result with status ok and a numeric one; NaN otherwise."""
     result = document["result"]
-    if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
+    if document["state"] not in TOLD_STATES or result.get("status") != STATUS_OK:
         return math.nan
     loss = result.get("loss")
     if loss is None:
@@ -140,7 +144,7 @@ def losses_of(document: Document) -> tuple[float, ...]:
     loss = loss_of(document)
     if result.get("losses") is None:
         return () if math.isnan(loss) else (loss,)
-    if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
+    if document["state"] not in TOLD_STATES or result.get("status") != STATUS_OK:
         return ()
     losses = as_floats(result["losses"]) or ()
     if len(losses) == 1 and not math.isnan(loss):
@@ -150,9 +154,9 @@ def losses_of(document: Document) -> tuple[float, ...]:
 
 
 def constraints_of(document: Document) -> tuple[float, ...]:
-    """The constraints of a trial that is done with status ok; empty if it gives none that can be read."""
+    """The constraints of a trial that has a result with status ok; empty if it gives none that can be read."""
     result = document["result"]
-    if document["state"] != JOB_STATE_DONE or result.get("status") != STATUS_OK:
+    if document["state"] not in TOLD_STATES or result.get("status") != STATUS_OK:
         return ()
     return as_floats(result.get("constraints")) or ()
 

@@ -18,13 +18,12 @@ PENDING, OK, FAILED, IGNORED = range(4)
 def result_of(document: Document) -> tuple[int, float, tuple[float, ...], tuple[float, ...]]:
     """Kind, scalar loss, losses and constraints."""
     state = document["state"]
-    if state in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-        return PENDING, np.nan, (), ()
     if state == JOB_STATE_CANCEL:
         return IGNORED, np.nan, (), ()
     losses = losses_of(document)
     if not losses:
-        return FAILED, np.nan, (), ()
+        kind = PENDING if state in (JOB_STATE_NEW, JOB_STATE_RUNNING) else FAILED
+        return kind, np.nan, (), ()
     return OK, loss_of(document), losses, constraints_of(document)
 
 

@@ -1,8 +1,8 @@
-"""What counts as a number, and the numbers in trial documents: Python's own, with numpy's ``item``.
+"""What counts as a number, and the numbers in trial documents: Python's own, with the attributes of numpy's.
 
-hyperopt's documents have numpy's numbers, and programs written for it call ``vals["x"][0].item()``. These can be
-written as JSON, and compared, printed and pickled like any ``int`` and ``float``; and their classes are equal to those,
-for where types are compared.
+hyperopt's documents have numpy's numbers, and programs written for it call ``vals["x"][0].item()`` and
+``best["n"].astype(int)``. These can be written as JSON, and compared, printed and pickled like any ``int`` and
+``float``; and their classes are equal to those, for where types are compared.
 """
 
 from __future__ import annotations
@@ -31,6 +31,17 @@ def plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _numpy_attribute(number: float, name: str) -> Any:
+    """An attribute that numpy's numbers have, of ``number``; protocols, such as that of arrays, are none of them.
+
+    Raises:
+        AttributeError: If they have none of that name.
+    """
+    if name.startswith("__"):
+        raise AttributeError(f"{type(number).__name__!r} object has no attribute {name!r}")
+    return getattr(np.asarray(number)[()], name)  # of an int beyond 64 bits itself
+
+
 class _AsBase(type):
     """The class of a class that is equal to its base.
 
@@ -46,7 +57,7 @@ class _AsBase(type):
 
 
 class Integer(int, metaclass=_AsBase):
-    """An ``int`` with ``item()``; a pickle of it is a plain ``int``."""
+    """An ``int`` with the attributes of a numpy integer; a pickle of it is a plain ``int``."""
 
     __slots__ = ()
 
@@ -54,18 +65,24 @@ class Integer(int, metaclass=_AsBase):
         """The number as a plain ``int``."""
         return int(self)
 
+    def __getattr__(self, name: str) -> Any:
+        return _numpy_attribute(int(self), name)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return int, (int(self),)
 
 
 class Real(float, metaclass=_AsBase):
-    """A ``float`` with ``item()``; a pickle of it is a plain ``float``."""
+    """A ``float`` with the attributes of a numpy float; a pickle of it is a plain ``float``."""
 
     __slots__ = ()
 
     def item(self) -> float:
         """The number as a plain ``float``."""
         return float(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return _numpy_attribute(float(self), name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (float(self),)

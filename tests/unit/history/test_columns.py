@@ -42,6 +42,9 @@ class CountingList(list):
     ("state", "status", "loss", "kind"),
     [
         (JOB_STATE_NEW, "new", None, PENDING),
+        (JOB_STATE_NEW, "new", 1.0, PENDING),
+        (JOB_STATE_NEW, STATUS_OK, None, PENDING),
+        (JOB_STATE_NEW, STATUS_OK, 1.0, OK),
         (JOB_STATE_RUNNING, "new", None, PENDING),
         (JOB_STATE_RUNNING, STATUS_OK, 1.0, PENDING),
         (JOB_STATE_DONE, STATUS_OK, 1.0, OK),
@@ -58,7 +61,9 @@ class CountingList(list):
     ],
 )
 def test_what_becomes_of_a_trial(history, document, state, status, loss, kind):
-    """Only a finished trial with status ok and a number has a loss; failed and cancelled ones are told apart."""
+    """Only a trial with status ok and a number has a loss, finished or never begun; failed and cancelled ones are told
+    apart.
+    """
     history.sync([document(0, {"x": 1}, loss, state, status)])
     assert history.kinds.tolist() == [kind]
     assert history.n_finished == (kind in (OK, FAILED))
@@ -87,6 +92,16 @@ def test_trials_that_end_are_noticed(history, document):
     history.sync([running])
     running.update(state=JOB_STATE_DONE, result={"status": STATUS_OK, "loss": 2.0})
     history.sync([running])
+    assert (history.kinds.tolist(), history.losses.tolist()) == ([OK], [2.0])
+
+
+def test_a_result_that_is_told_to_a_new_trial_is_noticed(history, document):
+    """Programs for hyperopt write results into documents, and leave the state as it is."""
+    new = document(0, {"x": 1}, state=JOB_STATE_NEW)
+    history.sync([new])
+    assert history.kinds.tolist() == [PENDING]
+    new["result"] = {"status": STATUS_OK, "loss": 2.0}
+    history.sync([new])
     assert (history.kinds.tolist(), history.losses.tolist()) == ([OK], [2.0])
 
 
@@ -136,10 +151,10 @@ def test_edits_of_finished_documents_are_found(history, document, n, edit, kind,
 
 
 def test_a_finished_trial_may_be_reopened(history, document):
-    """A document put back to new is pending, and read again when it ends."""
+    """A document that is running again is pending, and read again when it ends."""
     documents = [document(0, {"x": 0}, 1.0)]
     history.sync(documents)
-    documents[0]["state"] = JOB_STATE_NEW
+    documents[0]["state"] = JOB_STATE_RUNNING
     history.sync(documents)
     assert history.kinds.tolist() == [PENDING]
     documents[0].update(state=JOB_STATE_DONE, result={"status": STATUS_OK, "loss": 3.0})

@@ -41,6 +41,18 @@ def test_numbers_of_documents(number, builtin):
     assert copy.deepcopy([number])[0].item() == number
 
 
+def test_they_have_the_attributes_of_numpy_numbers():
+    """Programs for hyperopt end with ``best["n"].astype(int)``; what numpy's have not, these have not either."""
+    assert Real(7.6).astype(int) == 7
+    assert Real(7.64).round(1) == 7.6
+    assert Integer(7).dtype == np.int64
+    assert Integer(7).tolist() == 7
+    assert Integer(2**70).bit_length() == 71
+    assert np.asarray([Real(0.5), Real(1.5)]).dtype == float
+    for number, name in [(Real(0.5), "nosuch"), (Integer(2**70), "dtype"), (Real(0.5), "__array__")]:
+        assert not hasattr(number, name)
+
+
 @pytest.mark.parametrize(("number", "builtin", "other"), [(Integer(3), int, float), (Real(0.5), float, int)])
 def test_their_classes_are_equal_to_the_builtin_ones(number, builtin, other):
     """Libraries compare types, and look them up."""
