@@ -40,7 +40,8 @@ class Explanation:
         log_good, log_bad: Log density of the point among the good trials and among the others (relative to the prior's
             scale: uniform on a bounded parameter); None in the start-up.
         log_ratios: For each active parameter, log of its density among the good trials over that among the others: what
-            spoke for its value (above 0) or against it. Empty in the start-up.
+            spoke for its value (above 0) or against it, each parameter by itself. They do not add up to
+            ``log_good - log_bad``, which is of all parameters together, and may contradict it. Empty in the start-up.
         log_rank_improvement: Log of the improvement that the ranks of the trials promise at the point, in normal
             scores; ``tpe.suggest`` adds it to the densities. None in the start-up, with several losses or constraints.
         expected_loss: What a Gaussian process expected at the point: median, and the bounds of its central 68 %, noise
@@ -78,7 +79,7 @@ class Explanation:
             lines.append(f"  density: {times:.3g} times as high among the good trials as among the others")
         if self.log_ratios:
             ordered = sorted(self.log_ratios.items(), key=lambda item: -item[1])
-            lines.append("  of that, by parameter (log): " + ", ".join(f"{k} {v:+.2f}" for k, v in ordered))
+            lines.append("  each parameter by itself (log): " + ", ".join(f"{k} {v:+.2f}" for k, v in ordered))
         if self.log_rank_improvement is not None:
             lines.append(f"  ranks: {self.log_rank_improvement:+.2f} (log of the improvement they promise)")
         if self.expected_loss is not None:

@@ -223,7 +223,8 @@ class HyperoptSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _check_max_evals(self) -> int | None:
         has_end = self.timeout is not None or self.early_stop_fn is not None or self.loss_threshold is not None
-        if as_max_evals(self.max_evals) < 1 or (self.max_evals is None and not has_end):
+        n_evals = as_max_evals(self.max_evals)
+        if n_evals < 1 or (n_evals == as_max_evals(None) and not has_end):
             raise InvalidArgumentError(
                 "max_evals is the number of candidates, at least 1, or None with a timeout, a loss_threshold or an "
                 f"early_stop_fn, got {self.max_evals!r}: pass max_evals=50"

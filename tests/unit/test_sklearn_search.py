@@ -552,6 +552,7 @@ def test_if_all_fail_the_first_error_is_shown():
     [
         ({"max_evals": 0}, InvalidArgumentError, "max_evals is the number of candidates, at least 1, .* got 0"),
         ({"max_evals": None}, InvalidArgumentError, "or None with a timeout"),
+        ({"max_evals": float("inf")}, InvalidArgumentError, "or None with a timeout, .* got inf"),
         ({"max_evals": "many"}, InvalidTypeError, "max_evals is a whole number"),
         ({"space": hp.uniform("x", 0, 1)}, InvalidTypeError, "the value of space is a dict"),
         ({"space": {"depth": hp.uniform("x", 0, 1)}}, ValueError, "Invalid parameter 'depth' for estimator Ridge"),

@@ -19,6 +19,7 @@ from sparktune.history.trial import (
     JOB_STATE_NEW,
     JOB_STATE_RUNNING,
     STATUS_FAIL,
+    STATUS_NEW,
     STATUS_OK,
 )
 from sparktune.kernels.parzen import neighbour_gaps
@@ -70,7 +71,7 @@ def test_the_good_group_is_bounded(history_of, rng):
     [
         (JOB_STATE_DONE, STATUS_FAIL, True),
         (JOB_STATE_ERROR, STATUS_OK, True),
-        (JOB_STATE_NEW, STATUS_OK, True),
+        (JOB_STATE_NEW, STATUS_NEW, True),
         (JOB_STATE_RUNNING, STATUS_OK, True),
         (JOB_STATE_CANCEL, STATUS_OK, False),
     ],

@@ -144,6 +144,14 @@ def test_only_active_parameters_are_spoken_of(searched):
         assert label in str(explanation)
 
 
+def test_parameters_are_spoken_of_each_by_itself(searched):
+    """Their ratios do not add up to that of all together, and the words do not say so."""
+    explanation = searched.explain(39)
+    assert sum(explanation.log_ratios.values()) != pytest.approx(explanation.log_good - explanation.log_bad)
+    line = next(line for line in str(explanation).splitlines() if "(log): " in line)
+    assert line.startswith("  each parameter by itself (log): ")
+
+
 def test_the_expected_loss_is_in_units_of_the_loss(searched):
     """What the Gaussian process expects of late points of a smooth objective is close to what came."""
     errors = []
