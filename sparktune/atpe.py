@@ -27,7 +27,7 @@ from sparktune.history.proposals import proposal_record
 from sparktune.history.reading import FAILED, OK
 from sparktune.kernels.arrays import FloatArray
 from sparktune.search.best import is_ordered_by_loss
-from sparktune.search.suggestion import Propose, suggested
+from sparktune.search.suggestion import Propose, history_of, suggested
 from sparktune.space.compile import Space
 
 __all__ = ["propose", "suggest"]
@@ -63,7 +63,7 @@ def suggest(new_ids: Sequence[Any], domain: Any, trials: Any, seed: Any) -> list
         trials: Gives the history, and makes the documents.
         seed: Whatever ``numpy.random.default_rng`` takes.
     """
-    way = choose(trials.history(domain.space.labels), np.random.default_rng(seed))
+    way = choose(history_of(trials, domain), np.random.default_rng(seed))
     return suggested(way, WAYS.get(way, _start), None, new_ids, domain, trials, seed, N_STARTUP)
 
 

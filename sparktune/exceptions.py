@@ -28,6 +28,12 @@ cases stand beside the code that raises them, such as ``JavaNotFoundError``, whi
 
 from __future__ import annotations
 
+#: What to do about objects of an installed hyperopt, which know nothing of ours.
+CHANGE_IMPORTS = (
+    "change the import in all modules, or begin the program with import sparktune.compat.hyperopt, under which every "
+    "import of hyperopt means sparktune"
+)
+
 
 class SparktuneError(Exception):
     """Base of all errors raised by sparktune."""

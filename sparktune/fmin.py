@@ -10,10 +10,10 @@ from functools import partial as functools_partial
 from typing import Any, TypeVar
 
 from sparktune import auto
-from sparktune.exceptions import BadSearchSpace, InvalidTrial, InvalidTypeError
+from sparktune.exceptions import CHANGE_IMPORTS, BadSearchSpace, InvalidTrial, InvalidTypeError
 from sparktune.history import documents
 from sparktune.history.trial import JOB_STATE_NEW, JOB_STATE_RUNNING, Outcome
-from sparktune.run.arguments import CHANGE_IMPORTS, as_max_evals, as_save_file, is_hyperopts
+from sparktune.run.arguments import as_max_evals, as_save_file, is_hyperopts
 from sparktune.run.domain import Domain, require_own_nodes
 from sparktune.run.fminiter import FMinIter
 from sparktune.run.points import point_documents, points_left

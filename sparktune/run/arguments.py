@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparktune.exceptions import InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import CHANGE_IMPORTS, InvalidArgumentError, InvalidTypeError
 from sparktune.history.documents import as_floats
 from sparktune.space.generators import generator_of
 from sparktune.space.numbers import is_number
@@ -130,13 +130,6 @@ def as_memory(memory: Any, name: str) -> int | None:
     if n_bytes < 1:
         raise InvalidArgumentError(f"{name} is above 0 bytes, or None for no limit, got {memory!r}")
     return n_bytes
-
-
-#: What to do about objects of an installed hyperopt, which know nothing of ours.
-CHANGE_IMPORTS = (
-    "change the import in all modules, or begin the program with import sparktune.compat.hyperopt, under which every "
-    "import of hyperopt means sparktune"
-)
 
 
 def is_hyperopts(thing: Any) -> bool:

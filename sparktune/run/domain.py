@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sparktune.exceptions import BadSearchSpace, InvalidArgumentError, InvalidTypeError
+from sparktune.exceptions import CHANGE_IMPORTS, BadSearchSpace, InvalidArgumentError, InvalidTypeError
 from sparktune.history import documents, returned
 from sparktune.history.trial import JOB_STATE_DONE, Call, Failure, Outcome
-from sparktune.run.arguments import CHANGE_IMPORTS, as_generator, is_hyperopts
+from sparktune.run.arguments import as_generator, is_hyperopts
 from sparktune.run.goal import Goal
 from sparktune.space.compile import Space
 from sparktune.space.graph import dfs

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from sparktune.exceptions import CHANGE_IMPORTS, InvalidTypeError
 from sparktune.history.columns import History
 from sparktune.history.documents import Document
 from sparktune.history.proposals import proposal_documents
@@ -37,7 +38,21 @@ def suggested(
         new_ids, domain, trials, seed: What hyperopt's algorithms take.
         n_startup: Finished trials until which the algorithm does not learn.
     """
-    history: History = trials.history(domain.space.labels)
+    history = history_of(trials, domain)
     values = propose(domain.space, history, np.random.default_rng(seed), len(new_ids), settings)
     record = history.record(algo, seed, n_startup)
     return proposal_documents(values, new_ids[: len(values)], domain, trials, record)
+
+
+def history_of(trials: Any, domain: Any) -> History:
+    """What has been tried of the domain's space.
+
+    Raises:
+        InvalidTypeError: If the trials have no history, as those of an installed hyperopt's ``fmin`` have none.
+    """
+    if not hasattr(trials, "history"):
+        raise InvalidTypeError(
+            f"trials must be sparktune's, got {type(trials).__module__.partition('.')[0]}'s {type(trials).__name__}: "
+            f"{CHANGE_IMPORTS}"
+        )
+    return trials.history(domain.space.labels)  # type: ignore[no-any-return]
