@@ -41,8 +41,9 @@ help:
 demo: $(VENV)/.installed-local
 	SPARK_CONF_DIR="$(CURDIR)/conf" $(BIN)/python examples/tune_random_forest.py
 
-# A file of tests is a process's own, as Spark sessions and servers are shared per file. ARGS="-n 0" runs all in one.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file of tests is a process's own, as Spark sessions and servers are shared per file. ARGS="-n 0" runs all in one. One
+# more than there are cores, as much of the time is waited for Java.
+PARALLEL = -n $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(PARALLEL) $(ARGS)
