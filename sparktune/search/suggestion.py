@@ -55,4 +55,5 @@ def history_of(trials: Any, domain: Any) -> History:
             f"trials must be sparktune's, got {type(trials).__module__.partition('.')[0]}'s {type(trials).__name__}: "
             f"{CHANGE_IMPORTS}"
         )
-    return trials.history(domain.space.labels)  # type: ignore[no-any-return]
+    history: History = trials.history(domain.space.labels)
+    return history
